@@ -1,0 +1,294 @@
+"""The only bridge to the host's models: a MODEL with its conditioning becomes a denoiser, a VAE a differentiable encoder.
+
+The whole optimisation runs as the loop of one host sampler, inside `guider.sample`: the host loads and patches the models,
+prepares the conditioning and cleans up, and hands our loop its guided x0 prediction. LoRA, ControlNet, masks, regional
+prompts, model patches and any GUIDER apply because they live there.
+
+Three facts about the host shape this file:
+
+- A prompt runs under `torch.inference_mode()`. The network is evaluated in that mode, the loop outside it; whatever
+  crosses over is cloned.
+- The weights of loaded modules are inference tensors, which autograd refuses. `thaw` replaces them by aliases on the same
+  storage, at no cost in memory, before the VAE is differentiated.
+- ε and v models keep the variance-exploding coordinates of `msd_core` (z = x0 + σ n); flow models do not. `Axis` converts.
+"""
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+T = TypeVar("T")
+KEY = "mean_shift_distillation"
+ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
+
+
+def grad_mode() -> torch.inference_mode:
+    """Context in which tensors are ordinary ones and autograd works, inside a node."""
+    return torch.inference_mode(False)
+
+
+def own(tensor: Tensor, device: torch.device | None = None) -> Tensor:
+    """A private float32 copy of a host tensor that autograd accepts. Call inside `grad_mode()`."""
+    return tensor.detach().to(device=device, dtype=torch.float32, copy=True)
+
+
+def thaw(module: torch.nn.Module) -> int:
+    """Let autograd differentiate *through* a host module; returns how many tensors were replaced.
+
+    Each inference-mode parameter and buffer is replaced by an ordinary tensor on the same storage, with
+    `requires_grad=False`: no copy, no change of value, harmless to stock nodes. To be repeated after every load by the
+    host, which makes inference tensors again.
+    """
+    count = 0
+    with torch.inference_mode(False), torch.no_grad():
+        for part in module.modules():
+            for table in (part._parameters, part._buffers):
+                for name, tensor in table.items():
+                    if tensor is None:
+                        continue
+                    if tensor.is_inference():
+                        table[name] = _alias(tensor)
+                        count += 1
+                    elif tensor.requires_grad:
+                        tensor.requires_grad_(False)
+    return count
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+    return torch.nn.Parameter(alias, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else alias
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Noise levels and latents of the host against those of `msd_core` (z = x0 + σ n).
+
+    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t).
+    """
+
+    flow: bool = False
+
+    @classmethod
+    def of(cls, model_sampling: Any) -> Axis:  # noqa: ANN401
+        """The axis of a host `model_sampling` object."""
+        return cls(flow=isinstance(model_sampling, comfy.model_sampling.CONST))
+
+    def level(self, sigma: Tensor | float) -> Tensor | float:
+        """σ → the host's level: t = σ / (1 + σ) for flow models."""
+        return sigma / (1 + sigma) if self.flow else sigma
+
+    def sigma(self, level: Tensor | float) -> Tensor | float:
+        """The host's level → σ: t / (1 − t) for flow models, infinite at t = 1."""
+        if not self.flow:
+            return level
+        if isinstance(level, Tensor):
+            return level / (1 - level)
+        return level / (1 - level) if level < 1 else math.inf
+
+    def latent(self, z: Tensor, sigma: Tensor | float) -> Tensor:
+        """z (B, *) at σ, () or (B, 1, …) → the host's x."""
+        return z / (1 + sigma) if self.flow else z
+
+
+class Rows:
+    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called once for every batch that reaches the network."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.per_row: dict[float | None, int] = {}  # rows a row of z in the last evaluation, by cfg
+
+    def __call__(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        self.total += x.shape[0]
+        return executor(x, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class HostDenoiser:
+    """The host's guided model as a denoiser of `msd_core`: (z, sigma) → E[x0 | z], in the model's own latent space.
+
+    `cost` is measured: network rows a row of z in the last evaluation (2 with cfg, 1 without, more with regional prompts).
+    Every evaluation first gives way to the host's Cancel.
+    """
+
+    guider: comfy.samplers.CFGGuider
+    options: dict[str, Any]
+    axis: Axis
+    rows: Rows
+    cfg: float | None = None
+
+    def __call__(self, z: Tensor, sigma: Tensor | float) -> Tensor:
+        """Denoise z (B, C, H, W) at sigma: float, () or (B,). Returns a tensor of z's shape, detached."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).reshape(-1).expand(z.shape[0])
+        x = self.axis.latent(z.detach().float(), sigma.reshape(-1, *[1] * (z.ndim - 1)))
+        before = self.rows.total
+        with torch.inference_mode():
+            denoised = self._evaluate(x.contiguous(), self.axis.level(sigma).contiguous())
+        self.rows.per_row[self.cfg] = math.ceil((self.rows.total - before) / z.shape[0])
+        with grad_mode():
+            return denoised.to(z.dtype, copy=True)
+
+    def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
+        if self.cfg is None:
+            return self.guider(x, level, **self.options)
+        own_cfg = self.guider.cfg
+        self.guider.cfg = self.cfg
+        try:
+            return self.guider(x, level, **self.options)
+        finally:
+            self.guider.cfg = own_cfg
+
+    @property
+    def cost(self) -> int:
+        """Network rows for one row of z; before the first evaluation what the stock guidance will take."""
+        guided = "negative" in self.guider.original_conds and (self.guider.cfg if self.cfg is None else self.cfg) != 1
+        return self.rows.per_row.get(self.cfg, 2 if guided else 1)
+
+    def with_cfg(self, cfg: float) -> HostDenoiser:
+        """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
+        stock = type(self.guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+        if not stock or "negative" not in self.guider.original_conds:
+            raise ValueError(
+                f"guider: {type(self.guider).__name__} has no single cfg to change, and this method evaluates the model "
+                "at a cfg of its own; connect a CFGGuider, or leave guider empty and connect model, positive and negative"
+            )
+        return replace(self, cfg=float(cfg))
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a loop gets inside the host: the denoiser, the encoder (None without a VAE) and where to compute."""
+
+    denoiser: HostDenoiser
+    encode: Callable[[Tensor], Tensor] | None
+    device: torch.device
+    model_sampling: Any
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Progress of sampling in [0, 1] → σ (0: the highest noise, 1: none), on the model's own schedule."""
+        highest = float(self.model_sampling.sigma_max)
+        return float(self.denoiser.axis.sigma(min(self.model_sampling.percent_to_sigma(percent), highest)))
+
+
+class _LoopSampler(comfy.samplers.Sampler):
+    """A host sampler whose `sample` is our loop; what it returned is left in `result`."""
+
+    def __init__(self, loop: Callable[[Session], T], vae: Any, rows: Rows) -> None:  # noqa: ANN401
+        self.loop, self.vae, self.rows = loop, vae, rows
+        self.result: T | None = None
+
+    def sample(  # the host's signature
+        self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor,  # noqa: ANN401
+        latent_image: Tensor | None = None, denoise_mask: Tensor | None = None, disable_pbar: bool = False,
+    ) -> Tensor:
+        model = model_wrap.inner_model
+        options = {key: extra_args[key] for key in ("model_options", "seed") if key in extra_args}
+        denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows)
+        with grad_mode(), torch.enable_grad():
+            encode = None if self.vae is None else encoder(self.vae, model.latent_format)
+            self.result = self.loop(Session(denoiser, encode, noise.device, model.model_sampling))
+        return torch.zeros_like(noise)
+
+
+def encoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
+    """Differentiable image (B, 3, H, W) in [0, 1] → the model's latent (B, C, H/8, W/8), float32.
+
+    Not `vae.encode`: that falls back to tiles when memory is short, and tiles are not differentiable.
+    """
+    if vae.latent_channels != latent_format.latent_channels:
+        raise ValueError(
+            f"vae: encodes to {vae.latent_channels} channels, the model works on {latent_format.latent_channels}; "
+            "connect the VAE that belongs to this model"
+        )
+    thaw(vae.first_stage_model)
+    factor = vae.downscale_ratio
+
+    def encode(image: Tensor) -> Tensor:
+        if any(side % factor for side in image.shape[-2:]):
+            raise ValueError(
+                f"image: {image.shape[-1]}×{image.shape[-2]} cannot be encoded, both sides must be multiples of {factor}; "
+                "change width and height of the generator"
+            )
+        pixels = vae.process_input(image).to(device=vae.device, dtype=vae.vae_dtype)
+        return latent_format.process_in(vae.first_stage_model.encode(pixels).float())
+
+    return encode
+
+
+def make_guider(
+    model: Any = None, positive: Any = None, negative: Any = None, cfg: float = 1.0, guider: Any = None  # noqa: ANN401
+) -> comfy.samplers.CFGGuider:
+    """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
+    if guider is not None:
+        return guider
+    missing = [name for name, value in (("model", model), ("positive", positive)) if value is None]
+    if negative is None and cfg != 1:
+        missing.append("negative")
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of them "
+            "(negative may stay empty at cfg = 1)"
+        )
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    guider.set_cfg(cfg)
+    return guider
+
+
+def run(
+    guider: comfy.samplers.CFGGuider, loop: Callable[[Session], T], height: int, width: int, *,
+    vae: Any = None, rows: int = 1, seed: int = 0,  # noqa: ANN401
+) -> T:
+    """Run `loop(session)` inside the host's guider and return what it returns.
+
+    height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
+    vae: loaded along with the model, and reserved memory for, when given. rows: the largest batch the loop will evaluate;
+    the host frees memory for it. The guider handed in is not touched.
+    """
+    guider = copy.copy(guider)
+    guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+    guider.model_patcher = patcher = guider.model_patcher.clone()
+    latent_format = patcher.get_model_object("latent_format")
+    if latent_format.latent_dimensions != 2:
+        raise ValueError(
+            f"model: works on {latent_format.latent_dimensions}-dimensional latents (audio or video); "
+            "mean-shift distillation needs an image model with latents (B, C, H, W)"
+        )
+    counter = Rows()
+    patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
+    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve(vae, rows))
+    if vae is not None:
+        patcher.set_additional_models(KEY, [vae.patcher])
+    sampling = patcher.get_model_object("model_sampling")
+    sigmas = torch.stack([torch.as_tensor(s).float().cpu() for s in (sampling.sigma_max, sampling.sigma_min)])
+    zeros = torch.zeros(1, latent_format.latent_channels, height, width)  # all zero: the host leaves it unscaled
+    sampler = _LoopSampler(loop, vae, counter)
+    with torch.inference_mode():
+        guider.sample(zeros, zeros.clone(), sampler, sigmas, disable_pbar=True, seed=seed)
+    return sampler.result
+
+
+def _reserve(vae: Any, rows: int) -> Callable[..., Any]:  # noqa: ANN401
+    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass."""
+
+    def prepare(executor: Callable[..., Any], model: Any, shape: Any, *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        wanted = rows
+        if vae is not None:
+            pixels = (1, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
+            encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
+            wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
+        return executor(model, [wanted, *shape[1:]], *args, **kwargs)
+
+    return prepare
