@@ -1,0 +1,4 @@
+"""Densities whose denoiser is known exactly: the ground truth of the tests and of the 2-D studies."""
+
+from __future__ import annotations
+
