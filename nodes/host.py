@@ -30,6 +30,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
+FLOW_T_MAX = 0.999  # σ = 999; the same limit as msd_core's FlowDenoiser
 ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
 
 
@@ -75,27 +76,30 @@ def _alias(tensor: Tensor) -> Tensor:
 class Axis:
     """Noise levels and latents of the host against those of `msd_core` (z = x0 + σ n).
 
-    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t).
+    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t), which is
+    infinite at t = 1; they are used up to t = 0.999.
     """
 
-    flow: bool = False
+    flow: bool
+    sigma_min: float
+    sigma_max: float
 
     @classmethod
     def of(cls, model_sampling: Any) -> Axis:  # noqa: ANN401
         """The axis of a host `model_sampling` object."""
-        return cls(flow=isinstance(model_sampling, comfy.model_sampling.CONST))
+        low, high = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
+        if not isinstance(model_sampling, comfy.model_sampling.CONST):
+            return cls(False, low, high)
+        high = min(high, FLOW_T_MAX)
+        return cls(True, low / (1 - low), high / (1 - high))
 
     def level(self, sigma: Tensor | float) -> Tensor | float:
         """σ → the host's level: t = σ / (1 + σ) for flow models."""
         return sigma / (1 + sigma) if self.flow else sigma
 
     def sigma(self, level: Tensor | float) -> Tensor | float:
-        """The host's level → σ: t / (1 − t) for flow models, infinite at t = 1."""
-        if not self.flow:
-            return level
-        if isinstance(level, Tensor):
-            return level / (1 - level)
-        return level / (1 - level) if level < 1 else math.inf
+        """The host's level → σ: t / (1 − t) for flow models, defined below t = 1."""
+        return level / (1 - level) if self.flow else level
 
     def latent(self, z: Tensor, sigma: Tensor | float) -> Tensor:
         """z (B, *) at σ, () or (B, 1, …) → the host's x."""
@@ -127,6 +131,7 @@ class HostDenoiser:
     axis: Axis
     rows: Rows
     cfg: float | None = None
+    watch: Callable[[], None] | None = None  # called after every evaluation
 
     def __call__(self, z: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoise z (B, C, H, W) at sigma: float, () or (B,). Returns a tensor of z's shape, detached."""
@@ -137,8 +142,20 @@ class HostDenoiser:
         with torch.inference_mode():
             denoised = self._evaluate(x.contiguous(), self.axis.level(sigma).contiguous())
         self.rows.per_row[self.cfg] = math.ceil((self.rows.total - before) / z.shape[0])
+        if self.watch is not None:
+            self.watch()
         with grad_mode():
             return denoised.to(z.dtype, copy=True)
+
+    @property
+    def sigma_min(self) -> float:
+        """The model's lowest level, σ."""
+        return self.axis.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """The model's highest level, σ."""
+        return self.axis.sigma_max
 
     def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
         if self.cfg is None:
@@ -169,17 +186,18 @@ class HostDenoiser:
 
 @dataclass(frozen=True)
 class Session:
-    """What a loop gets inside the host: the denoiser, the encoder (None without a VAE) and where to compute."""
+    """What a loop gets inside the host: the denoiser, the encoder (None without a VAE), where to compute, and the model's scales."""
 
     denoiser: HostDenoiser
     encode: Callable[[Tensor], Tensor] | None
     device: torch.device
     model_sampling: Any
+    latent_format: Any
 
     def percent_to_sigma(self, percent: float) -> float:
-        """Progress of sampling in [0, 1] → σ (0: the highest noise, 1: none), on the model's own schedule."""
-        highest = float(self.model_sampling.sigma_max)
-        return float(self.denoiser.axis.sigma(min(self.model_sampling.percent_to_sigma(percent), highest)))
+        """Progress of sampling in [0, 1] → σ on the model's own schedule, kept within its range (0: the highest noise)."""
+        axis, level = self.denoiser.axis, self.model_sampling.percent_to_sigma(percent)
+        return min(max(float(axis.sigma(min(level, axis.level(axis.sigma_max)))), axis.sigma_min), axis.sigma_max)
 
 
 class _LoopSampler(comfy.samplers.Sampler):
@@ -198,7 +216,7 @@ class _LoopSampler(comfy.samplers.Sampler):
         denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows)
         with grad_mode(), torch.enable_grad():
             encode = None if self.vae is None else encoder(self.vae, model.latent_format)
-            self.result = self.loop(Session(denoiser, encode, noise.device, model.model_sampling))
+            self.result = self.loop(Session(denoiser, encode, noise.device, model.model_sampling, model.latent_format))
         return torch.zeros_like(noise)
 
 
@@ -245,6 +263,17 @@ def make_guider(
     guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
     return guider
+
+
+def check_latent(samples: Tensor, guider: comfy.samplers.CFGGuider) -> Tensor:
+    """Refuse a LATENT's `samples` that the guider's model cannot work on; returns them."""
+    latent_format = guider.model_patcher.get_model_object("latent_format")
+    if samples.ndim != 4 or samples.shape[1] != latent_format.latent_channels:
+        raise ValueError(
+            f"latent: has shape {tuple(samples.shape)}, the model works on (B, {latent_format.latent_channels}, H, W); "
+            "use a latent made for this model"
+        )
+    return samples
 
 
 def run(

@@ -25,7 +25,7 @@ INSIDE = "MSD_HOST_TIER"  # set in the pytest that runs in the host's Python
 TIERS = ("core", "host", "server")
 INSTALL = (
     "git clone https://github.com/comfyanonymous/ComfyUI ~/comfy/ComfyUI && python -m venv ~/comfy/venv && "
-    "~/comfy/venv/bin/pip install -r ~/comfy/ComfyUI/requirements.txt pytest"
+    "~/comfy/venv/bin/pip install -r ~/comfy/ComfyUI/requirements.txt requests pytest"
 )
 
 
@@ -53,7 +53,7 @@ def find_host() -> Host:
 
 
 def _lacks(python: Path) -> str:
-    modules = ("torch", "aiohttp", "safetensors", "pytest")
+    modules = ("torch", "aiohttp", "requests", "safetensors", "pytest")  # ComfyUI 0.8 forgets to ask for requests
     code = f"import importlib.util as u; print(*[m for m in {modules} if u.find_spec(m) is None])"
     try:
         found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603

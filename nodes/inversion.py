@@ -1,0 +1,136 @@
+"""DDIM Inversion: a latent to the noise it would have come from, in every form that the stock samplers take."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..msd_core.inversion import Trajectory, ddim_invert
+from . import host
+from .bandwidth import CATEGORY
+from .progress import Progress
+
+
+class DDIMInversion(io.ComfyNode):
+    """`msd_core.ddim_invert` with the host's model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MSD_DDIMInversion",
+            display_name="DDIM Inversion",
+            category=CATEGORY,
+            description="The noise that a picture would have come from. To get the picture back: SamplerCustomAdvanced with "
+            "noise, sigmas, the euler sampler and the same model, prompt and cfg; its latent may be any of the same size.",
+            inputs=[
+                io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode."),
+                io.Model.Input("model", optional=True),
+                io.Conditioning.Input("positive", optional=True, tooltip="Best: a prompt that describes the picture."),
+                io.Conditioning.Input("negative", optional=True),
+                io.Float.Input(
+                    "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
+                    tooltip="1 = no guidance, the accurate setting. Re-sample with the same value.",
+                ),
+                io.Guider.Input("guider", optional=True, tooltip="Replaces model, positive, negative and cfg."),
+                io.Sigmas.Input("sigmas", optional=True, tooltip="The levels, as for sampling. Replaces steps and scheduler."),
+                io.Int.Input("steps", default=50, min=1, max=10000, optional=True),
+                io.Combo.Input("scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="normal", optional=True),
+            ],
+            outputs=[
+                io.Latent.Output("inverted", display_name="inverted", tooltip="Noisy latent; sample it with DisableNoise."),
+                io.Latent.Output("trajectory", display_name="trajectory", tooltip="All levels as one batch, from the picture up."),
+                io.Noise.Output("noise", display_name="noise", tooltip="For SamplerCustomAdvanced."),
+                io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="The levels to sample back on."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, latent_image: dict, model: Any = None, positive: Any = None, negative: Any = None, cfg: float = 1.0,  # noqa: ANN401
+        guider: Any = None, sigmas: Tensor | None = None, steps: int = 50, scheduler: str = "normal",  # noqa: ANN401
+    ) -> io.NodeOutput:
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        axis = host.Axis.of(sampling)
+        levels = own_levels(sampling, axis, scheduler, steps) if sigmas is None else check_levels(sigmas, axis)
+        samples = host.check_latent(latent_image["samples"], guider)
+        progress = Progress(len(levels) - 1)
+
+        def loop(session: host.Session) -> Trajectory:
+            x = session.latent_format.process_in(host.own(samples, session.device))
+            denoiser = replace(session.denoiser, watch=progress.update)
+            return ddim_invert(x, denoiser, axis.sigma(levels).to(session.device))
+
+        height, width = samples.shape[-2:]
+        trajectory = host.run(guider, loop, height, width, rows=len(samples))
+        return cls._outputs(trajectory, guider, axis, levels)
+
+    @classmethod
+    def _outputs(cls, trajectory: Trajectory, guider: Any, axis: host.Axis, levels: Tensor) -> io.NodeOutput:  # noqa: ANN401
+        latent_format = guider.model_patcher.get_model_object("latent_format")
+        with host.grad_mode():
+            states = latent_format.process_out(trajectory.states.cpu())
+            sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
+            noise = InvertedNoise(trajectory.states[-1].cpu(), float(levels[0]), sigma_max, axis, latent_format)
+            return io.NodeOutput({"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}, noise, levels)
+
+
+def own_levels(sampling: Any, axis: host.Axis, scheduler: str, steps: int) -> Tensor:  # noqa: ANN401
+    """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
+    with host.grad_mode():
+        levels = comfy.samplers.calculate_sigmas(sampling, scheduler, steps).cpu().clone()
+        return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
+
+
+def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
+    """Refuse levels that are not a strictly decreasing schedule down to 0, or that a flow model cannot be inverted to."""
+    with host.grad_mode():
+        levels = host.own(sigmas, torch.device("cpu"))
+    shown = [round(level, 4) for level in levels.tolist()]
+    if len(shown) < 2 or shown[-1] != 0 or not bool((levels[1:] < levels[:-1]).all()):
+        raise ValueError(
+            f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give them; "
+            "connect a scheduler, or leave sigmas empty"
+        )
+    if axis.flow and float(levels[0]) >= 1:
+        raise ValueError(
+            f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left to come back to; allowed is "
+            f"below 1 (at most {host.FLOW_T_MAX} is sensible); set denoise below 1 in the scheduler, or leave sigmas empty"
+        )
+    return levels
+
+
+@dataclass(frozen=True, eq=False)
+class InvertedNoise:
+    """NOISE with which a stock sampler, started at `level`, starts at the inverted state, whatever latent it is given.
+
+    The host starts at x = latent + σ·noise (at the model's highest level latent + √(1 + σ²)·noise; flow models at
+    (1 − t)·latent + t·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
+    """
+
+    state: Tensor
+    level: float
+    sigma_max: float
+    axis: host.Axis
+    latent_format: Any
+    seed: int = 0
+
+    def generate_noise(self, input_latent: dict) -> Tensor:
+        """Called by SamplerCustomAdvanced with the latent that it will sample."""
+        latent = input_latent["samples"].float().cpu()
+        if latent.shape != self.state.shape:
+            raise ValueError(
+                f"noise: was inverted from a latent of shape {tuple(self.state.shape)}, and asked for {tuple(latent.shape)}; "
+                "sample with a latent of the same size and batch"
+            )
+        x0 = self.latent_format.process_in(latent) if bool(latent.any()) else latent
+        x = self.axis.latent(self.state, self.axis.sigma(self.level))
+        if self.axis.flow:
+            return (x - (1 - self.level) * x0) / self.level
+        highest = self.level > self.sigma_max or math.isclose(self.sigma_max, self.level, rel_tol=1e-5)
+        return (x - x0) / (math.sqrt(1 + self.level**2) if highest else self.level)

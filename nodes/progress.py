@@ -1,0 +1,46 @@
+"""Progress bar, live preview and Cancel of a long node."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import comfy.model_management
+import comfy.utils
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+PREVIEW_EVERY = 0.3  # seconds, at least
+PREVIEW_SHARE = 0.1  # of the run's time, at most
+PREVIEW_SIZE = 512
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An image (1, 3, H, W) or (1, H, W, 3) in [0, 1] as a PIL picture."""
+    pixels = image[0].movedim(0, -1) if image.shape[1] == 3 else image[0]
+    return Image.fromarray((pixels.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy().astype(np.uint8))
+
+
+class Progress:
+    """One bar of `total` steps. JPEG previews reach every client, whatever its preview setting."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.bar = comfy.utils.ProgressBar(total)
+        self.next_preview = 0.0
+
+    def update(self, picture: Callable[[], Tensor | None] | None = None) -> None:
+        """One step is done; raises the host's interrupt if Cancel was pressed. `picture()` is drawn only when it is due."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.done += 1
+        self.bar.update_absolute(self.done, self.total, self._preview(picture))
+
+    def _preview(self, picture: Callable[[], Tensor | None] | None) -> tuple[str, Image.Image, int] | None:
+        start = time.monotonic()
+        if picture is None or start < self.next_preview:
+            return None
+        image = picture()
+        end = time.monotonic()
+        self.next_preview = end + max(PREVIEW_EVERY, (end - start) / PREVIEW_SHARE)
+        return None if image is None else ("JPEG", to_pil(image), PREVIEW_SIZE)

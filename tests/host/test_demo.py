@@ -1,0 +1,74 @@
+"""The demo model as host objects gives the numbers of the headless one, through the stock nodes' own code."""
+from __future__ import annotations
+
+import comfy.samplers
+import pytest
+import torch
+from msd_pack.msd_core.demo.model import DemoModel
+from msd_pack.nodes import host
+from msd_pack.nodes.demo import clip_of, model_of, vae_of
+
+PROMPT = "a large red circle on a blue background"
+
+
+@pytest.fixture(scope="module")
+def demo() -> DemoModel:
+    """Random weights, rounded to half precision as in the file; zero-initialised layers are filled, or they would say nothing."""
+    model = DemoModel.random(0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1 and not weight.any():
+                weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
+            weight.copy_(weight.half())
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, ""])
+def test_clip_equals_the_headless_text_encoder(demo: DemoModel, prompt: str) -> None:
+    with torch.inference_mode():
+        clip = clip_of(demo)
+        cond = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0]
+    assert torch.allclose(cond, demo.context([prompt]), atol=1e-4)
+
+
+def test_prompt_weights_apply_and_unknown_words_are_named(demo: DemoModel) -> None:
+    clip = clip_of(demo)
+    weighted = clip.encode_from_tokens_scheduled(clip.tokenize("a large (red:1.5) circle on a blue background"))[0][0]
+    assert not torch.allclose(weighted, demo.context([PROMPT]), atol=1e-3)
+    with pytest.raises(ValueError, match="words that the demo model does not know: astronaut"):
+        clip.tokenize("an astronaut on a blue background")
+
+
+def test_vae_equals_the_headless_autoencoder(demo: DemoModel) -> None:
+    with torch.inference_mode():
+        vae = vae_of(demo)
+        image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+        encoded = vae.encode(image)
+        decoded = vae.decode(encoded)
+    x = demo.encode(image.movedim(-1, 1))
+    assert torch.allclose(encoded * 0.18215, x, atol=1e-4)
+    assert torch.allclose(decoded.movedim(-1, 1), demo.decode(x), atol=1e-4)
+
+
+def test_model_equals_the_headless_denoiser_at_the_trained_levels(demo: DemoModel) -> None:
+    """Between them the host rounds to the nearest timestep and the headless model interpolates."""
+    clip, model = clip_of(demo), model_of(demo)
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, ""))
+    guider = host.make_guider(model, positive, negative, 3.0)
+    sigmas = demo.schedule.sigmas[[10, 400, 990]]
+    z = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * sigmas.reshape(3, 1, 1, 1)
+    ours = host.run(guider, lambda session: session.denoiser(z, sigmas), 8, 8, rows=3)
+    headless = demo.denoiser(PROMPT, cfg=3.0)(z, sigmas)
+    assert torch.allclose(ours, headless, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(headless, z, atol=1e-2)
+
+
+def test_the_stock_sampler_runs_on_it(demo: DemoModel) -> None:
+    clip, model = clip_of(demo), model_of(demo)
+    with torch.inference_mode():
+        positive = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
+        latent = torch.zeros(1, 4, 8, 8)
+        sampler = comfy.samplers.KSampler(model, 3, "cpu", "euler", "normal", 1.0)
+        out = sampler.sample(torch.randn(latent.shape), positive, positive, cfg=2.0, latent_image=latent, disable_pbar=True)
+    assert out.shape == latent.shape and bool(out.isfinite().all())

@@ -1,0 +1,122 @@
+"""DDIM Inversion: the stock sampler reproduces the inverted state and gives the picture back."""
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
+from msd_pack.nodes import host
+from msd_pack.nodes.inversion import DDIMInversion
+from tiny_models import KINDS, conditioning, tiny_model
+
+POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
+STEPS = 40
+
+
+def picture(seed: int = 0, batch: int = 1, scale: float = 5.0) -> dict:
+    return {"samples": scale * torch.randn(batch, 4, 8, 8, generator=torch.Generator().manual_seed(seed))}
+
+
+def invert(kind: str, latent: dict, **inputs: object) -> tuple:
+    with torch.inference_mode():
+        return DDIMInversion.execute(
+            latent, model=tiny_model(kind), positive=POSITIVE, negative=NEGATIVE, cfg=1.0, **{"steps": STEPS} | inputs
+        ).args
+
+
+def sample(kind: str, noise: object, sigmas: torch.Tensor, latent: dict) -> torch.Tensor:
+    with torch.inference_mode():
+        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        euler = comfy.samplers.sampler_object("euler")
+        return SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, latent).args[0]["samples"]
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_gives_the_picture_back_from_any_latent(kind: str) -> None:
+    latent = picture()
+    inverted, _, noise, sigmas = invert(kind, latent, scheduler="simple")
+    for start in (latent, picture(seed=7), {"samples": torch.zeros(1, 4, 8, 8)}):
+        assert relative(sample(kind, noise, sigmas, start), latent["samples"]) < 0.1
+    back = sample(kind, Noise_EmptyNoise(), sigmas, inverted)
+    assert relative(back, latent["samples"]) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_steps_come_closer(kind: str) -> None:
+    latent = picture()
+
+    def error(steps: int) -> float:
+        _, _, noise, sigmas = invert(kind, latent, scheduler="karras", steps=steps)
+        return relative(sample(kind, noise, sigmas, latent), latent["samples"])
+
+    coarse, fine = error(20), error(80)
+    assert fine < coarse / 2.5  # first order
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stock_sampler_starts_at_the_inverted_state(kind: str) -> None:
+    latent = picture(batch=2)
+    inverted, _, noise, sigmas = invert(kind, latent, scheduler="simple", steps=5)
+    sampling = tiny_model(kind).get_model_object("model_sampling")
+    latent_format = tiny_model(kind).get_model_object("latent_format")
+    highest = bool(sigmas[0] >= float(sampling.sigma_max) * (1 - 1e-5))
+    start = sampling.noise_scaling(sigmas[0], noise.generate_noise(latent), latent_format.process_in(latent["samples"]), highest)
+    state = latent_format.process_in(inverted["samples"])
+    assert torch.allclose(start, state * (1 - sigmas[0]) if kind == "flow" else state, rtol=1e-4, atol=1e-4)
+
+
+def test_trajectory_runs_from_the_picture_to_the_inverted_latent() -> None:
+    latent = picture(batch=2)
+    inverted, trajectory, _, sigmas = invert("eps", latent, steps=6)
+    states = trajectory["samples"].unflatten(0, (-1, 2))
+    assert len(states) == len(sigmas) == 7
+    assert torch.allclose(states[0], latent["samples"], atol=1e-5)
+    assert torch.equal(states[-1], inverted["samples"])
+
+
+def test_a_batch_equals_a_loop_and_the_input_is_not_mutated() -> None:
+    latent = picture(batch=2)
+    before = latent["samples"].clone()
+    together = invert("eps", latent, steps=4)[0]["samples"]
+    for i in range(2):
+        alone = invert("eps", {"samples": before[i : i + 1]}, steps=4)[0]["samples"]
+        assert torch.allclose(together[i : i + 1], alone, rtol=1e-3, atol=1e-3)
+    assert torch.equal(latent["samples"], before)
+
+
+def test_sigmas_replace_steps_and_scheduler() -> None:
+    own = torch.tensor([10.0, 3.0, 1.0, 0.0])
+    assert torch.equal(invert("eps", picture(), sigmas=own)[3], own)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sigmas", "message"),
+    [
+        ("eps", [3.0, 1.0], "decrease strictly to 0"),
+        ("eps", [1.0, 3.0, 0.0], "decrease strictly to 0"),
+        ("eps", [0.0], "at least two levels"),
+        ("flow", [1.0, 0.5, 0.0], "starts at 1.0"),
+    ],
+)
+def test_wrong_sigmas(kind: str, sigmas: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        invert(kind, picture(), sigmas=torch.tensor(sigmas))
+
+
+def test_wrong_latents() -> None:
+    with pytest.raises(ValueError, match=r"has shape \(1, 16, 8, 8\), the model works on \(B, 4, H, W\)"):
+        invert("eps", {"samples": torch.zeros(1, 16, 8, 8)})
+    noise = invert("eps", picture(), steps=2)[2]
+    with pytest.raises(ValueError, match=r"inverted from a latent of shape \(1, 4, 8, 8\)"):
+        noise.generate_noise({"samples": torch.zeros(1, 4, 16, 16)})
+
+
+def test_cancel_ends_the_inversion() -> None:
+    comfy.model_management.interrupt_current_processing()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        invert("eps", picture())
