@@ -1,0 +1,167 @@
+"""The demo model: a small text-conditioned latent diffusion model that the project ships and uses when there is no checkpoint.
+
+A picture is encoded to a latent x (B, 4, H/8, W/8); the denoiser works there, in the coordinates z = x + sigma n of the rest of the
+core. The file holds the three networks under the names of a Stable Diffusion 1 checkpoint, in half precision, and their
+configurations in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..denoiser import expand_sigma
+from ..parametrization import EpsDenoiser
+from ..schedule import DiscreteSchedule, sd15_schedule
+from .autoencoder import DDCONFIG, Autoencoder
+from .text import TEXT_CONFIG, TextEncoder, tokenize
+from .unet import UNET_CONFIG, UNet
+
+LATENT_SCALE = 0.18215
+"""Stable Diffusion 1's factor between the autoencoder's latent and the denoiser's."""
+
+FORMAT, VERSION = "msd-demo-model", "1"
+DEMO_MODEL_PATH = Path(__file__).with_name("demo_model.safetensors")
+
+_PREFIXES = {
+    "autoencoder": "first_stage_model.",
+    "text": "cond_stage_model.transformer.",
+    "unet": "model.diffusion_model.",
+}
+
+
+class DemoModel(nn.Module):
+    """Autoencoder, text encoder and noise-predicting UNet of the demo model.
+
+    Pictures are (B, 3, H, W) in [0, 1], H and W multiples of 8; latents x are (B, 4, H/8, W/8) with about unit variance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.autoencoder = Autoencoder()
+        self.text = TextEncoder()
+        self.unet = UNet()
+        self.schedule: DiscreteSchedule = sd15_schedule()
+
+    @classmethod
+    def random(cls, seed: int) -> DemoModel:
+        """A model with freshly initialised weights; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls()
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """Latent x (B, 4, H/8, W/8) of ``picture`` (B, 3, H, W) in [0, 1]: the posterior's mean, scaled; differentiable."""
+        height, width = picture.shape[-2:]
+        if picture.ndim != 4 or picture.shape[1] != 3 or height % 8 or width % 8:
+            raise ValueError(
+                f"picture: got shape {tuple(picture.shape)}; the demo model takes (B, 3, H, W) with H and W multiples of 8"
+            )
+        return self.autoencoder.encode(2 * picture - 1) * LATENT_SCALE
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Picture (B, 3, H, W) in [0, 1] of the latent ``x`` (B, 4, H/8, W/8)."""
+        return ((self.autoencoder.decode(x / LATENT_SCALE) + 1) / 2).clamp(0, 1)
+
+    @torch.no_grad()
+    def context(self, prompts: Sequence[str]) -> Tensor:
+        """Encoded ``prompts``, (B, CONTEXT_LENGTH, context_dim)."""
+        return self.text(tokenize(list(prompts)))
+
+    def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0) -> PromptDenoiser:
+        """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off."""
+        return PromptDenoiser(self, self.context([prompt]), self.context([negative]), float(cfg))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as safetensors, half precision, in the layout of a Stable Diffusion 1 checkpoint."""
+        tensors = {
+            prefix + key: tensor.half().contiguous()
+            for name, prefix in _PREFIXES.items()
+            for key, tensor in getattr(self, name).state_dict().items()
+        }
+        configs = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
+        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(configs)})
+
+    def load(self, path: str | Path) -> DemoModel:
+        """Fill the weights from a file that :meth:`save` wrote; returns self.
+
+        Raises:
+            ValueError: the file is missing, truncated, of another kind or of another version.
+        """
+        tensors = _read(Path(path))
+        for name, prefix in _PREFIXES.items():
+            part = {key.removeprefix(prefix): t.float() for key, t in tensors.items() if key.startswith(prefix)}
+            getattr(self, name).load_state_dict(part)
+        return self
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    remedy = "pass the demo_model.safetensors that ships with the project, or train one with `python -m msd_core.demo.train`"
+    if not path.is_file():
+        raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            kind, version = metadata.get("format"), metadata.get("version")
+            if kind != FORMAT or version != VERSION:
+                raise ValueError(
+                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}; this release reads {FORMAT!r} {VERSION!r}; {remedy}"
+                )
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    except SafetensorError as error:
+        raise ValueError(f"path: {str(path)!r} is truncated or no safetensors file ({error}); {remedy}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class PromptDenoiser:
+    """(z, sigma) -> denoised of the demo model under one prompt; conditional and unconditional rows share one batch.
+
+    ``z`` is (B, 4, h, w), ``sigma`` a float or a tensor () or (B,). Classifier-free guidance: Ho & Salimans 2022.
+    """
+
+    model: DemoModel
+    context: Tensor
+    negative: Tensor
+    cfg: float
+    _eps: EpsDenoiser = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_eps", EpsDenoiser(self._network, self.model.schedule))
+
+    @property
+    def cost(self) -> int:
+        """Network rows for each row of z: 2 with guidance, 1 without."""
+        return 1 if self.cfg == 1.0 else 2
+
+    def with_cfg(self, cfg: float) -> PromptDenoiser:
+        """The same prompts at another guidance scale."""
+        return replace(self, cfg=float(cfg))
+
+    def _network(self, x: Tensor, t: Tensor) -> Tensor:
+        rows = len(x)
+        if self.cfg == 1.0:
+            return self.model.unet(x, t, self.context.expand(rows, -1, -1))
+        both = torch.cat([self.context.expand(rows, -1, -1), self.negative.expand(rows, -1, -1)])
+        cond, uncond = self.model.unet(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
+        return uncond + self.cfg * (cond - uncond)
+
+    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+        if z.ndim != 4 or z.shape[1] != self.model.unet.out[2].out_channels:
+            raise ValueError(
+                f"z: got shape {tuple(z.shape)}; the demo model denoises latents (B, 4, h, w). Encode pictures first"
+            )
+        return self._eps(z, sigma)
+
+
+@cache
+def load_demo_model(path: str | Path | None = None) -> DemoModel:
+    """The demo model, ready to use (evaluation mode, frozen); ``path`` defaults to the file that ships with the project."""
+    return DemoModel.random(0).load(path or DEMO_MODEL_PATH).eval().requires_grad_(False)

@@ -1,0 +1,240 @@
+"""Train the demo model from scratch: first the autoencoder, then the denoiser together with its text encoder.
+
+Everything is drawn by :mod:`.scenes`, nothing is downloaded. A step's pictures, noise and captions depend only on the seed and the
+step's number, so that a training stopped at any time goes on from its folder as if it had not been stopped.
+
+Objective of the second stage: |eps_theta(sqrt(ᾱ) x + sqrt(1 - ᾱ) n; t, c) - n|² (Ho et al. 2020, Eq. 14), t uniform, the caption c
+replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022).
+
+    python -m msd_core.demo.train --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..schedule import sd15_schedule
+from .autoencoder import Autoencoder
+from .model import LATENT_SCALE, DemoModel
+from .scenes import caption, draw, random_scene
+from .text import tokenize
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training run is made of; the defaults are those of the model that ships."""
+
+    seed: int = 0
+    side: int = 64
+    autoencoder_steps: int = 4_000
+    autoencoder_batch: int = 16
+    autoencoder_lr: float = 2e-3
+    kl_weight: float = 1e-4
+    scenes: int = 65_536
+    steps: int = 6_000
+    batch: int = 128
+    lr: float = 1e-3
+    decay_fraction: float = 0.3
+    dropout: float = 0.1
+    ema: float = 0.999
+    save_every: int = 200
+
+
+def _step_generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def _schedule(step: int, steps: int, warmup: int, decay_fraction: float) -> float:
+    """Learning-rate factor: linear warm-up, constant, linear decay to zero over the last ``decay_fraction``."""
+    return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, decay_fraction * steps))
+
+
+def _run(
+    model: nn.Module,
+    loss_at: Callable[[int], Tensor],
+    checkpoint: Path,
+    *,
+    steps: int,
+    lr: float,
+    decay_fraction: float,
+    save_every: int,
+    after_step: Callable[[int], None] = lambda step: None,
+    extra: nn.Module | None = None,
+    report: Callable[[int], str] = lambda step: "",
+) -> None:
+    """Minimise ``loss_at(step)`` with AdamW, resuming from ``checkpoint`` and saving to it."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
+    start = 0
+    if checkpoint.exists():
+        saved: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        if extra is not None:
+            extra.load_state_dict(saved["extra"])
+        start = saved["step"]
+    smooth, note = None, ""
+    bar = tqdm(range(start, steps), initial=start, total=steps, desc=checkpoint.stem, mininterval=2.0)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _schedule(step, steps, 100, decay_fraction)
+        loss = loss_at(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        after_step(step)
+        smooth = float(loss.detach()) if smooth is None else 0.98 * smooth + 0.02 * float(loss.detach())
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            note = report(step + 1)
+            saved = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            if extra is not None:
+                saved["extra"] = extra.state_dict()
+            partial = checkpoint.with_suffix(".part")
+            torch.save(saved, partial)
+            os.replace(partial, checkpoint)
+        bar.set_postfix_str(f"loss {smooth:.4f} {note}", refresh=False)
+
+
+def round_trip_psnr(autoencoder: Autoencoder, pictures: Tensor) -> float:
+    """PSNR in dB, averaged over ``pictures`` (B, 3, H, W) in [0, 1], of encoding, decoding and clamping to [0, 1]."""
+    with torch.no_grad():
+        again = (autoencoder.decode(autoencoder.encode(2 * pictures - 1)) + 1).div(2).clamp(0, 1)
+    return float(-10 * (again - pictures).square().mean(dim=(1, 2, 3)).log10().mean())
+
+
+def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder: Path) -> None:
+    """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), without adversarial or perceptual losses."""
+    held_out_generator = _step_generator(settings.seed + 1, 0)
+    held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
+
+    def loss_at(step: int) -> Tensor:
+        generator = _step_generator(settings.seed, step)
+        scenes = [random_scene(generator) for _ in range(settings.autoencoder_batch)]
+        pictures = 2 * draw(scenes, settings.side, generator) - 1
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mean, log_variance = (m.float() for m in autoencoder.moments(pictures))
+            latent = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator)
+            again = autoencoder.decode(latent).float()
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
+        return (again - pictures).square().mean() + settings.kl_weight * kl
+
+    _run(
+        autoencoder,
+        loss_at,
+        folder / "autoencoder.pt",
+        steps=settings.autoencoder_steps,
+        lr=settings.autoencoder_lr,
+        decay_fraction=0.5,
+        save_every=settings.save_every,
+        report=lambda step: f"PSNR {round_trip_psnr(autoencoder, held_out):.2f} dB",
+    )
+
+
+@torch.no_grad()
+def normalise_latents(autoencoder: Autoencoder, pictures: Tensor) -> None:
+    """Give every latent channel mean 0 and standard deviation 1/LATENT_SCALE, by folding an affine map into the 1×1 convolutions.
+
+    The scaled latents then have unit variance under Stable Diffusion's own factor, which readers of its checkpoints assume.
+    """
+    latents = torch.cat([autoencoder.encode(2 * p - 1) for p in pictures.split(64)])
+    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)) * LATENT_SCALE
+    quant, post = autoencoder.quant_conv, autoencoder.post_quant_conv
+    channels = len(mean)
+    assert quant.bias is not None and post.bias is not None
+    quant.bias[:channels].sub_(mean).div_(std)
+    quant.weight[:channels].div_(std[:, None, None, None])
+    quant.bias[channels:].sub_(2 * std.log())
+    post.bias.add_((post.weight[:, :, 0, 0] * mean).sum(dim=1))
+    post.weight.mul_(std[None, :, None, None])
+
+
+@torch.no_grad()
+def latent_data(autoencoder: Autoencoder, settings: TrainSettings) -> tuple[Tensor, Tensor]:
+    """Scaled latents (N, 4, h, w) and word numbers (N, L) of the scenes of the second stage."""
+    latents, tokens = [], []
+    for first in tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0):
+        generator = _step_generator(settings.seed + 2, first)
+        scenes = [random_scene(generator) for _ in range(128)]
+        spoken = torch.rand(len(scenes), generator=generator) < 0.5
+        tokens.append(tokenize([caption(s, say_medium=bool(m)) for s, m in zip(scenes, spoken, strict=True)]))
+        pictures = draw(scenes, settings.side, generator)
+        latents.append(autoencoder.encode(2 * pictures - 1) * LATENT_SCALE)
+    return torch.cat(latents), torch.cat(tokens)
+
+
+def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> None:
+    """Second stage; ``model`` ends with the exponential moving average of the weights."""
+    latents, tokens = latent_data(model.autoencoder, settings)
+    alphas_cumprod = sd15_schedule().alphas_cumprod.float()
+    empty = tokenize([""])
+    trained = nn.ModuleDict({"text": model.text, "unet": model.unet})
+    average = copy.deepcopy(trained).requires_grad_(False)
+
+    def loss_at(step: int) -> Tensor:
+        generator = _step_generator(settings.seed + 3, step)
+        rows = torch.randint(len(latents), (settings.batch,), generator=generator)
+        t = torch.randint(len(alphas_cumprod), (settings.batch,), generator=generator)
+        noise = torch.randn((settings.batch, *latents.shape[1:]), generator=generator)
+        dropped = torch.rand(settings.batch, 1, generator=generator) < settings.dropout
+        alpha_bar = alphas_cumprod[t][:, None, None, None]
+        noisy = alpha_bar.sqrt() * latents[rows] + (1 - alpha_bar).sqrt() * noise
+        context = trained["text"](torch.where(dropped, empty, tokens[rows]))
+        return (trained["unet"](noisy, t, context) - noise).square().mean()
+
+    def update_average(step: int) -> None:
+        rate = min(settings.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - rate)
+
+    _run(
+        trained,
+        loss_at,
+        folder / "denoiser.pt",
+        steps=settings.steps,
+        lr=settings.lr,
+        decay_fraction=settings.decay_fraction,
+        save_every=settings.save_every,
+        after_step=update_average,
+        extra=average,
+    )
+    trained.load_state_dict(average.state_dict())
+
+
+def train(settings: TrainSettings, folder: Path) -> Path:
+    """Run both stages in ``folder``, resuming what is there; returns the finished model's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = DemoModel.random(settings.seed)
+    train_autoencoder(model.autoencoder, settings, folder)
+    generator = _step_generator(settings.seed + 4, 0)
+    normalise_latents(model.autoencoder, draw([random_scene(generator) for _ in range(1024)], settings.side, generator))
+    train_denoiser(model, settings, folder)
+    path = folder / "demo_model.safetensors"
+    model.save(path)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the demo model from scratch on drawn scenes (resumable).")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the training's state and of the finished model")
+    parser.add_argument("--seed", type=int, default=TrainSettings.seed)
+    parser.add_argument("--autoencoder-steps", type=int, default=TrainSettings.autoencoder_steps)
+    parser.add_argument("--steps", type=int, default=TrainSettings.steps, help="steps of the denoiser's training")
+    arguments = parser.parse_args()
+    settings = TrainSettings(
+        seed=arguments.seed, autoencoder_steps=arguments.autoencoder_steps, steps=arguments.steps
+    )
+    print(f"trained: {train(settings, arguments.out)}")
+
+
+if __name__ == "__main__":
+    main()
