@@ -1,4 +1,5 @@
 """Thin ComfyUI nodes around `msd_core`: one file a family. `host` is the only bridge to the host's models."""
+
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io

@@ -1,4 +1,5 @@
 """Bandwidth Scheduler: how λ falls over an optimisation, as the host's SIGMAS."""
+
 from __future__ import annotations
 
 from comfy_api.latest import io
@@ -18,27 +19,47 @@ class BandwidthScheduler(io.ComfyNode):
             node_id="MSD_BandwidthScheduler",
             display_name="Bandwidth Scheduler",
             category=CATEGORY,
-            description="Strictly decreasing bandwidths λ (standard deviation of the mean-shift kernel) for a distill step.",
+            description="Strictly decreasing bandwidths λ, the standard deviation of the mean-shift kernel.",
             inputs=[
                 io.Combo.Input(
-                    "schedule", options=list(BANDWIDTH_SCHEDULES), default="exponential",
-                    tooltip="Shape of the curve. exponential: log-linear; karras: between linear (rho 1) and exponential.",
+                    "schedule",
+                    options=list(BANDWIDTH_SCHEDULES),
+                    default="exponential",
+                    tooltip="Shape of the curve. exponential: log-linear; karras: from linear (rho 1) to exponential.",
                 ),
                 io.Float.Input(
-                    "start", default=3.0, min=0.001, max=1000.0, step=0.01, round=False,
+                    "start",
+                    default=3.0,
+                    min=0.001,
+                    max=1000.0,
+                    step=0.01,
+                    round=False,
                     tooltip="First λ, in units of the model's latent (whose own standard deviation is about 1). "
                     "Large: all modes merge, a coarse picture; small: the nearest mode.",
                 ),
                 io.Float.Input(
-                    "end", default=0.7, min=0.001, max=1000.0, step=0.01, round=False,
-                    tooltip="Last λ, below start. Much below the data's own spread the shift is noise and spoils the picture.",
+                    "end",
+                    default=0.7,
+                    min=0.001,
+                    max=1000.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Last λ, below start. Far below the data's spread the shift is noise and spoils pictures.",
                 ),
                 io.Int.Input("steps", default=120, min=1, max=10000, tooltip="How many bandwidths."),
                 io.Float.Input(
-                    "rho", default=7.0, min=0.1, max=100.0, step=0.1, round=False, tooltip="Exponent; karras only.",
+                    "rho",
+                    default=7.0,
+                    min=0.1,
+                    max=100.0,
+                    step=0.1,
+                    round=False,
+                    tooltip="Exponent; karras only.",
                 ),
                 io.String.Input(
-                    "points", default="", optional=True,
+                    "points",
+                    default="",
+                    optional=True,
                     tooltip="piecewise only: points between start and end as fraction:λ, for example 0.25:2, 0.6:1.",
                 ),
             ],
@@ -46,11 +67,11 @@ class BandwidthScheduler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, schedule: str, start: float, end: float, steps: int, rho: float, points: str = "") -> io.NodeOutput:
+    def execute(
+        cls, schedule: str, start: float, end: float, steps: int, rho: float, points: str = ""
+    ) -> io.NodeOutput:
         with grad_mode():
-            return io.NodeOutput(
-                bandwidth_schedule(schedule, start, end, steps, rho=rho, points=parse_points(points))
-            )
+            return io.NodeOutput(bandwidth_schedule(schedule, start, end, steps, rho=rho, points=parse_points(points)))
 
 
 def parse_points(text: str) -> list[tuple[float, float]] | None:

@@ -1,7 +1,6 @@
 """Load Demo Model: the small model that ships with the pack, as ordinary MODEL, CLIP and VAE for every stock node."""
-from __future__ import annotations
 
-from typing import Any
+from __future__ import annotations
 
 import comfy.clip_model
 import comfy.model_management
@@ -21,6 +20,8 @@ from ..msd_core.demo.unet import UNET_CONFIG
 from .bandwidth import CATEGORY
 from .host import grad_mode
 
+Device = torch.device | str
+
 
 class LoadDemoModel(io.ComfyNode):
     """The demo model of `msd_core.demo` as host objects."""
@@ -31,8 +32,8 @@ class LoadDemoModel(io.ComfyNode):
             node_id="MSD_LoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
-            description="A small text-to-image model that ships with the pack. It draws captioned scenes at 64×64, such as "
-            "'a large red circle on a blue background', and works with the stock nodes on any machine.",
+            description="A small text-to-image model that ships with the pack. It draws captioned scenes at 64×64, "
+            "such as 'a large red circle on a blue background', and works with the stock nodes on any machine.",
             inputs=[],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
@@ -98,10 +99,13 @@ class WordVocabulary:
 class WordTokenizer(comfy.sd1_clip.SDTokenizer):
     """The host's tokenizer, weights such as (red:1.2) included, over the demo model's words."""
 
-    def __init__(self, embedding_directory: Any = None, tokenizer_data: dict | None = None) -> None:  # noqa: ANN401
+    def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
         super().__init__(
-            tokenizer_path="", tokenizer_class=WordVocabulary, max_length=CONTEXT_LENGTH,
-            embedding_directory=embedding_directory, embedding_size=TEXT_CONFIG["hidden_size"],
+            tokenizer_path="",
+            tokenizer_class=WordVocabulary,
+            max_length=CONTEXT_LENGTH,
+            embedding_directory=embedding_directory,
+            embedding_size=TEXT_CONFIG["hidden_size"],
             tokenizer_data=tokenizer_data or {},
         )
 
@@ -109,14 +113,14 @@ class WordTokenizer(comfy.sd1_clip.SDTokenizer):
 class DemoTokenizer(comfy.sd1_clip.SD1Tokenizer):
     """SD1's prompt handling around `WordTokenizer`."""
 
-    def __init__(self, embedding_directory: Any = None, tokenizer_data: dict | None = None) -> None:  # noqa: ANN401
+    def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
         super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
 
 
 class WordTransformer(comfy.clip_model.CLIPTextModel):
     """The host's CLIP text transformer, whose vocabulary is fixed at CLIP's 49,408, with the demo model's instead."""
 
-    def __init__(self, config: dict, dtype: torch.dtype, device: torch.device, operations: Any) -> None:  # noqa: ANN401
+    def __init__(self, config: dict, dtype: torch.dtype, device: torch.device, operations: type) -> None:
         super().__init__(config, dtype, device, operations)
         words = operations.Embedding(config["vocab_size"], config["hidden_size"], dtype=dtype, device=device)
         self.set_input_embeddings(words)
@@ -126,10 +130,17 @@ class WordTransformer(comfy.clip_model.CLIPTextModel):
 class DemoTextModel(comfy.sd1_clip.SDClipModel):
     """The host's wrapper of a text transformer, at the demo model's size."""
 
-    def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
+    ) -> None:
         super().__init__(
-            device=device, dtype=dtype, max_length=CONTEXT_LENGTH, textmodel_json_config=dict(TEXT_CONFIG),
-            model_class=WordTransformer, special_tokens={"start": 0, "end": 1, "pad": 1}, return_projected_pooled=False,
+            device=device,
+            dtype=dtype,
+            max_length=CONTEXT_LENGTH,
+            textmodel_json_config=dict(TEXT_CONFIG),
+            model_class=WordTransformer,
+            special_tokens={"start": 0, "end": 1, "pad": 1},
+            return_projected_pooled=False,
             model_options=model_options or {},
         )
 
@@ -137,5 +148,7 @@ class DemoTextModel(comfy.sd1_clip.SDClipModel):
 class DemoClip(comfy.sd1_clip.SD1ClipModel):
     """SD1's single text encoder, being `DemoTextModel`."""
 
-    def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
+    ) -> None:
         super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=DemoTextModel)

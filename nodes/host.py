@@ -1,32 +1,38 @@
-"""The only bridge to the host's models: a MODEL with its conditioning becomes a denoiser, a VAE a differentiable encoder.
+"""The only bridge to the host's models: a MODEL with its conditioning becomes a denoiser, a VAE an encoder.
 
-The whole optimisation runs as the loop of one host sampler, inside `guider.sample`: the host loads and patches the models,
-prepares the conditioning and cleans up, and hands our loop its guided x0 prediction. LoRA, ControlNet, masks, regional
-prompts, model patches and any GUIDER apply because they live there.
+The whole optimisation runs as the loop of one host sampler, inside `guider.sample`: the host loads and patches the
+models, prepares the conditioning and cleans up, and hands our loop its guided x0 prediction. LoRA, ControlNet, masks,
+regional prompts, model patches and any GUIDER apply because they live there.
 
 Three facts about the host shape this file:
 
 - A prompt runs under `torch.inference_mode()`. The network is evaluated in that mode, the loop outside it; whatever
   crosses over is cloned.
-- The weights of loaded modules are inference tensors, which autograd refuses. `thaw` replaces them by aliases on the same
-  storage, at no cost in memory, before the VAE is differentiated.
-- ε and v models keep the variance-exploding coordinates of `msd_core` (z = x0 + σ n); flow models do not. `Axis` converts.
+- The weights of loaded modules are inference tensors, which autograd refuses. `thaw` replaces them by aliases on the
+  same storage, at no cost in memory, before the VAE is differentiated.
+- ε and v models keep the variance-exploding coordinates of `msd_core` (z = x0 + σ n); flow models do not. `Axis`
+  converts.
 """
+
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.model_sampling
-import comfy.samplers
 import torch
+from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from comfy.samplers import CFGGuider, Sampler
+from comfy.sd import VAE
+from torch import Tensor, nn
+
+Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
@@ -44,7 +50,7 @@ def own(tensor: Tensor, device: torch.device | None = None) -> Tensor:
     return tensor.detach().to(device=device, dtype=torch.float32, copy=True)
 
 
-def thaw(module: torch.nn.Module) -> int:
+def thaw(module: nn.Module) -> int:
     """Let autograd differentiate *through* a host module; returns how many tensors were replaced.
 
     Each inference-mode parameter and buffer is replaced by an ordinary tensor on the same storage, with
@@ -69,15 +75,15 @@ def thaw(module: torch.nn.Module) -> int:
 def _alias(tensor: Tensor) -> Tensor:
     alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
-    return torch.nn.Parameter(alias, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else alias
+    return nn.Parameter(alias, requires_grad=False) if isinstance(tensor, nn.Parameter) else alias
 
 
 @dataclass(frozen=True)
 class Axis:
     """Noise levels and latents of the host against those of `msd_core` (z = x0 + σ n).
 
-    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t), which is
-    infinite at t = 1; they are used up to t = 0.999.
+    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t), which
+    is infinite at t = 1; they are used up to t = 0.999.
     """
 
     flow: bool
@@ -85,7 +91,7 @@ class Axis:
     sigma_max: float
 
     @classmethod
-    def of(cls, model_sampling: Any) -> Axis:  # noqa: ANN401
+    def of(cls, model_sampling: nn.Module) -> Axis:
         """The axis of a host `model_sampling` object."""
         low, high = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
         if not isinstance(model_sampling, comfy.model_sampling.CONST):
@@ -107,7 +113,7 @@ class Axis:
 
 
 class Rows:
-    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called once for every batch that reaches the network."""
+    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called for every batch that reaches the network."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -122,11 +128,11 @@ class Rows:
 class HostDenoiser:
     """The host's guided model as a denoiser of `msd_core`: (z, sigma) → E[x0 | z], in the model's own latent space.
 
-    `cost` is measured: network rows a row of z in the last evaluation (2 with cfg, 1 without, more with regional prompts).
-    Every evaluation first gives way to the host's Cancel.
+    `cost` is measured: network rows a row of z in the last evaluation (2 with cfg, 1 without, more with regional
+    prompts). Every evaluation first gives way to the host's Cancel.
     """
 
-    guider: comfy.samplers.CFGGuider
+    guider: CFGGuider
     options: dict[str, Any]
     axis: Axis
     rows: Rows
@@ -175,41 +181,48 @@ class HostDenoiser:
 
     def with_cfg(self, cfg: float) -> HostDenoiser:
         """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
-        stock = type(self.guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+        stock = type(self.guider).predict_noise is CFGGuider.predict_noise
         if not stock or "negative" not in self.guider.original_conds:
             raise ValueError(
-                f"guider: {type(self.guider).__name__} has no single cfg to change, and this method evaluates the model "
-                "at a cfg of its own; connect a CFGGuider, or leave guider empty and connect model, positive and negative"
+                f"guider: {type(self.guider).__name__} has no single cfg to change, and this method needs its own; "
+                "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
             )
         return replace(self, cfg=float(cfg))
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a loop gets inside the host: the denoiser, the encoder (None without a VAE), where to compute, and the model's scales."""
+    """What a loop gets inside the host: denoiser, encoder (None without a VAE), device, and the model's own scales."""
 
     denoiser: HostDenoiser
     encode: Callable[[Tensor], Tensor] | None
     device: torch.device
-    model_sampling: Any
-    latent_format: Any
+    model_sampling: nn.Module
+    latent_format: LatentFormat
 
     def percent_to_sigma(self, percent: float) -> float:
-        """Progress of sampling in [0, 1] → σ on the model's own schedule, kept within its range (0: the highest noise)."""
+        """Progress of sampling in [0, 1] → σ on the model's own schedule, within its range (0: the highest noise)."""
         axis, level = self.denoiser.axis, self.model_sampling.percent_to_sigma(percent)
         return min(max(float(axis.sigma(min(level, axis.level(axis.sigma_max)))), axis.sigma_min), axis.sigma_max)
 
 
-class _LoopSampler(comfy.samplers.Sampler):
+class _LoopSampler(Sampler):
     """A host sampler whose `sample` is our loop; what it returned is left in `result`."""
 
-    def __init__(self, loop: Callable[[Session], T], vae: Any, rows: Rows) -> None:  # noqa: ANN401
+    def __init__(self, loop: Callable[[Session], T], vae: VAE | None, rows: Rows) -> None:
         self.loop, self.vae, self.rows = loop, vae, rows
         self.result: T | None = None
 
     def sample(  # the host's signature
-        self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor,  # noqa: ANN401
-        latent_image: Tensor | None = None, denoise_mask: Tensor | None = None, disable_pbar: bool = False,
+        self,
+        model_wrap: CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
     ) -> Tensor:
         model = model_wrap.inner_model
         options = {key: extra_args[key] for key in ("model_options", "seed") if key in extra_args}
@@ -220,7 +233,7 @@ class _LoopSampler(comfy.samplers.Sampler):
         return torch.zeros_like(noise)
 
 
-def encoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
+def encoder(vae: VAE, latent_format: LatentFormat) -> Callable[[Tensor], Tensor]:
     """Differentiable image (B, 3, H, W) in [0, 1] → the model's latent (B, C, H/8, W/8), float32.
 
     Not `vae.encode`: that falls back to tiles when memory is short, and tiles are not differentiable.
@@ -236,8 +249,8 @@ def encoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:  # noqa
     def encode(image: Tensor) -> Tensor:
         if any(side % factor for side in image.shape[-2:]):
             raise ValueError(
-                f"image: {image.shape[-1]}×{image.shape[-2]} cannot be encoded, both sides must be multiples of {factor}; "
-                "change width and height of the generator"
+                f"image: {image.shape[-1]}×{image.shape[-2]} cannot be encoded, both sides must be multiples of "
+                f"{factor}; change width and height of the generator"
             )
         pixels = vae.process_input(image).to(device=vae.device, dtype=vae.vae_dtype)
         return latent_format.process_in(vae.first_stage_model.encode(pixels).float())
@@ -246,8 +259,12 @@ def encoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:  # noqa
 
 
 def make_guider(
-    model: Any = None, positive: Any = None, negative: Any = None, cfg: float = 1.0, guider: Any = None  # noqa: ANN401
-) -> comfy.samplers.CFGGuider:
+    model: ModelPatcher | None = None,
+    positive: Conditioning | None = None,
+    negative: Conditioning | None = None,
+    cfg: float = 1.0,
+    guider: CFGGuider | None = None,
+) -> CFGGuider:
     """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
     if guider is not None:
         return guider
@@ -256,16 +273,16 @@ def make_guider(
         missing.append("negative")
     if missing:
         raise ValueError(
-            f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of them "
-            "(negative may stay empty at cfg = 1)"
+            f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of "
+            "them (negative may stay empty at cfg = 1)"
         )
-    guider = comfy.samplers.CFGGuider(model)
+    guider = CFGGuider(model)
     guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
     return guider
 
 
-def check_latent(samples: Tensor, guider: comfy.samplers.CFGGuider) -> Tensor:
+def check_latent(samples: Tensor, guider: CFGGuider) -> Tensor:
     """Refuse a LATENT's `samples` that the guider's model cannot work on; returns them."""
     latent_format = guider.model_patcher.get_model_object("latent_format")
     if samples.ndim != 4 or samples.shape[1] != latent_format.latent_channels:
@@ -277,17 +294,25 @@ def check_latent(samples: Tensor, guider: comfy.samplers.CFGGuider) -> Tensor:
 
 
 def run(
-    guider: comfy.samplers.CFGGuider, loop: Callable[[Session], T], height: int, width: int, *,
-    vae: Any = None, rows: int = 1, seed: int = 0,  # noqa: ANN401
+    guider: CFGGuider,
+    loop: Callable[[Session], T],
+    height: int,
+    width: int,
+    *,
+    vae: VAE | None = None,
+    rows: int = 1,
+    seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
 
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
-    vae: loaded along with the model, and reserved memory for, when given. rows: the largest batch the loop will evaluate;
-    the host frees memory for it. The guider handed in is not touched.
+    vae: loaded along with the model, with memory reserved for its backward pass too, when given.
+    rows: the largest batch the loop will evaluate; the host frees memory for it.
+
+    The guider handed in is not touched.
     """
     guider = copy.copy(guider)
-    guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+    guider.model_options = create_model_options_clone(guider.model_options)
     guider.model_patcher = patcher = guider.model_patcher.clone()
     latent_format = patcher.get_model_object("latent_format")
     if latent_format.latent_dimensions != 2:
@@ -309,10 +334,12 @@ def run(
     return sampler.result
 
 
-def _reserve(vae: Any, rows: int) -> Callable[..., Any]:  # noqa: ANN401
+def _reserve(vae: VAE | None, rows: int) -> Callable[..., Any]:
     """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass."""
 
-    def prepare(executor: Callable[..., Any], model: Any, shape: Any, *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+    def prepare(
+        executor: Callable[..., T], model: ModelPatcher, shape: Sequence[int], *args: object, **kwargs: object
+    ) -> T:
         wanted = rows
         if vae is not None:
             pixels = (1, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)

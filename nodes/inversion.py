@@ -1,14 +1,16 @@
 """DDIM Inversion: a latent to the noise it would have come from, in every form that the stock samplers take."""
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
-import comfy.samplers
 import torch
+from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import SCHEDULER_NAMES, CFGGuider, calculate_sigmas
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..msd_core.inversion import Trajectory, ddim_invert
 from . import host
@@ -25,25 +27,37 @@ class DDIMInversion(io.ComfyNode):
             node_id="MSD_DDIMInversion",
             display_name="DDIM Inversion",
             category=CATEGORY,
-            description="The noise that a picture would have come from. To get the picture back: SamplerCustomAdvanced with "
-            "noise, sigmas, the euler sampler and the same model, prompt and cfg; its latent may be any of the same size.",
+            description="The noise that a picture would have come from. To get the picture back: SamplerCustomAdvanced "
+            "with noise, sigmas, the euler sampler and the same model, prompt and cfg; its latent is free.",
             inputs=[
                 io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode."),
                 io.Model.Input("model", optional=True),
                 io.Conditioning.Input("positive", optional=True, tooltip="Best: a prompt that describes the picture."),
                 io.Conditioning.Input("negative", optional=True),
                 io.Float.Input(
-                    "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    optional=True,
                     tooltip="1 = no guidance, the accurate setting. Re-sample with the same value.",
                 ),
                 io.Guider.Input("guider", optional=True, tooltip="Replaces model, positive, negative and cfg."),
-                io.Sigmas.Input("sigmas", optional=True, tooltip="The levels, as for sampling. Replaces steps and scheduler."),
+                io.Sigmas.Input(
+                    "sigmas", optional=True, tooltip="The levels, as for sampling. Replaces steps and scheduler."
+                ),
                 io.Int.Input("steps", default=50, min=1, max=10000, optional=True),
-                io.Combo.Input("scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="normal", optional=True),
+                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="normal", optional=True),
             ],
             outputs=[
-                io.Latent.Output("inverted", display_name="inverted", tooltip="Noisy latent; sample it with DisableNoise."),
-                io.Latent.Output("trajectory", display_name="trajectory", tooltip="All levels as one batch, from the picture up."),
+                io.Latent.Output(
+                    "inverted", display_name="inverted", tooltip="Noisy latent; sample it with DisableNoise."
+                ),
+                io.Latent.Output(
+                    "trajectory", display_name="trajectory", tooltip="All levels as one batch, from the picture up."
+                ),
                 io.Noise.Output("noise", display_name="noise", tooltip="For SamplerCustomAdvanced."),
                 io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="The levels to sample back on."),
             ],
@@ -51,8 +65,16 @@ class DDIMInversion(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, latent_image: dict, model: Any = None, positive: Any = None, negative: Any = None, cfg: float = 1.0,  # noqa: ANN401
-        guider: Any = None, sigmas: Tensor | None = None, steps: int = 50, scheduler: str = "normal",  # noqa: ANN401
+        cls,
+        latent_image: dict,
+        model: ModelPatcher | None = None,
+        positive: host.Conditioning | None = None,
+        negative: host.Conditioning | None = None,
+        cfg: float = 1.0,
+        guider: CFGGuider | None = None,
+        sigmas: Tensor | None = None,
+        steps: int = 50,
+        scheduler: str = "normal",
     ) -> io.NodeOutput:
         guider = host.make_guider(model, positive, negative, cfg, guider)
         sampling = guider.model_patcher.get_model_object("model_sampling")
@@ -71,7 +93,7 @@ class DDIMInversion(io.ComfyNode):
         return cls._outputs(trajectory, guider, axis, levels)
 
     @classmethod
-    def _outputs(cls, trajectory: Trajectory, guider: Any, axis: host.Axis, levels: Tensor) -> io.NodeOutput:  # noqa: ANN401
+    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: host.Axis, levels: Tensor) -> io.NodeOutput:
         latent_format = guider.model_patcher.get_model_object("latent_format")
         with host.grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
@@ -80,27 +102,27 @@ class DDIMInversion(io.ComfyNode):
             return io.NodeOutput({"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}, noise, levels)
 
 
-def own_levels(sampling: Any, axis: host.Axis, scheduler: str, steps: int) -> Tensor:  # noqa: ANN401
+def own_levels(sampling: nn.Module, axis: host.Axis, scheduler: str, steps: int) -> Tensor:
     """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
     with host.grad_mode():
-        levels = comfy.samplers.calculate_sigmas(sampling, scheduler, steps).cpu().clone()
+        levels = calculate_sigmas(sampling, scheduler, steps).cpu().clone()
         return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
 
 
 def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
-    """Refuse levels that are not a strictly decreasing schedule down to 0, or that a flow model cannot be inverted to."""
+    """Refuse levels that do not decrease strictly to 0, or that a flow model cannot be inverted to."""
     with host.grad_mode():
         levels = host.own(sigmas, torch.device("cpu"))
     shown = [round(level, 4) for level in levels.tolist()]
     if len(shown) < 2 or shown[-1] != 0 or not bool((levels[1:] < levels[:-1]).all()):
         raise ValueError(
-            f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give them; "
-            "connect a scheduler, or leave sigmas empty"
+            f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give "
+            "them; connect a scheduler, or leave sigmas empty"
         )
-    if axis.flow and float(levels[0]) >= 1:
+    if axis.flow and float(levels[0]) > host.FLOW_T_MAX:
         raise ValueError(
-            f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left to come back to; allowed is "
-            f"below 1 (at most {host.FLOW_T_MAX} is sensible); set denoise below 1 in the scheduler, or leave sigmas empty"
+            f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left; allowed is "
+            f"at most {host.FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
         )
     return levels
 
@@ -117,7 +139,7 @@ class InvertedNoise:
     level: float
     sigma_max: float
     axis: host.Axis
-    latent_format: Any
+    latent_format: LatentFormat
     seed: int = 0
 
     def generate_noise(self, input_latent: dict) -> Tensor:
@@ -125,8 +147,8 @@ class InvertedNoise:
         latent = input_latent["samples"].float().cpu()
         if latent.shape != self.state.shape:
             raise ValueError(
-                f"noise: was inverted from a latent of shape {tuple(self.state.shape)}, and asked for {tuple(latent.shape)}; "
-                "sample with a latent of the same size and batch"
+                f"noise: was inverted from a latent of shape {tuple(self.state.shape)}, and asked for "
+                f"{tuple(latent.shape)}; sample with a latent of the same size and batch"
             )
         x0 = self.latent_format.process_in(latent) if bool(latent.any()) else latent
         x = self.axis.latent(self.state, self.axis.sigma(self.level))

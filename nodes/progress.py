@@ -1,4 +1,5 @@
 """Progress bar, live preview and Cancel of a long node."""
+
 from __future__ import annotations
 
 import time
@@ -31,7 +32,7 @@ class Progress:
         self.next_preview = 0.0
 
     def update(self, picture: Callable[[], Tensor | None] | None = None) -> None:
-        """One step is done; raises the host's interrupt if Cancel was pressed. `picture()` is drawn only when it is due."""
+        """One step is done; raises the host's interrupt after Cancel. `picture()` is drawn only when it is due."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.done += 1
         self.bar.update_absolute(self.done, self.total, self._preview(picture))

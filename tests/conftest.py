@@ -1,11 +1,13 @@
-"""Three tiers, marked by their folder: `core` (nothing but msd_core), `host` (a real ComfyUI as a library), `server` (its server).
+"""Three tiers, marked by their folder: `core` (msd_core alone), `host` (ComfyUI as a library), `server` (its server).
 
-ComfyUI is looked for at $COMFYUI_PATH, then two folders up when this pack sits in `custom_nodes`, then at ~/comfy/ComfyUI;
-its Python at $COMFYUI_PYTHON, then ~/comfy/venv, then the running one. Without it the two upper tiers are skipped, loudly.
+ComfyUI is looked for at $COMFYUI_PATH, then two folders up when this pack sits in `custom_nodes`, then at
+~/comfy/ComfyUI; its Python at $COMFYUI_PYTHON, then ~/comfy/venv, then the running one. Without it the two upper tiers
+are skipped, loudly.
 
 The host tier needs the host's own Python with its own packages, which is rarely the one that runs pytest. Its files are
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 """
+
 from __future__ import annotations
 
 import ast
@@ -102,9 +104,6 @@ def host(pytestconfig: pytest.Config) -> Host:
     return found
 
 
-# --- the host tier -----------------------------------------------------------------------------------------------------
-
-
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if INSIDE in os.environ or file_path.parent != ROOT / "tests" / "host" or not file_path.match("test_*.py"):
         return None
@@ -168,7 +167,7 @@ RESULTS = pytest.StashKey[dict]()
 
 
 def run_host_tier(session: pytest.Session, host: Host) -> dict:
-    """{(file stem, function): [(verdict, text), …]} of the selected host tests, run once a session; `log` is the output."""
+    """{(file stem, function): [(verdict, text), …]} of the selected host tests, run once; `log` is the output."""
     if RESULTS not in session.config.stash:
         wanted = [f"{item.path}::{item.name}" for item in session.items if isinstance(item, HostTest)]
         with tempfile.TemporaryDirectory() as folder:
@@ -189,6 +188,10 @@ def read_report(path: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:
     for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314
         module, function = case.get("classname", "").rsplit(".")[-1], case.get("name", "").split("[")[0]
         verdicts = [c for c in case if c.tag in ("failure", "error", "skipped")]
-        outcome = (verdicts[0].tag, f"{case.get('name')}\n{verdicts[0].text or verdicts[0].get('message')}") if verdicts else ("passed", "")
+        outcome = (
+            (verdicts[0].tag, f"{case.get('name')}\n{verdicts[0].text or verdicts[0].get('message')}")
+            if verdicts
+            else ("passed", "")
+        )
         results.setdefault((module, function), []).append(outcome)
     return results

@@ -1,4 +1,5 @@
 """Inside the host's Python: ComfyUI as a library on the CPU, and the pack imported as the host imports it."""
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,5 @@
 """nodes/host.py against the host's own sampling path."""
+
 from __future__ import annotations
 
 import comfy.model_management
@@ -35,8 +36,16 @@ def test_denoiser_walks_the_path_of_the_stock_sampler(kind: str) -> None:
     noise = latent()
     with torch.inference_mode():
         stock = comfy.sample.sample_custom(
-            model, noise.clone(), 3.0, comfy.samplers.sampler_object("euler"), levels, POSITIVE, NEGATIVE,
-            torch.zeros_like(noise), disable_pbar=True, seed=0,
+            model,
+            noise.clone(),
+            3.0,
+            comfy.samplers.sampler_object("euler"),
+            levels,
+            POSITIVE,
+            NEGATIVE,
+            torch.zeros_like(noise),
+            disable_pbar=True,
+            seed=0,
         )
 
     def loop(session: host.Session) -> torch.Tensor:
@@ -104,7 +113,12 @@ def test_the_guider_handed_in_is_not_touched() -> None:
     guider = guider_of(tiny_model())
     before = (guider.model_patcher, guider.cfg, dict(guider.model_patcher.wrappers), dict(guider.original_conds))
     host.run(guider, lambda session: session.denoiser(latent(), 1.0), 8, 8, vae=tiny_vae())
-    assert (guider.model_patcher, guider.cfg, dict(guider.model_patcher.wrappers), dict(guider.original_conds)) == before
+    assert (
+        guider.model_patcher,
+        guider.cfg,
+        dict(guider.model_patcher.wrappers),
+        dict(guider.original_conds),
+    ) == before
     assert not guider.model_patcher.additional_models
 
 

@@ -1,4 +1,5 @@
 """The demo model as host objects gives the numbers of the headless one, through the stock nodes' own code."""
+
 from __future__ import annotations
 
 import comfy.samplers
@@ -13,7 +14,7 @@ PROMPT = "a large red circle on a blue background"
 
 @pytest.fixture(scope="module")
 def demo() -> DemoModel:
-    """Random weights, rounded to half precision as in the file; zero-initialised layers are filled, or they would say nothing."""
+    """Random weights, in half precision as in the file; zero-initialised layers are filled, to say something."""
     model = DemoModel.random(0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -70,5 +71,7 @@ def test_the_stock_sampler_runs_on_it(demo: DemoModel) -> None:
         positive = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
         latent = torch.zeros(1, 4, 8, 8)
         sampler = comfy.samplers.KSampler(model, 3, "cpu", "euler", "normal", 1.0)
-        out = sampler.sample(torch.randn(latent.shape), positive, positive, cfg=2.0, latent_image=latent, disable_pbar=True)
+        out = sampler.sample(
+            torch.randn(latent.shape), positive, positive, cfg=2.0, latent_image=latent, disable_pbar=True
+        )
     assert out.shape == latent.shape and bool(out.isfinite().all())

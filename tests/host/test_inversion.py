@@ -1,4 +1,5 @@
 """DDIM Inversion: the stock sampler reproduces the inverted state and gives the picture back."""
+
 from __future__ import annotations
 
 import comfy.model_management
@@ -65,7 +66,9 @@ def test_stock_sampler_starts_at_the_inverted_state(kind: str) -> None:
     sampling = tiny_model(kind).get_model_object("model_sampling")
     latent_format = tiny_model(kind).get_model_object("latent_format")
     highest = bool(sigmas[0] >= float(sampling.sigma_max) * (1 - 1e-5))
-    start = sampling.noise_scaling(sigmas[0], noise.generate_noise(latent), latent_format.process_in(latent["samples"]), highest)
+    start = sampling.noise_scaling(
+        sigmas[0], noise.generate_noise(latent), latent_format.process_in(latent["samples"]), highest
+    )
     state = latent_format.process_in(inverted["samples"])
     assert torch.allclose(start, state * (1 - sigmas[0]) if kind == "flow" else state, rtol=1e-4, atol=1e-4)
 

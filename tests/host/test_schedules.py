@@ -1,4 +1,5 @@
 """msd_core's schedules under the host's names have the host's values."""
+
 from __future__ import annotations
 
 import comfy.samplers

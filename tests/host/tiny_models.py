@@ -2,6 +2,7 @@
 
 The weights are random but fixed by a seed; the networks are real ones, so everything the host does to a model happens.
 """
+
 from __future__ import annotations
 
 import comfy.latent_formats
@@ -16,15 +17,35 @@ from comfy.model_base import ModelType
 
 CONTEXT = 32
 UNET = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2], "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1],
-    "transformer_depth_middle": 1, "num_heads": 2, "num_head_channels": -1, "context_dim": CONTEXT,
-    "use_spatial_transformer": True, "use_linear_in_transformer": False, "use_checkpoint": False, "legacy": False,
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "num_heads": 2,
+    "num_head_channels": -1,
+    "context_dim": CONTEXT,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "use_checkpoint": False,
+    "legacy": False,
     "adm_in_channels": None,
 }
 VAE = {
-    "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32,
-    "ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 256,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "ch_mult": [1, 1, 2, 2],
+    "num_res_blocks": 1,
+    "attn_resolutions": [],
+    "dropout": 0.0,
 }
 KINDS = {"eps": ModelType.EPS, "v": ModelType.V_PREDICTION, "flow": ModelType.FLOW}
 
@@ -59,7 +80,9 @@ def tiny_model(kind: str = "eps", seed: int = 0) -> comfy.model_patcher.ModelPat
     model = comfy.model_base.BaseModel(config, KINDS[kind], device="cpu")
     fill(model.diffusion_model, seed)
     with torch.no_grad():
-        model.diffusion_model.out[2].weight.mul_(0.05)  # a smooth field, as a trained network's is: solvers converge on it
+        model.diffusion_model.out[2].weight.mul_(
+            0.05
+        )  # a smooth field, as a trained network's is: solvers converge on it
     return comfy.model_patcher.ModelPatcher(
         model, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     )
