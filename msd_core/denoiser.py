@@ -85,3 +85,13 @@ class RowCounter:
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         self.rows += z.shape[0] * cost(self.denoiser)
         return self.denoiser(z, sigma)
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest noise level of the counted denoiser."""
+        return sigma_range(self.denoiser)[0]
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest noise level of the counted denoiser."""
+        return sigma_range(self.denoiser)[1]

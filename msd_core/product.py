@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, cost, expand_sigma, sigma_range
+from .denoiser import Denoiser, Sigma, cost, expand_sigma
 from .validation import check_floating, check_positive
 
 
@@ -72,11 +72,6 @@ class ProductDenoiser:
     def cost(self) -> int:
         """Network rows per row of z."""
         return cost(self.denoiser)
-
-    @property
-    def sigma_min(self) -> float:
-        """Smallest noise level of the underlying denoiser."""
-        return sigma_range(self.denoiser)[0]
 
 
 def product_denoiser(denoiser: Denoiser, x: Tensor, bandwidth: Sigma) -> ProductDenoiser:

@@ -229,5 +229,6 @@ def sigma_schedule(
             "levels: allowed is a DiscreteSchedule alone. Pass schedule=sd15_schedule(), for example."
         )
     if steps > len(schedule.sigmas):
-        raise ValueError(f"steps: got {steps}; allowed are at most the {len(schedule.sigmas)} trained levels. Use fewer.")
+        allowed = f"allowed are at most {len(schedule.sigmas)}, the trained levels"
+        raise ValueError(f"steps: got {steps}; {allowed}. Use fewer.")
     return _BY_TRAINED_LEVEL[name](schedule, steps)

@@ -2,3 +2,7 @@
 
 from __future__ import annotations
 
+from .ideal import IdealDenoiser
+from .mixture import GaussianMixture
+
+__all__ = ["GaussianMixture", "IdealDenoiser"]

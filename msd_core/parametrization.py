@@ -1,0 +1,116 @@
+"""What networks predict, turned into denoisers: the only place where epsilon, v and flow networks differ.
+
+A network sees its own coordinates; a denoiser speaks z = y + sigma n.
+
+    epsilon   x = z / sqrt(1 + sigma^2)   D = z - sigma eps                                       (Ho et al. 2020)
+    v         x = z / sqrt(1 + sigma^2)   D = z / (1 + sigma^2) - v sigma / sqrt(1 + sigma^2)     (Salimans & Ho 2022)
+    flow      x = z / (1 + sigma)         D = x - t u with t = sigma / (1 + sigma), u = n - y     (Lipman et al. 2023)
+
+Networks are called as ``network(x, t)`` with t of shape (B,), float32: the fractional step of the `DiscreteSchedule`
+for epsilon and v, the time in [0, 1] for flow. What they return may be in any precision; the coefficients are applied
+in that of z, or in float32 if z is in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from .denoiser import Sigma, at_least_float32, expand_sigma
+from .schedule import DiscreteSchedule
+
+Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EpsDenoiser:
+    """The denoiser of a network that predicts the noise n; equation above.
+
+    Args:
+        network: ``(x (B, *), t (B,)) -> eps (B, *)``.
+        schedule: its noise levels. Below ``sigma_min`` and above ``sigma_max`` the network is told the nearest step.
+    """
+
+    network: Network
+    schedule: DiscreteSchedule
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        z, level = at_least_float32(z), expand_sigma(sigma, z)
+        predicted = self.network(z / (1 + level**2).sqrt(), self.schedule.timestep(level.flatten()))
+        return z - level * predicted.to(z.dtype)
+
+    @property
+    def sigma_min(self) -> float:
+        """The lowest trained level."""
+        return self.schedule.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """The highest trained level."""
+        return self.schedule.sigma_max
+
+
+@dataclass(frozen=True)
+class VDenoiser:
+    """The denoiser of a network that predicts the velocity v = (n - sigma y) / sqrt(1 + sigma^2); equation above.
+
+    Args:
+        network: ``(x (B, *), t (B,)) -> v (B, *)``.
+        schedule: its noise levels. Below ``sigma_min`` and above ``sigma_max`` the network is told the nearest step.
+    """
+
+    network: Network
+    schedule: DiscreteSchedule
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        z, level = at_least_float32(z), expand_sigma(sigma, z)
+        root = (1 + level**2).sqrt()
+        predicted = self.network(z / root, self.schedule.timestep(level.flatten()))
+        return z / root**2 - level / root * predicted.to(z.dtype)
+
+    @property
+    def sigma_min(self) -> float:
+        """The lowest trained level."""
+        return self.schedule.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """The highest trained level."""
+        return self.schedule.sigma_max
+
+
+@dataclass(frozen=True)
+class FlowDenoiser:
+    """The denoiser of a rectified-flow network that predicts u = n - y; equation above.
+
+    Args:
+        network: ``(x (B, *), t (B,)) -> u (B, *)`` with t in [0, 1].
+        t_min, t_max: the times it is used at; they bound ``sigma_min`` and ``sigma_max``, since sigma -> infinity as
+            t -> 1. The denoiser itself accepts any sigma.
+    """
+
+    network: Network
+    t_min: float = 0.001
+    t_max: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min < self.t_max < 1:
+            raise ValueError(f"t_min, t_max: got {self.t_min}, {self.t_max}; allowed is 0 < t_min < t_max < 1.")
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        z, level = at_least_float32(z), expand_sigma(sigma, z)
+        x, t = z / (1 + level), level / (1 + level)
+        return x - t * self.network(x, t.flatten().float()).to(z.dtype)
+
+    @property
+    def sigma_min(self) -> float:
+        """The level at ``t_min``."""
+        return self.t_min / (1 - self.t_min)
+
+    @property
+    def sigma_max(self) -> float:
+        """The level at ``t_max``."""
+        return self.t_max / (1 - self.t_max)
