@@ -1,14 +1,14 @@
 """The demo model's variational autoencoder: pictures to a 4-channel latent at an eighth of the size, and back.
 
-The layers and their names follow the latent-diffusion autoencoder (Rombach et al. 2022, "KL-f8"), only narrower, so that the weights
-load into any program that reads Stable Diffusion checkpoints.
+The layers and their names follow the latent-diffusion autoencoder (Rombach et al. 2022, "KL-f8"), only narrower, so
+that the weights load into any program that reads Stable Diffusion checkpoints.
 
-Conventions: pictures are (B, 3, H, W) in [-1, 1] here; H and W are multiples of 8. Latents are (B, 4, H/8, W/8), unscaled.
+Conventions: pictures are (B, 3, H, W) in [-1, 1] here; H and W are multiples of 8. Latents are (B, 4, H/8, W/8),
+unscaled.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -2,11 +2,12 @@
 
 1. Every pixel gets the nearest of the palette's colours that fill an area anywhere, or none if all are far.
 2. The ground is the colour of most of the frame.
-3. A thing is the largest connected region of its colour. Masks of all shapes are laid over it, at many places and sizes; the shape
+3. A thing is the largest connected region of its colour. Masks of all shapes are laid over it, at many places and
+sizes; the shape
    with the best intersection over union (IoU) names it.
 
-A picture is accepted when every thing is there in its colour and its shape, and the ground has its colour. Place, size and stray
-colours are reported too, and do not decide.
+A picture is accepted when every thing is there in its colour and its shape, and the ground has its colour. Place,
+size and stray colours are reported too, and do not decide.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ _NO_COLOUR = len(_NAMES)
 class ThingVerdict:
     """What the judge saw of one thing of the caption.
 
-    ``shape`` is the best match ("" if none is good enough), ``iou`` its intersection over union, ``area`` the region's share of the
-    picture, ``x`` and ``y`` its centre in fractions of the side, ``size`` the size word nearest to it.
+    ``shape`` is the best match ("" if none is good enough), ``iou`` its intersection over union, ``area`` the
+    region's share of the picture, ``x`` and ``y`` its centre in fractions of the side, ``size`` the size word nearest
+    to it.
     """
 
     expected: Thing
@@ -62,7 +64,9 @@ class ThingVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw of a picture; ``ground`` is a colour's name, "" for light grey, None for none of the palette."""
+    """What the judge saw of a picture; ``ground`` is a colour's name, "" for light grey, None for none of the
+    palette.
+    """
 
     scene: Scene
     ground: str | None
@@ -156,12 +160,18 @@ def match_shape(region: Tensor) -> tuple[str, float, float]:
     best = ("", 0.0, 0.0)
     for shape in SHAPES:
         radius = math.sqrt(area / _UNIT_AREAS[shape])
-        centre = (middle[0], middle[1] + (0.096 * radius if shape == "star" else 0.08 * radius if shape == "triangle" else 0))
-        grid = torch.tensor([
-            (centre[0] + dx, centre[1] + dy, radius * scale)
-            for dx, dy, scale in product(shifts, shifts, (0.94, 1.0, 1.06))
-        ])
-        masks = coverage(shape, *grid.unbind(1), side) > 0.5
+        centre = (
+            middle[0],
+            middle[1] + (0.096 * radius if shape == "star" else 0.08 * radius if shape == "triangle" else 0),
+        )
+        grid = torch.tensor(
+            [
+                (centre[0] + dx, centre[1] + dy, radius * scale)
+                for dx, dy, scale in product(shifts, shifts, (0.94, 1.0, 1.06))
+            ]
+        )
+        x, y, radii = grid.unbind(1)
+        masks = coverage(shape, x, y, radii, side) > 0.5
         iou = (masks & region).sum(dim=(1, 2)) / (masks | region).sum(dim=(1, 2))
         if float(iou.max()) > best[1]:
             best = (shape, float(iou.max()), float(grid[int(iou.argmax()), 2]))
@@ -176,12 +186,20 @@ def _look_at(thing: Thing, region: Tensor | None, pair: bool) -> ThingVerdict:
     side = region.shape[0]
     size = min(SIZES, key=lambda s: abs(math.log(RADII[pair][s] / radius)))
     return ThingVerdict(
-        thing, shape if iou >= MIN_IOU else "", iou, float(region.sum()) / side**2, (columns + 0.5) / side, (rows + 0.5) / side, size
+        thing,
+        shape if iou >= MIN_IOU else "",
+        iou,
+        float(region.sum()) / side**2,
+        (columns + 0.5) / side,
+        (rows + 0.5) / side,
+        size,
     )
 
 
 def _assign(scene: Scene, labels: Tensor) -> list[Tensor | None]:
-    """The region of each thing: the largest of its colour; two things of one colour share them out along their relation."""
+    """The region of each thing: the largest of its colour; two things of one colour share them out along their
+    relation.
+    """
     found = {c: regions(labels == _NAMES.index(c)) for c in {t.colour for t in scene.things}}
     if len(scene.things) == 2 and scene.things[0].colour == scene.things[1].colour:
         dx, dy = RELATIONS[scene.relation]
@@ -191,8 +209,7 @@ def _assign(scene: Scene, labels: Tensor) -> list[Tensor | None]:
             y, x = region.nonzero().float().mean(dim=0).tolist()
             return -(x * dx + y * dy)
 
-        ordered: list[Tensor | None] = sorted(pair, key=along)
-        return ordered + [None] * (2 - len(ordered))
+        return [*sorted(pair, key=along), *[None] * (2 - len(pair))]
     return [next(iter(found[t.colour]), None) for t in scene.things]
 
 
@@ -200,7 +217,8 @@ def judge(picture: Tensor, scene: Scene | str) -> Verdict:
     """Judge ``picture`` (3, H, W) or (1, 3, H, W) in [0, 1] against a scene or its caption.
 
     Raises:
-        ValueError: the picture's shape is another, the caption is not of the grammar, or a thing has the colour of its ground.
+        ValueError: the picture's shape is another, the caption is not of the grammar, or a thing has the colour of
+        its ground.
     """
     if picture.ndim == 4 and picture.shape[0] == 1:
         picture = picture[0]
@@ -208,7 +226,9 @@ def judge(picture: Tensor, scene: Scene | str) -> Verdict:
         raise ValueError(f"picture: got shape {tuple(picture.shape)}; the judge takes one picture (3, H, W) in [0, 1]")
     scene = parse(scene) if isinstance(scene, str) else scene
     if any(t.colour == scene.ground for t in scene.things):
-        raise ValueError(f"scene: a {scene.ground} thing on a {scene.ground} background cannot be seen; change one of the colours")
+        raise ValueError(
+            f"scene: a {scene.ground} thing on a {scene.ground} background cannot be seen; change one of the colours"
+        )
     small = F.interpolate(picture[None].detach().float(), (SIDE, SIDE), mode="area")[0].clamp(0, 1)
     labels = segment(small)
     frame = torch.cat([labels[0], labels[-1], labels[:, 0], labels[:, -1]])

@@ -1,8 +1,9 @@
-"""The demo model: a small text-conditioned latent diffusion model that the project ships and uses when there is no checkpoint.
+"""The demo model: a small text-conditioned latent diffusion model that the project ships and uses when there is no
+checkpoint.
 
-A picture is encoded to a latent x (B, 4, H/8, W/8); the denoiser works there, in the coordinates z = x + sigma n of the rest of the
-core. The file holds the three networks under the names of a Stable Diffusion 1 checkpoint, in half precision, and their
-configurations in its metadata.
+A picture is encoded to a latent x (B, 4, H/8, W/8); the denoiser works there, in the coordinates z = x + sigma n of
+the rest of the core. The file holds the three networks under the names of a Stable Diffusion 1 checkpoint, in half
+precision, and their configurations in its metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..denoiser import expand_sigma
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
 from .autoencoder import DDCONFIG, Autoencoder
@@ -41,7 +41,8 @@ _PREFIXES = {
 class DemoModel(nn.Module):
     """Autoencoder, text encoder and noise-predicting UNet of the demo model.
 
-    Pictures are (B, 3, H, W) in [0, 1], H and W multiples of 8; latents x are (B, 4, H/8, W/8) with about unit variance.
+    Pictures are (B, 3, H, W) in [0, 1], H and W multiples of 8; latents x are (B, 4, H/8, W/8) with about unit
+    variance.
     """
 
     def __init__(self) -> None:
@@ -59,11 +60,14 @@ class DemoModel(nn.Module):
             return cls()
 
     def encode(self, picture: Tensor) -> Tensor:
-        """Latent x (B, 4, H/8, W/8) of ``picture`` (B, 3, H, W) in [0, 1]: the posterior's mean, scaled; differentiable."""
+        """Latent x (B, 4, H/8, W/8) of ``picture`` (B, 3, H, W) in [0, 1]: the posterior's mean, scaled;
+        differentiable.
+        """
         height, width = picture.shape[-2:]
         if picture.ndim != 4 or picture.shape[1] != 3 or height % 8 or width % 8:
             raise ValueError(
-                f"picture: got shape {tuple(picture.shape)}; the demo model takes (B, 3, H, W) with H and W multiples of 8"
+                f"picture: got shape {tuple(picture.shape)}; the demo model takes (B, 3, H, W) with H and W multiples "
+                f"of 8"
             )
         return self.autoencoder.encode(2 * picture - 1) * LATENT_SCALE
 
@@ -76,9 +80,13 @@ class DemoModel(nn.Module):
         """Encoded ``prompts``, (B, CONTEXT_LENGTH, context_dim)."""
         return self.text(tokenize(list(prompts)))
 
-    def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0) -> PromptDenoiser:
-        """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off."""
-        return PromptDenoiser(self, self.context([prompt]), self.context([negative]), float(cfg))
+    def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PromptDenoiser:
+        """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off.
+
+        One prompt serves any batch; a sequence of B prompts serves batches of B, each row its own.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        return PromptDenoiser(self, self.context(prompts), self.context([negative]), float(cfg))
 
     def save(self, path: str | Path) -> None:
         """Write the model as safetensors, half precision, in the layout of a Stable Diffusion 1 checkpoint."""
@@ -104,7 +112,9 @@ class DemoModel(nn.Module):
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    remedy = "pass the demo_model.safetensors that ships with the project, or train one with `python -m msd_core.demo.train`"
+    remedy = (
+        "pass the demo_model.safetensors that ships with the project, or train one with `python -m msd_core.demo.train`"
+    )
     if not path.is_file():
         raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
     try:
@@ -113,7 +123,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             kind, version = metadata.get("format"), metadata.get("version")
             if kind != FORMAT or version != VERSION:
                 raise ValueError(
-                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}; this release reads {FORMAT!r} {VERSION!r}; {remedy}"
+                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}; this release reads {FORMAT!r} "
+                    f"{VERSION!r}; {remedy}"
                 )
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
@@ -154,14 +165,17 @@ class PromptDenoiser:
         return uncond + self.cfg * (cond - uncond)
 
     def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
-        if z.ndim != 4 or z.shape[1] != self.model.unet.out[2].out_channels:
+        if z.ndim != 4 or z.shape[1] != UNET_CONFIG["in_channels"] or len(self.context) not in (1, len(z)):
             raise ValueError(
-                f"z: got shape {tuple(z.shape)}; the demo model denoises latents (B, 4, h, w). Encode pictures first"
+                f"z: got shape {tuple(z.shape)} for {len(self.context)} prompts; the demo model denoises latents "
+                "(B, 4, h, w) under one prompt or B prompts. Encode pictures first, or give as many prompts as rows"
             )
         return self._eps(z, sigma)
 
 
 @cache
 def load_demo_model(path: str | Path | None = None) -> DemoModel:
-    """The demo model, ready to use (evaluation mode, frozen); ``path`` defaults to the file that ships with the project."""
+    """The demo model, ready to use (evaluation mode, frozen); ``path`` defaults to the file that ships with the
+    project.
+    """
     return DemoModel.random(0).load(path or DEMO_MODEL_PATH).eval().requires_grad_(False)

@@ -6,8 +6,8 @@
     relation  := "left of" | "right of" | "above" | "below"
     ground    := "on a(n)" colour "background"
 
-What a caption leaves out has a fixed meaning: no size is medium, no position is the centre, no ground is light grey. What a caption
-cannot say (the exact place and the exact size) varies a little from drawing to drawing.
+What a caption leaves out has a fixed meaning: no size is medium, no position is the centre, no ground is light grey.
+What a caption cannot say (the exact place and the exact size) varies a little from drawing to drawing.
 
 Conventions: pictures are (B, 3, S, S) in [0, 1]; places and radii are fractions of the side, x to the right, y down.
 """
@@ -119,9 +119,12 @@ def parse(text: str) -> Scene:
     match = _SCENE.fullmatch(" ".join(text.lower().replace(".", " ").replace(",", " ").split()))
     if match is None:
         raise ValueError(
-            f"caption: {text!r} is not a scene the demo model knows; write e.g. 'a large red circle on a blue background' or "
-            f"'a small yellow star left of a green square', with shapes {', '.join(SHAPES)}; colours {', '.join(COLOURS)}; "
-            f"sizes {', '.join(SIZES)}; positions {', '.join(p for p in POSITIONS if p)}; relations {', '.join(RELATIONS)}"
+            f"caption: {text!r} is not a scene the demo model knows; write e.g. 'a large red circle on a blue "
+            f"background' or "
+            f"'a small yellow star left of a green square', with shapes {', '.join(SHAPES)}; colours "
+            f"{', '.join(COLOURS)}; "
+            f"sizes {', '.join(SIZES)}; positions {', '.join(p for p in POSITIONS if p)}; "
+            f"relations {', '.join(RELATIONS)}"
         )
     size, colour, shape, position, relation, size2, colour2, shape2, ground = match.groups()
     things = [Thing(colour, shape, size or "medium")]
@@ -135,7 +138,9 @@ def _pick(options: Sequence[str], generator: torch.Generator) -> str:
 
 
 def random_scene(generator: torch.Generator, *, objects: int | None = None) -> Scene:
-    """Draw a scene from the grammar: one or two objects (``objects``, or a fair coin), all colours of a scene different."""
+    """Draw a scene from the grammar: one or two objects (``objects``, or a fair coin), all colours of a scene
+    different.
+    """
     count = objects or 1 + int(torch.randint(2, (), generator=generator))
     names = list(COLOURS)
     colours = [names[i] for i in torch.randperm(len(names), generator=generator)[: count + 1].tolist()]
@@ -170,7 +175,9 @@ _POLYGONS: dict[str, list[tuple[float, float]]] = {
 
 
 def signed_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance (negative inside) of points ``x``, ``y`` (same shape) to the outline of ``shape`` with radius 1."""
+    """Signed distance (negative inside) of points ``x``, ``y`` (same shape) to the outline of ``shape`` with radius
+    1.
+    """
     if shape == "circle":
         return (x * x + y * y).sqrt() - 1.0
     corners = _POLYGONS[shape]
@@ -186,7 +193,9 @@ def signed_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
 
 
 def coverage(shape: str, cx: Tensor, cy: Tensor, radius: Tensor, side: int) -> Tensor:
-    """How much of each pixel a shape covers: (B, side, side) in [0, 1], for centres and radii (B,) in fractions of the side."""
+    """How much of each pixel a shape covers: (B, side, side) in [0, 1], for centres and radii (B,) in fractions of
+    the side.
+    """
     axis = (torch.arange(side, dtype=torch.float32) + 0.5) / side
     x = (axis[None, None, :] - cx[:, None, None]) / radius[:, None, None]
     y = (axis[None, :, None] - cy[:, None, None]) / radius[:, None, None]
@@ -195,7 +204,9 @@ def coverage(shape: str, cx: Tensor, cy: Tensor, radius: Tensor, side: int) -> T
 
 
 def draw(scenes: Sequence[Scene], side: int = 64, generator: torch.Generator | None = None) -> Tensor:
-    """Draw ``scenes``: (B, 3, side, side) in [0, 1]. With a ``generator``, places and sizes vary a little; without, they do not."""
+    """Draw ``scenes``: (B, 3, side, side) in [0, 1]. With a ``generator``, places and sizes vary a little; without,
+    they do not.
+    """
     grounds = torch.tensor([COLOURS[s.ground] if s.ground else PLAIN for s in scenes])
     pictures = grounds[:, :, None, None].expand(-1, -1, side, side).clone()
     jitter = torch.zeros(len(scenes), 2, 3)
@@ -208,7 +219,9 @@ def draw(scenes: Sequence[Scene], side: int = 64, generator: torch.Generator | N
             if not rows:
                 continue
             place = torch.tensor([scenes[i].layout()[slot] for i in rows])
-            cx, cy, radius = (place + jitter[rows, slot] * torch.stack([torch.ones(len(rows))] * 2 + [place[:, 2]], 1)).unbind(1)
+            cx, cy, radius = (
+                place + jitter[rows, slot] * torch.stack([torch.ones(len(rows))] * 2 + [place[:, 2]], 1)
+            ).unbind(1)
             alpha = coverage(shape, cx, cy, radius, side)[:, None]
             colour = torch.tensor([COLOURS[scenes[i].things[slot].colour] for i in rows])[:, :, None, None]
             pictures[rows] = pictures[rows] * (1 - alpha) + colour * alpha

@@ -1,10 +1,10 @@
 """The demo model's text encoder: a small causal transformer over the words of the scene grammar.
 
-Layers and names follow CLIP's text model (Radford et al. 2021), only narrower and with a vocabulary of its own words, so that the
-weights load into any program that reads Stable Diffusion 1 checkpoints.
+Layers and names follow CLIP's text model (Radford et al. 2021), only narrower and with a vocabulary of its own words,
+so that the weights load into any program that reads Stable Diffusion 1 checkpoints.
 
-Conventions: a prompt becomes ``CONTEXT_LENGTH`` word numbers: start, the words, then end tokens up to the length. The encoding is
-(B, CONTEXT_LENGTH, hidden_size), after the last layer norm.
+Conventions: a prompt becomes ``CONTEXT_LENGTH`` word numbers: start, the words, then end tokens up to the length. The
+encoding is (B, CONTEXT_LENGTH, hidden_size), after the last layer norm.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def token_ids(prompt: str) -> list[int]:
     if unknown:
         raise ValueError(
             f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; it knows only "
-            f"{', '.join(sorted(VOCABULARY[2:]))}. Write e.g. 'a large red circle on a blue background', or load a real checkpoint"
+            f"{', '.join(sorted(VOCABULARY[2:]))}. Write e.g. 'a large red circle on a blue background', or load a "
+            f"real checkpoint"
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(
@@ -82,7 +83,9 @@ class _Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         return self.out_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
 
 
@@ -145,7 +148,9 @@ class _TextModel(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Word numbers (B, CONTEXT_LENGTH) to an encoding (B, CONTEXT_LENGTH, hidden_size); ``config`` as :data:`TEXT_CONFIG`."""
+    """Word numbers (B, CONTEXT_LENGTH) to an encoding (B, CONTEXT_LENGTH, hidden_size); ``config`` as
+    :data:`TEXT_CONFIG`.
+    """
 
     def __init__(self, config: dict = TEXT_CONFIG) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
 """Train the demo model from scratch: first the autoencoder, then the denoiser together with its text encoder.
 
-Everything is drawn by :mod:`.scenes`, nothing is downloaded. A step's pictures, noise and captions depend only on the seed and the
-step's number, so that a training stopped at any time goes on from its folder as if it had not been stopped.
+Everything is drawn by :mod:`.scenes`, nothing is downloaded. A step's pictures, noise and captions depend only on the
+seed and the step's number, so that a training stopped at any time goes on from its folder as if it had not been
+stopped.
 
-Objective of the second stage: |eps_theta(sqrt(ᾱ) x + sqrt(1 - ᾱ) n; t, c) - n|² (Ho et al. 2020, Eq. 14), t uniform, the caption c
-replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022).
+Objective of the second stage: |eps_theta(sqrt(ᾱ) x + sqrt(1 - ᾱ) n; t, c) - n|² (Ho et al. 2020, Eq. 14), t uniform,
+the caption c replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022).
 
     python -m msd_core.demo.train --out FOLDER
 """
@@ -113,7 +114,9 @@ def round_trip_psnr(autoencoder: Autoencoder, pictures: Tensor) -> float:
 
 
 def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder: Path) -> None:
-    """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), without adversarial or perceptual losses."""
+    """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), without adversarial or perceptual
+    losses.
+    """
     held_out_generator = _step_generator(settings.seed + 1, 0)
     held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
 
@@ -142,9 +145,11 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
 
 @torch.no_grad()
 def normalise_latents(autoencoder: Autoencoder, pictures: Tensor) -> None:
-    """Give every latent channel mean 0 and standard deviation 1/LATENT_SCALE, by folding an affine map into the 1×1 convolutions.
+    """Give every latent channel mean 0 and standard deviation 1/LATENT_SCALE, by folding an affine map into the 1×1
+    convolutions.
 
-    The scaled latents then have unit variance under Stable Diffusion's own factor, which readers of its checkpoints assume.
+    The scaled latents then have unit variance under Stable Diffusion's own factor, which readers of its checkpoints
+    assume.
     """
     latents = torch.cat([autoencoder.encode(2 * p - 1) for p in pictures.split(64)])
     mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)) * LATENT_SCALE
@@ -194,7 +199,8 @@ def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> N
     def update_average(step: int) -> None:
         rate = min(settings.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - rate)
+            for slow, fast in zip(average.parameters(), trained.parameters(), strict=True):
+                slow.lerp_(fast, 1 - rate)
 
     _run(
         trained,
@@ -225,14 +231,14 @@ def train(settings: TrainSettings, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model from scratch on drawn scenes (resumable).")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the training's state and of the finished model")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the training's state and of the finished model"
+    )
     parser.add_argument("--seed", type=int, default=TrainSettings.seed)
     parser.add_argument("--autoencoder-steps", type=int, default=TrainSettings.autoencoder_steps)
     parser.add_argument("--steps", type=int, default=TrainSettings.steps, help="steps of the denoiser's training")
     arguments = parser.parse_args()
-    settings = TrainSettings(
-        seed=arguments.seed, autoencoder_steps=arguments.autoencoder_steps, steps=arguments.steps
-    )
+    settings = TrainSettings(seed=arguments.seed, autoencoder_steps=arguments.autoencoder_steps, steps=arguments.steps)
     print(f"trained: {train(settings, arguments.out)}")
 
 

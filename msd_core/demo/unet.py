@@ -1,10 +1,11 @@
 """The demo model's noise-predicting network: a small UNet with cross-attention to the prompt.
 
-Layers and names follow the latent-diffusion UNet of Stable Diffusion 1 (Rombach et al. 2022; Dhariwal & Nichol 2021), only narrower, so
-that the weights load into any program that reads its checkpoints.
+Layers and names follow the latent-diffusion UNet of Stable Diffusion 1 (Rombach et al. 2022; Dhariwal & Nichol 2021),
+only narrower, so that the weights load into any program that reads its checkpoints.
 
-Conventions: ``x`` (B, 4, H, W) is the variance-preserving noisy latent z/sqrt(1 + sigma^2); ``t`` (B,) is the timestep in [0, 999],
-fractions allowed; ``context`` (B, L, C) is the encoded prompt; the output (B, 4, H, W) is the predicted noise.
+Conventions: ``x`` (B, 4, H, W) is the variance-preserving noisy latent z/sqrt(1 + sigma^2); ``t`` (B,) is the
+timestep in [0, 999], fractions allowed; ``context`` (B, L, C) is the encoded prompt; the output (B, 4, H, W) is the
+predicted noise.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ UNET_CONFIG = {
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sinusoidal embedding (B, dim) of timesteps ``t`` (B,): cosines, then sines, of periods up to 10,000 (Vaswani et al. 2017)."""
+    """Sinusoidal embedding (B, dim) of timesteps ``t`` (B,): cosines, then sines, of periods up to 10,000 (Vaswani et
+    al. 2017).
+    """
     half = dim // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * frequencies
@@ -84,7 +87,8 @@ class _CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         q, k, v = (
-            rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+            rearrange(y, "b n (h d) -> b h n d", h=self.heads)
+            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
         return self.to_out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
 
