@@ -2,6 +2,7 @@
 
 Importing this file costs nothing: no torch, no comfy, no msd_core. The nodes are imported when the host asks for them.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

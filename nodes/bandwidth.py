@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..msd_core.bandwidth import BANDWIDTH_SCHEDULES, bandwidth_schedule
-from .host import grad_mode
+from ..msd_core.bandwidth import BANDWIDTH_SCHEDULES, bandwidth_schedule, check_bandwidths
+from .host import grad_mode, own
 
 CATEGORY = "mean-shift distillation"
 
@@ -87,3 +89,20 @@ def parse_points(text: str) -> list[tuple[float, float]] | None:
             f"points: got {text!r}; allowed are pairs fraction:bandwidth separated by commas, for example 0.25:2, 0.6:1"
         ) from None
     return pairs
+
+
+def spread(bandwidths: Tensor, steps: int) -> Tensor:
+    """The curve through `bandwidths` (N,) at `steps` evenly spaced places, log-linear between; itself if N = steps."""
+    with grad_mode():
+        curve = own(bandwidths, torch.device("cpu"))
+        check_bandwidths(curve)
+        if len(curve) == steps:
+            return curve
+        if len(curve) == 1:
+            raise ValueError(
+                f"bandwidths: got a single one, {float(curve):g}, for {steps} steps, which must decrease; set steps to 1, "
+                "or connect a Bandwidth Scheduler"
+            )
+        points = [(k / (len(curve) - 1), value) for k, value in enumerate(curve.tolist())]
+        start, end = points[0][1], points[-1][1]
+        return bandwidth_schedule("piecewise", start, end, steps, points=points[1:-1])

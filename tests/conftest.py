@@ -42,10 +42,9 @@ class Host:
 
 def find_host() -> Host:
     """Apply the rules of the module docstring."""
-    candidates = [Path(os.environ["COMFYUI_PATH"])] if os.environ.get("COMFYUI_PATH") else []
-    if ROOT.parent.name == "custom_nodes":
-        candidates.append(ROOT.parents[1])
-    candidates.append(Path.home() / "comfy" / "ComfyUI")
+    stated = os.environ.get("COMFYUI_PATH")
+    candidates = [ROOT.parents[1]] if ROOT.parent.name == "custom_nodes" else []
+    candidates = [Path(stated)] if stated else [*candidates, Path.home() / "comfy" / "ComfyUI"]
     path = next((c for c in candidates if (c / "main.py").is_file() and (c / "comfy").is_dir()), candidates[0])
     if not (path / "main.py").is_file():
         return Host(path, Path(sys.executable), f"no ComfyUI at {path}; set COMFYUI_PATH, or get one: {INSTALL}")
@@ -66,8 +65,6 @@ def _lacks(python: Path) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for tier in TIERS:
-        config.addinivalue_line("markers", f"{tier}: tests in tests/{tier}")
     config.stash[HOST] = None
 
 

@@ -1,0 +1,159 @@
+"""Neural Image Generator and Render Generator: where a distilled picture is born, and where it is drawn at any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from comfy.latent_formats import LatentFormat
+from comfy.sd import VAE
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ..msd_core.generators import Generator, make_generator
+from ..msd_core.generators.neural_image import ENCODINGS
+from . import host
+from .bandwidth import CATEGORY
+
+LATENT_CELL = 8  # pixels a side, of every image model's latent that this pack can work on
+GeneratorSocket = io.Custom("MSD_GENERATOR")
+
+
+@dataclass(frozen=True, eq=False)
+class HostGenerator:
+    """What travels on an MSD_GENERATOR socket: a generator and the size in pixels at which it is optimised.
+
+    Never mutated: a step node returns a new one. `latent_format` is that of the model that a latent generator was last
+    optimised with, None before.
+    """
+
+    generator: Generator
+    height: int
+    width: int
+    latent_format: LatentFormat | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width at which to render while optimising: in pixels, or in latent cells."""
+        cell = LATENT_CELL if self.generator.space == "latent" else 1
+        return self.height // cell, self.width // cell
+
+    def get_ram_usage(self) -> int:
+        """Bytes, for the host's cache."""
+        return sum(tensor.nbytes for tensor in self.generator.state_dict().values())
+
+
+class NeuralImageGenerator(io.ComfyNode):
+    """`msd_core.make_generator` as a node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MSD_NeuralImageGenerator",
+            display_name="Neural Image Generator",
+            category=CATEGORY,
+            description="A picture as a small coordinate network, or as pixels or a latent: what a step node optimises.",
+            inputs=[
+                io.Combo.Input(
+                    "representation",
+                    options=[*ENCODINGS, "pixels", "latent"],
+                    default="fourier",
+                    tooltip="fourier, siren, hashgrid: a neural image, drawn at any size afterwards. pixels: a plain "
+                    "grid. latent: the model's own latent, which needs no VAE.",
+                ),
+                io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
+                io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
+                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of the first parameters."),
+                io.Int.Input("hidden", default=64, min=1, max=4096, tooltip="Units a layer, of a neural image."),
+                io.Int.Input("layers", default=3, min=1, max=64, tooltip="Hidden layers, of a neural image."),
+                io.Int.Input(
+                    "channels", default=4, min=1, max=256, tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux."
+                ),
+            ],
+            outputs=[GeneratorSocket.Output("generator", display_name="generator")],
+        )
+
+    @classmethod
+    def execute(
+        cls, representation: str, width: int, height: int, seed: int, hidden: int, layers: int, channels: int
+    ) -> io.NodeOutput:
+        check_size(width, height)
+        cells = {"height": height // LATENT_CELL, "width": width // LATENT_CELL}
+        options = {
+            "pixels": {"height": height, "width": width},
+            "latent": {"channels": channels, **cells, "seed": seed},
+        }.get(representation)
+        if options is None:
+            options = {"resolution": max(width, height), "hidden": hidden, "layers": layers, "seed": seed}
+        with host.grad_mode():
+            return io.NodeOutput(HostGenerator(make_generator(representation, **options), height, width))
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a side that a VAE cannot encode."""
+    for name, side in (("width", width), ("height", height)):
+        if side < LATENT_CELL or side % LATENT_CELL:
+            raise ValueError(
+                f"{name}: got {side}; allowed are multiples of {LATENT_CELL} from {LATENT_CELL} up, the cells of a latent; "
+                f"use {max(LATENT_CELL, round(side / LATENT_CELL) * LATENT_CELL)}"
+            )
+
+
+class RenderGenerator(io.ComfyNode):
+    """A generator drawn at any size, as IMAGE and as LATENT."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MSD_RenderGenerator",
+            display_name="Render Generator",
+            category=CATEGORY,
+            description="Draws a generator at any size. A latent generator is decoded with the VAE, an image encoded by it.",
+            inputs=[
+                GeneratorSocket.Input("generator"),
+                io.Int.Input("width", default=512, min=1, max=16384, tooltip="Pixels."),
+                io.Int.Input("height", default=512, min=1, max=16384, tooltip="Pixels."),
+                io.Vae.Input("vae", optional=True, tooltip="For the output that is not the generator's own."),
+            ],
+            outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
+        )
+
+    @classmethod
+    def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
+        if generator.generator.space == "latent":
+            latent = render_latent(generator, width, height)
+            image = blocked("image", "decode the latent") if vae is None else vae.decode(latent["samples"])
+        else:
+            image = render_image(generator, width, height)
+            latent = blocked("latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
+        shown = None if vae is None and generator.generator.space == "latent" else ui.PreviewImage(image, cls=cls)
+        return io.NodeOutput(image, latent, ui=shown)
+
+
+def blocked(output: str, purpose: str) -> ExecutionBlocker:
+    """An output that cannot be given; whatever is connected to it says why."""
+    return ExecutionBlocker(f"Render Generator: {output} needs the VAE to {purpose}; connect one.")
+
+
+def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
+    """IMAGE (1, height, width, 3) of an image generator."""
+    with torch.no_grad():
+        return generator.generator.render(height, width).movedim(1, -1).clamp(0, 1).float().cpu()
+
+
+def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
+    """LATENT of a latent generator, in the host's own scale."""
+    check_size(width, height)
+    if generator.latent_format is None:
+        raise ValueError(
+            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before Render Generator"
+        )
+    with torch.no_grad():
+        x = generator.generator.render(height // LATENT_CELL, width // LATENT_CELL)
+        return {"samples": generator.latent_format.process_out(x).float().cpu()}
+
+
+def optimised(before: HostGenerator, generator: Generator, latent_format: LatentFormat) -> HostGenerator:
+    """`before` with new parameters, on the CPU."""
+    return replace(before, generator=generator.cpu(), latent_format=latent_format)

@@ -1,0 +1,73 @@
+"""What the server shows of the pack: nodes, help pages, translations, templates; and that a browser opens them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from comfy_server import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = "mean-shift"
+TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+NODES = {
+    "MSD_NeuralImageGenerator": "Neural Image Generator",
+    "MSD_MeanShiftDistillStep": "Mean-Shift Distill Step",
+    "MSD_SDSStep": "SDS Step",
+    "MSD_BandwidthScheduler": "Bandwidth Scheduler",
+    "MSD_DDIMInversion": "DDIM Inversion",
+    "MSD_LoadDemoModel": "Load Demo Model",
+    "MSD_RenderGenerator": "Render Generator",
+}
+
+
+def test_all_nodes_are_there(server: Server) -> None:
+    found = {name: info["display_name"] for name, info in server.json("/object_info").items() if name.startswith("MSD_")}
+    assert found == NODES
+
+
+def test_the_import_takes_no_time(server: Server) -> None:
+    """As the server itself measures it, in tenths of a second; tests/host measures more finely."""
+    assert re.search(rf"0\.[01] seconds: \S*{PACK}", server.tail(100_000))
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_help_page_is_served(server: Server, node: str) -> None:
+    assert server.get(f"/extensions/{PACK}/docs/{node}.md").decode().startswith(f"# {NODES[node]}")
+
+
+def test_translations_are_served(server: Server) -> None:
+    assert set(server.json("/i18n")["en"]["nodeDefs"]) >= set(NODES)
+
+
+def test_templates_and_thumbnails_are_served(server: Server) -> None:
+    assert sorted(server.json("/api/workflow_templates")[PACK]) == TEMPLATES
+    for name in TEMPLATES:
+        assert server.json(f"/api/workflow_templates/{PACK}/{name}.json")["version"] == 0.4
+        assert server.get(f"/api/workflow_templates/{PACK}/{name}.jpg")[:2] == b"\xff\xd8"
+
+
+@pytest.fixture(scope="module")
+def page(server: Server, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(chromium, tmp_path_factory.mktemp("profile"))
+    browser.open(f"http://127.0.0.1:{server.port}/")
+    browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
+    yield browser
+    browser.close()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_template_opens_in_a_browser_as_the_tested_graph(
+    page: Browser, name: str, api_workflow: Callable[[str], dict]
+) -> None:
+    """What the front end would queue after opening the template is, to the last value, the graph the tests run."""
+    url = f"/api/workflow_templates/{PACK}/{name}.json"
+    page.evaluate(f"fetch('{url}').then(r => r.json()).then(graph => app.loadGraphData(graph))")
+    queued = json.loads(page.evaluate("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
+    for node in queued.values():
+        node.pop("_meta", None)
+    assert queued == api_workflow(name)
