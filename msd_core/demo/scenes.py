@@ -37,21 +37,21 @@ PLAIN = (0.76, 0.76, 0.78)
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross")
 SIZES = ("small", "medium", "large")
-RADII = {False: {"small": 0.13, "medium": 0.20, "large": 0.29}, True: {"small": 0.11, "medium": 0.16, "large": 0.21}}
+RADII = {False: {"small": 0.16, "medium": 0.23, "large": 0.31}, True: {"small": 0.14, "medium": 0.18, "large": 0.22}}
 """Radius of a size, as a fraction of the side, for scenes of one object (False) and of two (True)."""
 
 POSITIONS = {
     "": (0.5, 0.5),
-    "at the top": (0.5, 0.34),
-    "at the bottom": (0.5, 0.66),
-    "on the left": (0.34, 0.5),
-    "on the right": (0.66, 0.5),
+    "at the top": (0.5, 0.36),
+    "at the bottom": (0.5, 0.64),
+    "on the left": (0.36, 0.5),
+    "on the right": (0.64, 0.5),
 }
 RELATIONS = {"left of": (-1.0, 0.0), "right of": (1.0, 0.0), "above": (0.0, -1.0), "below": (0.0, 1.0)}
 """Direction from the second object to the first."""
 SEPARATION = 0.25
 """Distance of each of two objects from the centre."""
-PLACE_JITTER, SIZE_JITTER = 0.03, 0.08
+PLACE_JITTER, SIZE_JITTER = 0.03, 0.06
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -41,7 +43,11 @@ class TrainSettings:
     autoencoder_batch: int = 16
     autoencoder_lr: float = 2e-3
     kl_weight: float = 1e-4
-    scenes: int = 65_536
+    sharpen_steps: int = 3_000
+    sharpen_lr: float = 1e-3
+    sharpen_kl_weight: float = 2e-5
+    sharpen_weight: float = 5.0
+    scenes: int = 32_768
     steps: int = 6_000
     batch: int = 128
     lr: float = 1e-3
@@ -100,9 +106,9 @@ def _run(
             saved = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             if extra is not None:
                 saved["extra"] = extra.state_dict()
-            partial = checkpoint.with_suffix(".part")
-            torch.save(saved, partial)
-            os.replace(partial, checkpoint)
+            unfinished = checkpoint.with_suffix(".part")
+            torch.save(saved, unfinished)
+            os.replace(unfinished, checkpoint)
         bar.set_postfix_str(f"loss {smooth:.4f} {note}", refresh=False)
 
 
@@ -113,15 +119,24 @@ def round_trip_psnr(autoencoder: Autoencoder, pictures: Tensor) -> float:
     return float(-10 * (again - pictures).square().mean(dim=(1, 2, 3)).log10().mean())
 
 
+def _weights(pictures: Tensor, extra: float) -> Tensor:
+    """Weight 1 on the ground and 1 + ``extra`` on the things and the two pixels around them: (B, 1, H, W)."""
+    ground = pictures[:, :, :1, :1]
+    things = ((pictures - ground).abs().amax(dim=1, keepdim=True) > 0.02).float()
+    return 1 + extra * nn.functional.max_pool2d(things, 5, stride=1, padding=2)
+
+
 def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder: Path) -> None:
-    """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), without adversarial or perceptual
-    losses.
+    """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), no adversarial or perceptual loss.
+
+    It has two parts: all pixels alike, then (``sharpen_*``) with most weight on the things, whose outlines are few pixels
+    and decide what shape one sees.
     """
     held_out_generator = _step_generator(settings.seed + 1, 0)
     held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
 
-    def loss_at(step: int) -> Tensor:
-        generator = _step_generator(settings.seed, step)
+    def loss_at(step: int, seed: int, kl_weight: float, extra: float) -> Tensor:
+        generator = _step_generator(seed, step)
         scenes = [random_scene(generator) for _ in range(settings.autoencoder_batch)]
         pictures = 2 * draw(scenes, settings.side, generator) - 1
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -129,18 +144,25 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
             latent = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator)
             again = autoencoder.decode(latent).float()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
-        return (again - pictures).square().mean() + settings.kl_weight * kl
+        weights = _weights(pictures, extra)
+        return (weights * (again - pictures).square()).mean() / weights.mean() + kl_weight * kl
 
-    _run(
-        autoencoder,
-        loss_at,
-        folder / "autoencoder.pt",
-        steps=settings.autoencoder_steps,
-        lr=settings.autoencoder_lr,
-        decay_fraction=0.5,
-        save_every=settings.save_every,
-        report=lambda step: f"PSNR {round_trip_psnr(autoencoder, held_out):.2f} dB",
+    s = settings
+    parts = (
+        ("autoencoder", s.autoencoder_steps, s.autoencoder_lr, s.seed, s.kl_weight, 0.0),
+        ("sharpen", s.sharpen_steps, s.sharpen_lr, s.seed + 5, s.sharpen_kl_weight, s.sharpen_weight),
     )
+    for name, steps, lr, seed, kl_weight, extra in parts:
+        _run(
+            autoencoder,
+            partial(loss_at, seed=seed, kl_weight=kl_weight, extra=extra),
+            folder / f"{name}.pt",
+            steps=steps,
+            lr=lr,
+            decay_fraction=0.5,
+            save_every=s.save_every,
+            report=lambda step: f"PSNR {round_trip_psnr(autoencoder, held_out):.2f} dB",
+        )
 
 
 @torch.no_grad()
@@ -164,8 +186,11 @@ def normalise_latents(autoencoder: Autoencoder, pictures: Tensor) -> None:
 
 
 @torch.no_grad()
-def latent_data(autoencoder: Autoencoder, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """Scaled latents (N, 4, h, w) and word numbers (N, L) of the scenes of the second stage."""
+def latent_data(autoencoder: Autoencoder, settings: TrainSettings, cache: Path) -> tuple[Tensor, Tensor]:
+    """Scaled latents (N, 4, h, w) and word numbers (N, L) of the scenes of the second stage; kept in ``cache``."""
+    if cache.exists():
+        saved = load_file(cache)
+        return saved["latents"], saved["tokens"]
     latents, tokens = [], []
     for first in tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0):
         generator = _step_generator(settings.seed + 2, first)
@@ -173,13 +198,16 @@ def latent_data(autoencoder: Autoencoder, settings: TrainSettings) -> tuple[Tens
         spoken = torch.rand(len(scenes), generator=generator) < 0.5
         tokens.append(tokenize([caption(s, say_medium=bool(m)) for s, m in zip(scenes, spoken, strict=True)]))
         pictures = draw(scenes, settings.side, generator)
-        latents.append(autoencoder.encode(2 * pictures - 1) * LATENT_SCALE)
-    return torch.cat(latents), torch.cat(tokens)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            latents.append(autoencoder.encode(2 * pictures - 1).float() * LATENT_SCALE)
+    data = {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}
+    save_file(data, cache)
+    return data["latents"], data["tokens"]
 
 
 def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> None:
     """Second stage; ``model`` ends with the exponential moving average of the weights."""
-    latents, tokens = latent_data(model.autoencoder, settings)
+    latents, tokens = latent_data(model.autoencoder, settings, folder / "latents.safetensors")
     alphas_cumprod = sd15_schedule().alphas_cumprod.float()
     empty = tokenize([""])
     trained = nn.ModuleDict({"text": model.text, "unet": model.unet})
