@@ -100,7 +100,7 @@ def spread(bandwidths: Tensor, steps: int) -> Tensor:
             return curve
         if len(curve) == 1:
             raise ValueError(
-                f"bandwidths: got a single one, {float(curve):g}, for {steps} steps, which must decrease; set steps to 1, "
+                f"bandwidths: got a single one, {float(curve):g}, for {steps} steps, which must fall; set steps to 1 "
                 "or connect a Bandwidth Scheduler"
             )
         points = [(k / (len(curve) - 1), value) for k, value in enumerate(curve.tolist())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.clip_model
+import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -14,7 +15,7 @@ import torch
 from comfy_api.latest import io
 
 from ..msd_core.demo.autoencoder import DDCONFIG
-from ..msd_core.demo.model import DemoModel, load_demo_model
+from ..msd_core.demo.model import LATENT_SCALE, DemoModel, load_demo_model
 from ..msd_core.demo.text import CONTEXT_LENGTH, TEXT_CONFIG, VOCABULARY, token_ids
 from ..msd_core.demo.unet import UNET_CONFIG
 from .bandwidth import CATEGORY
@@ -45,10 +46,21 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(model_of(demo), clip_of(demo), vae_of(demo))
 
 
+class DemoLatent(comfy.latent_formats.SD15):
+    """SD1.5's scale; its preview colours and decoder belong to another autoencoder."""
+
+    latent_rgb_factors = None
+    taesd_decoder_name = None
+
+    def __init__(self) -> None:
+        self.scale_factor = LATENT_SCALE
+
+
 class DemoConfig(comfy.supported_models.SD15):
     """SD1.5's configuration (ε-prediction, its noise schedule and latent scale) at the demo model's widths."""
 
     unet_extra_config = {key: UNET_CONFIG[key] for key in ("num_heads", "num_head_channels")}
+    latent_format = DemoLatent
     memory_usage_factor = 0.2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from comfy.latent_formats import LatentFormat
@@ -11,8 +11,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..msd_core.generators import Generator, make_generator
-from ..msd_core.generators.neural_image import ENCODINGS
+from ..msd_core.generators import GENERATORS, Generator, make_generator
 from . import host
 from .bandwidth import CATEGORY
 
@@ -53,11 +52,11 @@ class NeuralImageGenerator(io.ComfyNode):
             node_id="MSD_NeuralImageGenerator",
             display_name="Neural Image Generator",
             category=CATEGORY,
-            description="A picture as a small coordinate network, or as pixels or a latent: what a step node optimises.",
+            description="A picture as a small coordinate network, as pixels or as a latent: what a step optimises.",
             inputs=[
                 io.Combo.Input(
                     "representation",
-                    options=[*ENCODINGS, "pixels", "latent"],
+                    options=list(GENERATORS),
                     default="fourier",
                     tooltip="fourier, siren, hashgrid: a neural image, drawn at any size afterwards. pixels: a plain "
                     "grid. latent: the model's own latent, which needs no VAE.",
@@ -68,7 +67,11 @@ class NeuralImageGenerator(io.ComfyNode):
                 io.Int.Input("hidden", default=64, min=1, max=4096, tooltip="Units a layer, of a neural image."),
                 io.Int.Input("layers", default=3, min=1, max=64, tooltip="Hidden layers, of a neural image."),
                 io.Int.Input(
-                    "channels", default=4, min=1, max=256, tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux."
+                    "channels",
+                    default=4,
+                    min=1,
+                    max=256,
+                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux.",
                 ),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
@@ -95,7 +98,7 @@ def check_size(width: int, height: int) -> None:
     for name, side in (("width", width), ("height", height)):
         if side < LATENT_CELL or side % LATENT_CELL:
             raise ValueError(
-                f"{name}: got {side}; allowed are multiples of {LATENT_CELL} from {LATENT_CELL} up, the cells of a latent; "
+                f"{name}: got {side}; allowed are multiples of {LATENT_CELL}, the side of a latent's cell; "
                 f"use {max(LATENT_CELL, round(side / LATENT_CELL) * LATENT_CELL)}"
             )
 
@@ -109,7 +112,7 @@ class RenderGenerator(io.ComfyNode):
             node_id="MSD_RenderGenerator",
             display_name="Render Generator",
             category=CATEGORY,
-            description="Draws a generator at any size. A latent generator is decoded with the VAE, an image encoded by it.",
+            description="Draws a generator at any size. The VAE decodes a latent generator, and encodes every other.",
             inputs=[
                 GeneratorSocket.Input("generator"),
                 io.Int.Input("width", default=512, min=1, max=16384, tooltip="Pixels."),
@@ -147,13 +150,8 @@ def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str
     check_size(width, height)
     if generator.latent_format is None:
         raise ValueError(
-            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before Render Generator"
+            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it"
         )
     with torch.no_grad():
         x = generator.generator.render(height // LATENT_CELL, width // LATENT_CELL)
         return {"samples": generator.latent_format.process_out(x).float().cpu()}
-
-
-def optimised(before: HostGenerator, generator: Generator, latent_format: LatentFormat) -> HostGenerator:
-    """`before` with new parameters, on the CPU."""
-    return replace(before, generator=generator.cpu(), latent_format=latent_format)

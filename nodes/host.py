@@ -192,10 +192,14 @@ class HostDenoiser:
 
 @dataclass(frozen=True)
 class Session:
-    """What a loop gets inside the host: denoiser, encoder (None without a VAE), device, and the model's own scales."""
+    """What a loop gets inside the host: denoiser, encoder and decoder (None without a VAE), device, the model's scales.
+
+    `decode` is for previews: latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], not differentiated.
+    """
 
     denoiser: HostDenoiser
     encode: Callable[[Tensor], Tensor] | None
+    decode: Callable[[Tensor], Tensor] | None
     device: torch.device
     model_sampling: nn.Module
     latent_format: LatentFormat
@@ -228,8 +232,9 @@ class _LoopSampler(Sampler):
         options = {key: extra_args[key] for key in ("model_options", "seed") if key in extra_args}
         denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows)
         with grad_mode(), torch.enable_grad():
-            encode = None if self.vae is None else encoder(self.vae, model.latent_format)
-            self.result = self.loop(Session(denoiser, encode, noise.device, model.model_sampling, model.latent_format))
+            scales = model.model_sampling, model.latent_format
+            pair = (None, None) if self.vae is None else (f(self.vae, model.latent_format) for f in (encoder, decoder))
+            self.result = self.loop(Session(denoiser, *pair, noise.device, *scales))
         return torch.zeros_like(noise)
 
 
@@ -256,6 +261,29 @@ def encoder(vae: VAE, latent_format: LatentFormat) -> Callable[[Tensor], Tensor]
         return latent_format.process_in(vae.first_stage_model.encode(pixels).float())
 
     return encode
+
+
+def decoder(vae: VAE, latent_format: LatentFormat) -> Callable[[Tensor], Tensor]:
+    """The model's latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], without gradient."""
+
+    @torch.no_grad()
+    def decode(x: Tensor) -> Tensor:
+        latent = latent_format.process_out(x).to(device=vae.device, dtype=vae.vae_dtype)
+        return vae.process_output(vae.first_stage_model.decode(latent).float())
+
+    return decode
+
+
+def latent_colours(x: Tensor, latent_format: LatentFormat) -> Tensor | None:
+    """Rough colours (B, 3, h, w) of a latent by the host's linear factors; None for a model that has none."""
+    if latent_format.latent_rgb_factors is None:
+        return None
+    if reshape := getattr(latent_format, "latent_rgb_factors_reshape", None):
+        x = reshape(x)
+    factors = torch.tensor(latent_format.latent_rgb_factors, device=x.device, dtype=x.dtype)
+    bias = torch.tensor(latent_format.latent_rgb_factors_bias or [0.0] * 3, device=x.device, dtype=x.dtype)
+    colours = torch.einsum("bchw,cr->brhw", x.detach(), factors) + bias[:, None, None]
+    return ((colours + 1) / 2).clamp(0, 1)
 
 
 def make_guider(

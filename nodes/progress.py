@@ -8,6 +8,7 @@ from collections.abc import Callable
 import comfy.model_management
 import comfy.utils
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +21,11 @@ def to_pil(image: Tensor) -> Image.Image:
     """An image (1, 3, H, W) or (1, H, W, 3) in [0, 1] as a PIL picture."""
     pixels = image[0].movedim(0, -1) if image.shape[1] == 3 else image[0]
     return Image.fromarray((pixels.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy().astype(np.uint8))
+
+
+def to_image(picture: Image.Image) -> Tensor:
+    """A PIL picture as IMAGE (1, H, W, 3) in [0, 1]."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]
 
 
 class Progress:

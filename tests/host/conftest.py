@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 PACK = "msd_pack"  # any name: the pack must not rely on its folder's
@@ -20,8 +21,10 @@ def import_host(path: str) -> None:
 
         comfy.options.enable_args_parsing()
         import comfy.cli_args  # noqa: F401
+        import folder_paths
     finally:
         sys.argv = arguments
+    folder_paths.set_temp_directory(tempfile.mkdtemp(prefix="msd-"))  # previews; not into the user's ComfyUI
     logging.getLogger().setLevel(logging.WARNING)
 
 

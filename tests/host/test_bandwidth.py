@@ -54,7 +54,12 @@ def test_a_curve_is_walked_in_any_number_of_steps() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([1.0, 3.0], "strictly decreasing"), ([3.0, 0.0], "must lose its last entry"), ([3.0], "a single one"), ([], "shape")],
+    [
+        ([1.0, 3.0], "strictly decreasing"),
+        ([3.0, 0.0], "must lose its last entry"),
+        ([3.0], "a single one"),
+        ([], "shape"),
+    ],
 )
 def test_wrong_bandwidths(values: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -179,6 +179,13 @@ def test_encoder_equals_the_stock_one() -> None:
     assert torch.allclose(ours, stock, atol=1e-5)
 
 
+def test_decoder_equals_the_stock_one() -> None:
+    vae, model = tiny_vae(), tiny_model()
+    ours = host.run(guider_of(model), lambda session: session.decode(latent(side=4)), 4, 4, vae=vae)
+    stock = vae.decode(model.get_model_object("latent_format").process_out(latent(side=4)))
+    assert torch.allclose(ours.movedim(1, -1), stock, atol=1e-5)
+
+
 def test_thaw_keeps_values_and_storage_and_is_idempotent() -> None:
     with torch.inference_mode():
         module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))

@@ -65,6 +65,12 @@ def test_model_equals_the_headless_denoiser_at_the_trained_levels(demo: DemoMode
     assert not torch.allclose(headless, z, atol=1e-2)
 
 
+def test_no_preview_in_the_colours_of_another_autoencoder(demo: DemoModel) -> None:
+    latent_format = model_of(demo).get_model_object("latent_format")
+    assert host.latent_colours(torch.zeros(1, 4, 8, 8), latent_format) is None
+    assert latent_format.scale_factor == pytest.approx(0.18215)
+
+
 def test_the_stock_sampler_runs_on_it(demo: DemoModel) -> None:
     clip, model = clip_of(demo), model_of(demo)
     with torch.inference_mode():

@@ -26,7 +26,9 @@ NODES = {
 
 
 def test_all_nodes_are_there(server: Server) -> None:
-    found = {name: info["display_name"] for name, info in server.json("/object_info").items() if name.startswith("MSD_")}
+    found = {
+        name: info["display_name"] for name, info in server.json("/object_info").items() if name.startswith("MSD_")
+    }
     assert found == NODES
 
 

@@ -1,0 +1,86 @@
+"""Neural Image Generator and Render Generator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy_execution.graph_utils import ExecutionBlocker
+from msd_pack.msd_core.generators import GENERATORS
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
+from tiny_models import tiny_model, tiny_vae
+
+LATENT_FORMAT = tiny_model().get_model_object("latent_format")
+
+
+def born(representation: str = "fourier", **inputs: object) -> HostGenerator:
+    settings = {"width": 32, "height": 16, "seed": 0, "hidden": 8, "layers": 1, "channels": 4}
+    with torch.inference_mode():
+        return NeuralImageGenerator.execute(representation, **settings | inputs).args[0]
+
+
+def drawn(generator: HostGenerator, width: int = 40, height: int = 24, vae: object = None) -> tuple:
+    with torch.inference_mode():
+        return RenderGenerator.execute(generator, width, height, vae).args
+
+
+@pytest.mark.parametrize("representation", GENERATORS)
+def test_a_generator_is_born_able_to_learn(representation: str) -> None:
+    made = born(representation)
+    parameters = list(made.generator.parameters())
+    assert parameters and not any(p.is_inference() for p in parameters)
+    assert made.generator.render(*made.grid).requires_grad
+    assert made.get_ram_usage() >= sum(p.nbytes for p in parameters)
+    assert made.grid == ((2, 4) if representation == "latent" else (16, 32))
+
+
+@pytest.mark.parametrize("representation", GENERATORS)
+def test_the_seed_decides(representation: str) -> None:
+    def values(seed: int) -> torch.Tensor:
+        return torch.cat([p.flatten() for p in born(representation, seed=seed).generator.parameters()])
+
+    assert torch.equal(values(1), values(1))
+    if representation != "pixels":  # those begin grey
+        assert not torch.equal(values(1), values(2))
+
+
+@pytest.mark.parametrize("representation", [kind for kind in GENERATORS if kind != "latent"])
+def test_an_image_is_drawn_at_any_size(representation: str) -> None:
+    image, latent = drawn(born(representation), 41, 23)
+    assert image.shape == (1, 23, 41, 3)
+    assert 0 <= float(image.min()) and float(image.max()) <= 1
+    assert isinstance(latent, ExecutionBlocker) and "connect one" in latent.message
+
+
+def test_the_vae_encodes_an_image() -> None:
+    assert drawn(born(), vae=tiny_vae())[1]["samples"].shape == (1, 4, 3, 5)
+
+
+def test_a_latent_is_given_in_the_scale_of_the_host() -> None:
+    met = replace(born("latent"), latent_format=LATENT_FORMAT)
+    image, latent = drawn(met, 32, 16)
+    assert torch.allclose(LATENT_FORMAT.process_in(latent["samples"]), met.generator.render(2, 4))
+    assert isinstance(image, ExecutionBlocker) and "decode the latent" in image.message
+    assert drawn(met, 32, 16, tiny_vae())[0].shape == (1, 16, 32, 3)
+
+
+def test_drawing_does_not_change_the_generator() -> None:
+    made = born()
+    before = {name: tensor.clone() for name, tensor in made.generator.state_dict().items()}
+    drawn(made)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.generator.state_dict().items())
+    assert made.generator.render(4, 4).requires_grad
+
+
+def test_wrong_inputs() -> None:
+    with pytest.raises(ValueError, match=r"width: got 20; .* use 16"):
+        born(width=20)
+    with pytest.raises(ValueError, match="height: got 0; .* use 8"):
+        born(height=0)
+    with pytest.raises(ValueError, match="has not met a model yet"):
+        drawn(born("latent"), 32, 16)
+    with pytest.raises(ValueError, match="width: got 36"):
+        drawn(replace(born("latent"), latent_format=LATENT_FORMAT), 36, 16)
+    with pytest.raises(ValueError, match="allowed are 'fourier'"):
+        born("oil")
