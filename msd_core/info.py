@@ -31,9 +31,7 @@ class Info:
     bandwidth: float | None = None
 
 
-def measure(
-    vector: Tensor, evaluations: int, *, sigma: float | None = None, bandwidth: float | None = None
-) -> Info:
+def measure(vector: Tensor, evaluations: int, *, sigma: float | None = None, bandwidth: float | None = None) -> Info:
     """Make the `Info` of ``vector`` (B, *): its mean L2 norm per sample and that norm per root dimension."""
     rows = vector.detach().flatten(1) if vector.ndim > 1 else vector.detach()[:, None]
     norm = float(rows.norm(dim=1).mean())

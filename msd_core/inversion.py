@@ -37,6 +37,10 @@ class Trajectory:
     states: Tensor
     evaluations: int = 0
 
+    def __repr__(self) -> str:
+        low, high = float(self.sigmas[0]), float(self.sigmas[-1])
+        return f"Trajectory({len(self.sigmas)} levels from {low:g} to {high:g}, states {tuple(self.states.shape[1:])})"
+
     def at(self, sigma: float) -> Tensor:
         """The state (B, *) at ``sigma``, linear between levels: the Euler polygon itself.
 

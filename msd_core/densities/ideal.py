@@ -90,5 +90,5 @@ class IdealDenoiser:
     def _dtype(self, rows: Tensor, level: Tensor) -> torch.dtype:
         """float32 where its rounding changes no logit by more than `_LOGIT_ERROR`, else float64."""
         reach = self._radius * (rows.norm(dim=1, keepdim=True) + self._radius)
-        worst = float((reach / level**2).max())
+        worst = float((reach / level**2).detach().max())
         return torch.float32 if worst * torch.finfo(torch.float32).eps < _LOGIT_ERROR else torch.float64

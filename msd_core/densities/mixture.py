@@ -128,6 +128,11 @@ class GaussianMixture:
         covariances = (self._axes * (shrink * bandwidth**2)[:, None, :]) @ self._axes.mT
         return GaussianMixture(log_joint[0].softmax(dim=0), means, (covariances + covariances.mT) / 2)
 
+    @property
+    def _basis(self) -> Tensor:
+        """The axes of all components side by side, (D, K D)."""
+        return self._axes.transpose(0, 1).flatten(1)
+
     def _rows(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """``z`` as float64 rows (B, D) and sigma as (B, 1)."""
         rows = z.reshape(z.shape[0], -1).double()
@@ -140,11 +145,11 @@ class GaussianMixture:
 
     def _components(self, rows: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets from each mean on its own axes (B, K, D), and log w_k N(z; mu_k, C_k + sigma^2) (B, K)."""
-        local = torch.einsum("kji,bkj->bki", self._axes, rows[:, None] - self.means.double())
+        local = (rows @ self._basis).unflatten(1, self.means.shape) - (self.means.double()[:, None] @ self._axes)[:, 0]
         spread = self._variances + level[:, None] ** 2
         log_normal = -0.5 * (local**2 / spread + spread.log() + math.log(2 * math.pi)).sum(dim=2)
         return local, self._log_weights + log_normal
 
     def _average(self, local: Tensor, log_joint: Tensor) -> Tensor:
         """Vectors on the components' axes (B, K, D), rotated back and averaged with the responsibilities: (B, D)."""
-        return torch.einsum("bk,kij,bkj->bi", log_joint.softmax(dim=1), self._axes, local)
+        return (local * log_joint.softmax(dim=1)[:, :, None]).flatten(1) @ self._basis.T

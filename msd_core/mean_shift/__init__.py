@@ -94,7 +94,7 @@ def mean_shift(
         check_same_shape("centre", centre.states[0], "x", x)
     if sigmas is None:
         steps = DEFAULT_STEPS if steps is None else steps
-        sigmas = _default_sigmas(estimator, bandwidth, steps, sigma_range(denoiser)[1])
+        sigmas = default_sigmas(estimator, bandwidth, steps, sigma_range(denoiser)[1])
     elif steps is not None:
         raise ValueError(f"steps: got {steps} together with sigmas; allowed is one of the two. Leave one out.")
     levels = _levels(sigmas, bandwidth, truncation)
@@ -140,12 +140,15 @@ def _check_options(
         check_positive("truncation", truncation)
 
 
-def _default_sigmas(estimator: str, bandwidth: float, steps: int, sigma_max: float) -> Tensor:
+def default_sigmas(estimator: str, bandwidth: float, steps: int, sigma_max: float) -> Tensor:
     """`product_sigmas`, capped so that the model is asked at no level above its ``sigma_max``.
 
-    The product denoiser asks it at level (1/sigma^2 + 1/lambda^2)^(-1/2), which is below lambda for every sigma.
+    The product denoiser asks it at level (1/sigma^2 + 1/lambda^2)^(-1/2), which is below lambda for every sigma. The
+    naive estimator starts at 3 lambda, from where its explicit steps are stable if there are 16 or more.
     """
-    if estimator == "exact":
+    if estimator == "naive":
+        sigma_max = min(sigma_max, 3 * bandwidth)
+    elif estimator == "exact":
         sigma_max = math.inf if bandwidth <= sigma_max else sigma_max / math.sqrt(1 - (sigma_max / bandwidth) ** 2)
     return product_sigmas(bandwidth, steps, sigma_max=sigma_max)
 

@@ -4,14 +4,16 @@ The walk starts at the first level sigma_0 from
 
     z = D(x; lambda) + sigma_0 n.
 
-A draw from the product density at sigma_0 is y + sigma_0 n with y ~ p_dot; D(x; lambda) is the mean of y, so the start
-has the right mean, and its spread is short by a fraction s^2 / (2 sigma_0^2) only, where s <= min(lambda, data) is the
-spread of y. Two tempting starts are worse. Around x the mean would be off by m(x) sigma_0^-1 s at the end of the walk.
-The spread (sigma_0^2 + lambda^2)^(1/2) is right where p is flat over lambda, but throws the start far out of the
-model's range when lambda exceeds the data.
+A draw from the product density at sigma_0 is y + sigma_0 n with y ~ p_dot. D(x; lambda) is the mean of y, so the start
+has the right mean; only its spread is short, by a fraction s^2 / (2 sigma_0^2), where s <= min(lambda, data) is the
+spread of y. Two other starts are worse: one around x instead of the mean leaves a bias of m(x) s / sigma_0, and one of
+spread (sigma_0^2 + lambda^2)^(1/2) is right only where p is flat over lambda, and far out of the model's range where
+lambda exceeds the data.
 
-What remains is the solver's discretisation. Measured on a 2-D mixture of four anisotropic Gaussians with the default
-levels and DDIM, bias of the mean relative to |m|, at lambda 1, .3, .1, .03: see tests/core/test_mean_shift.py.
+What remains is the solver's discretisation. On the asymmetric mixture of the tests (five points, lambda 1 to .03,
+default levels) the bias of x' was at most 2.6 / 1.5 / .8 / .5 standard errors of a 4,096-draw mean with
+8 / 16 / 32 / 64 DDIM steps, and .5 with 8 Heun steps (15 evaluations). At the default, DDIM with 32 steps, that is 2 %
+of |m| or less, except where |m| itself is a twentieth of the spread.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""A network that predicts noise, velocity or flow of a known mixture becomes the mixture's denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from msd_core import EpsDenoiser, FlowDenoiser, GaussianMixture, VDenoiser, eps, sd15_schedule, sigma_range
+from msd_core.denoiser import Denoiser, expand_sigma
+
+pytestmark = pytest.mark.core
+SCHEDULE = sd15_schedule()
+Network = Callable[[Tensor, Tensor], Tensor]
+
+
+def eps_network(mixture: GaussianMixture) -> Network:
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        sigma = SCHEDULE.sigma(t).double()
+        z = x * (1 + expand_sigma(sigma, x) ** 2).sqrt()
+        return eps(z, sigma, mixture(z, sigma))
+
+    return network
+
+
+def v_network(mixture: GaussianMixture) -> Network:
+    """v = (n - sigma y) / sqrt(1 + sigma^2): the expectation given z."""
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        sigma = SCHEDULE.sigma(t).double()
+        level = expand_sigma(sigma, x)
+        z = x * (1 + level**2).sqrt()
+        denoised = mixture(z, sigma)
+        return (eps(z, sigma, denoised) - level * denoised) / (1 + level**2).sqrt()
+
+    return network
+
+
+def flow_network(mixture: GaussianMixture) -> Network:
+    """u = n - y: the expectation given x = (1 - t) y + t n."""
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        t = t.double()
+        sigma = t / (1 - t)
+        z = x * (1 + expand_sigma(sigma, x))
+        denoised = mixture(z, sigma)
+        return eps(z, sigma, denoised) - denoised
+
+    return network
+
+
+def make(kind: str, mixture: GaussianMixture) -> Denoiser:
+    if kind == "eps":
+        return EpsDenoiser(eps_network(mixture), SCHEDULE)
+    if kind == "v":
+        return VDenoiser(v_network(mixture), SCHEDULE)
+    return FlowDenoiser(flow_network(mixture))
+
+
+KINDS = ("eps", "v", "flow")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sigma", [14.0, 1.0, 0.1, 0.03])
+def test_it_is_the_denoiser_of_the_density(kind: str, sigma: float, mixture: GaussianMixture, points: Tensor) -> None:
+    z = points + sigma * points.flip(0)
+    torch.testing.assert_close(make(kind, mixture)(z, sigma), mixture(z, sigma), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_prediction_is_noticed(kind: str, mixture: GaussianMixture, points: Tensor) -> None:
+    right = make(kind, mixture)
+    network = right.network  # type: ignore[attr-defined]
+    wrong = type(right)(lambda x, t: -network(x, t), *((SCHEDULE,) if kind != "flow" else ()))  # type: ignore[call-arg]
+    assert (wrong(points, 0.5) - mixture(points, 0.5)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_its_rows(kind: str, mixture: GaussianMixture, points: Tensor) -> None:
+    denoiser = make(kind, mixture)
+    sigma = torch.tensor([5.0, 1.0, 0.3, 0.1, 0.05], dtype=torch.float64)
+    rows = torch.cat([denoiser(points[i : i + 1], float(sigma[i])) for i in range(5)])
+    torch.testing.assert_close(denoiser(points, sigma), rows, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_those_of_the_denoiser(kind: str, mixture: GaussianMixture, points: Tensor) -> None:
+    denoiser = make(kind, mixture)
+    z = points.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: denoiser(z, 0.4), z)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_in_half_precision_keeps_the_state_in_float32(kind: str) -> None:
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        assert x.dtype == torch.float32
+        assert t.dtype == torch.float32
+        assert t.shape == (3,)
+        return torch.zeros(x.shape, dtype=torch.float16)
+
+    denoiser = (
+        FlowDenoiser(network) if kind == "flow" else {"eps": EpsDenoiser, "v": VDenoiser}[kind](network, SCHEDULE)
+    )
+    z = torch.full((3, 4, 2, 2), 0.1, dtype=torch.float16)
+    assert denoiser(z, 1e-3).dtype == torch.float32
+
+
+def test_levels_known_to_the_network_are_told() -> None:
+    assert sigma_range(EpsDenoiser(lambda x, t: x, SCHEDULE)) == (SCHEDULE.sigma_min, SCHEDULE.sigma_max)
+    assert sigma_range(VDenoiser(lambda x, t: x, SCHEDULE)) == (SCHEDULE.sigma_min, SCHEDULE.sigma_max)
+    low, high = sigma_range(FlowDenoiser(lambda x, t: x, t_min=0.5, t_max=0.9))
+    assert (low, high) == pytest.approx((1.0, 9.0))
+
+
+@pytest.mark.parametrize("times", [(0.0, 0.9), (0.5, 1.0), (0.9, 0.5)])
+def test_flow_times_without_a_level_are_refused(times: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="t_min, t_max: got"):
+        FlowDenoiser(lambda x, t: x, *times)
