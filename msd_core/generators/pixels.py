@@ -1,0 +1,44 @@
+"""A picture as a plain grid of RGB pixels: no prior at all, the reference for every other image generator."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .base import Config, Generator, Space
+from .grid import resample, start
+
+
+class Pixels(Generator):
+    """RGB pixels (1, 3, height, width), not clamped: values leave [0, 1] if the optimisation drives them there.
+
+    Args:
+        height, width: of the grid, in pixels.
+        init: "flat", mid-grey 0.5; "noise", N(0.5, 0.1^2).
+        seed: of the noise.
+
+    Raises:
+        ValueError: for a size below 1 or an unknown ``init``.
+    """
+
+    def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:
+        super().__init__()
+        noise, self.options = start(3, height, width, init, seed)
+        self.values = nn.Parameter(0.5 + 0.1 * noise)
+
+    @property
+    def kind(self) -> str:
+        """ "pixels"."""
+        return "pixels"
+
+    @property
+    def space(self) -> Space:
+        """ "image"."""
+        return "image"
+
+    def config(self) -> Config:
+        """Size, init and seed."""
+        return {key: value for key, value in self.options.items() if key != "channels"}
+
+    def render(self, height: int, width: int) -> Tensor:
+        """The pixels at the size asked for, (1, 3, height, width)."""
+        return resample(self.values, height, width)

@@ -1,0 +1,142 @@
+"""Where an optimisation stands: everything that the next step needs, so that a run can be saved and resumed.
+
+    metadata = {"format": "msd-state", "version": "1", "step", "steps", "seed", "optimizer", "kind",
+                "config", ...}
+    tensors  = {"generator.*", "optimizer.*", "rng" (uint8), "history" (steps done, 5) float64}
+
+Model, prompt and encoder are not part of it: whoever resumes a run rebuilds them. A state is never changed: the next
+step makes another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .generators import Generator
+from .generators.files import build_generator, generator_metadata
+from .info import Info
+from .tensorfile import read_tensors, write_tensors
+
+FORMAT, VERSION = "msd-state", "1"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """An optimisation after ``step`` of ``steps`` iterations.
+
+    Attributes:
+        step: iterations done.
+        steps: iterations of the whole run, on which the annealing depends.
+        seed: of the run's noise.
+        optimizer: name of the optimiser.
+        generator: with the parameters after the last iteration.
+        optimizer_state: the optimiser's means, by name; empty for "gd".
+        rng_state: of the run's random numbers, uint8.
+        history: an `Info` for every iteration done: of the gradient at x before its update.
+        metadata: text that was saved along.
+    """
+
+    step: int
+    steps: int
+    seed: int
+    optimizer: str
+    generator: Generator
+    optimizer_state: Mapping[str, Tensor]
+    rng_state: Tensor
+    history: tuple[Info, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def info(self) -> Info:
+        """The last iteration's `Info`.
+
+        Raises:
+            ValueError: before the first iteration.
+        """
+        if not self.history:
+            raise ValueError("info: no iteration is done yet, so there is none. Ask after the first.")
+        return self.history[-1]
+
+    @property
+    def evaluations(self) -> int:
+        """Network rows evaluated so far."""
+        return sum(info.evaluations for info in self.history)
+
+    def picture(self, height: int, width: int) -> Tensor:
+        """The generator's picture (1, C, height, width) without gradient; an image is clamped to [0, 1]."""
+        with torch.no_grad():
+            picture = self.generator.render(height, width)
+        return picture.clamp(0, 1) if self.generator.space == "image" else picture
+
+
+def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write ``state`` to ``path``, whole or not at all.
+
+    Args:
+        state: what `optimize` yielded.
+        path: of the file, safetensors.
+        metadata: further entries, text to text, such as the settings of the run; they replace the state's own.
+
+    Raises:
+        ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
+    """
+    history = torch.tensor([_numbers(info) for info in state.history], dtype=torch.float64)
+    tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}
+    tensors |= {"rng": state.rng_state, "history": history.reshape(-1, len(fields(Info)))}
+    entries = {name: str(getattr(state, name)) for name in ("step", "steps", "seed", "optimizer")}
+    entries |= generator_metadata(state.generator)
+    write_tensors(path, tensors, FORMAT, VERSION, entries, state.metadata if metadata is None else metadata)
+
+
+def load_state(path: str | Path) -> State:
+    """The state that `save_state` wrote, on the CPU.
+
+    Raises:
+        ValueError: if the file is missing, truncated, foreign, of another version or damaged.
+    """
+    tensors, metadata = read_tensors(path, FORMAT, VERSION)
+    generator = build_generator(path, _part(tensors, "generator."), metadata)
+    try:
+        step, steps, seed = (int(metadata.pop(name)) for name in ("step", "steps", "seed"))
+        state = State(
+            step=step,
+            steps=steps,
+            seed=seed,
+            optimizer=metadata.pop("optimizer"),
+            generator=generator,
+            optimizer_state=_part(tensors, "optimizer."),
+            rng_state=tensors["rng"],
+            history=tuple(_info(row) for row in tensors["history"].tolist()),
+            metadata={k: v for k, v in metadata.items() if k not in ("format", "version", "kind", "config")},
+        )
+        torch.Generator().set_state(state.rng_state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"path: the state in {str(path)!r} is damaged ({error}). Use another copy.") from error
+    if not len(state.history) == step <= steps:
+        raise ValueError(
+            f"path: the state in {str(path)!r} is damaged (step {step} of {steps}, {len(state.history)} recorded). "
+            "Use another copy."
+        )
+    return state
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _numbers(info: Info) -> list[float]:
+    """The fields of ``info``, NaN for None."""
+    return [math.nan if value is None else float(value) for value in astuple(info)]
+
+
+def _info(row: list[float]) -> Info:
+    """The inverse of `_numbers`."""
+    evaluations, norm, rms, sigma, bandwidth = row
+    return Info(int(evaluations), norm, rms, *(None if math.isnan(v) else v for v in (sigma, bandwidth)))
