@@ -129,8 +129,8 @@ def _weights(pictures: Tensor, extra: float) -> Tensor:
 def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder: Path) -> None:
     """First stage: squared error plus a small KL term (Rombach et al. 2022, § 3.1), no adversarial or perceptual loss.
 
-    It has two parts: all pixels alike, then (``sharpen_*``) with most weight on the things, whose outlines are few pixels
-    and decide what shape one sees.
+    It has two parts: all pixels alike, then (``sharpen_*``) with most weight on the things, whose outlines are few
+    pixels and decide what shape one sees.
     """
     held_out_generator = _step_generator(settings.seed + 1, 0)
     held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
