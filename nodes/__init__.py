@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .bandwidth import BandwidthScheduler
 from .demo import LoadDemoModel
+from .distill import MeanShiftDistillStep, SDSStep
 from .generators import NeuralImageGenerator, RenderGenerator
 from .inversion import DDIMInversion
 
@@ -14,4 +15,12 @@ class MeanShiftExtension(ComfyExtension):
     """The pack's nodes, in the order of the menu."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadDemoModel, NeuralImageGenerator, RenderGenerator, BandwidthScheduler, DDIMInversion]
+        return [
+            LoadDemoModel,
+            NeuralImageGenerator,
+            BandwidthScheduler,
+            MeanShiftDistillStep,
+            SDSStep,
+            RenderGenerator,
+            DDIMInversion,
+        ]

@@ -112,6 +112,7 @@ class RenderGenerator(io.ComfyNode):
             node_id="MSD_RenderGenerator",
             display_name="Render Generator",
             category=CATEGORY,
+            is_output_node=True,
             description="Draws a generator at any size. The VAE decodes a latent generator, and encodes every other.",
             inputs=[
                 GeneratorSocket.Input("generator"),
