@@ -59,7 +59,7 @@ class DiscreteSchedule:
 
     @cached_property
     def _log_sigmas(self) -> Tensor:
-        return self.sigmas.double().log()
+        return self.sigmas.log()
 
     @property
     def sigma_min(self) -> float:
@@ -78,18 +78,18 @@ class DiscreteSchedule:
         """
         sigma = torch.as_tensor(sigma)
         logs = self._log_sigmas.to(sigma.device)
-        log_sigma = sigma.double().log().clamp(logs[0], logs[-1])
+        log_sigma = sigma.float().log().clamp(logs[0], logs[-1])
         high = torch.searchsorted(logs, log_sigma).clamp(1, len(logs) - 1)
         weight = (log_sigma - logs[high - 1]) / (logs[high] - logs[high - 1])
-        return (high - 1 + weight).float()
+        return high - 1 + weight
 
     def sigma(self, t: float | Tensor) -> Tensor:
         """Level of the fractional step ``t`` in [0, T-1] (any shape; clamped), linear in log sigma, float32."""
         t = torch.as_tensor(t)
         logs = self._log_sigmas.to(t.device)
-        t = t.double().clamp(0, len(logs) - 1)
+        t = t.float().clamp(0, len(logs) - 1)
         low = t.floor().long()
-        return torch.lerp(logs[low], logs[(low + 1).clamp(max=len(logs) - 1)], t.frac()).exp().float()
+        return torch.lerp(logs[low], logs[(low + 1).clamp(max=len(logs) - 1)], t.frac()).exp()
 
     def percent_to_sigma(self, percent: float) -> float:
         """Level at a fraction of the chain: 0 is sigma_max, 1 is sigma_min; t = (1 - percent)(T - 1).

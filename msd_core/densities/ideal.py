@@ -5,7 +5,8 @@ For data y_1 .. y_N (Karras et al. 2022, Eq. 57; Mean-Shift Distillation, Eq. 16
     D(z; sigma) = softmax_i(-|z - y_i|^2 / (2 sigma^2)) y_i.
 
 |z|^2 is common to all i, so the logits are <z, y_i>/sigma^2 - |y_i|^2/(2 sigma^2): scaled-dot-product attention with
-query [z, 1]/sigma^2, key [y_i, -|y_i|^2/2], value y_i and scale 1, which torch streams in O(N) memory.
+query [z, 1]/sigma^2, key [y_i, -|y_i|^2/2], value y_i and scale 1, which torch streams in O(N) memory (given 4-D
+tensors, and values as wide as the keys: hence the two extra dimensions and the column of zeros below).
 
 The logits grow as (radius/sigma)^2 while their *differences* decide, so float32 has no digits left at small sigma. The
 data is centred, and float64 is used wherever float32's rounding of the logits could exceed 1e-5.
@@ -78,14 +79,13 @@ class IdealDenoiser:
                 "End the schedule's evaluations at its last non-zero level."
             )
         dtype = self._dtype(rows, level)
-        keys = self._keys.to(dtype)
-        values = pad(keys[:, :-1], (0, 1))
-        queries = (pad(rows, (0, 1), value=1.0) / level**2).to(dtype)
+        keys = self._keys.to(dtype)[None, None]
+        values = pad(keys[..., :-1], (0, 1))
+        queries = (pad(rows, (0, 1), value=1.0) / level**2).to(dtype)[None, None]
         parts = [
-            scaled_dot_product_attention(part[None], keys[None], values[None], scale=1.0)[0, :, :-1]
-            for part in queries.split(self.chunk)
+            scaled_dot_product_attention(part, keys, values, scale=1.0) for part in queries.split(self.chunk, dim=2)
         ]
-        return (torch.cat(parts).double() + self._centre).reshape(z.shape).to(z.dtype)
+        return (torch.cat(parts, dim=2)[0, 0, :, :-1].double() + self._centre).reshape(z.shape).to(z.dtype)
 
     def _dtype(self, rows: Tensor, level: Tensor) -> torch.dtype:
         """float32 where its rounding changes no logit by more than `_LOGIT_ERROR`, else float64."""

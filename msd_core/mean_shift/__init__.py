@@ -92,9 +92,10 @@ def mean_shift(
     x = at_least_float32(x.detach())
     if centre is not None:
         check_same_shape("centre", centre.states[0], "x", x)
+    sigma_max = sigma_range(denoiser)[1]
     if sigmas is None:
         steps = DEFAULT_STEPS if steps is None else steps
-        sigmas = default_sigmas(estimator, bandwidth, steps, sigma_range(denoiser)[1])
+        sigmas = default_sigmas(estimator, bandwidth, steps, sigma_max)
     elif steps is not None:
         raise ValueError(f"steps: got {steps} together with sigmas; allowed is one of the two. Leave one out.")
     levels = _levels(sigmas, bandwidth, truncation)
@@ -112,7 +113,7 @@ def mean_shift(
     )
     counted = RowCounter(denoiser)
     target = _ESTIMATORS[estimator](problem, counted)
-    sigma = bandwidth if estimator in ("exact", "one-step") else levels[0]
+    sigma = {"one-step": bandwidth, "exact": min(bandwidth, sigma_max)}.get(estimator, levels[0])
     return target, measure(target - x, counted.rows, sigma=sigma, bandwidth=bandwidth)
 
 
