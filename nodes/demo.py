@@ -36,7 +36,7 @@ class LoadDemoModel(io.ComfyNode):
             description="A small text-to-image model that ships with the pack. It draws captioned scenes at 64×64, "
             "such as 'a large red circle on a blue background', and works with the stock nodes on any machine.",
             inputs=[],
-            outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
+            outputs=[io.Model.Output("MODEL"), io.Clip.Output("CLIP"), io.Vae.Output("VAE")],
         )
 
     @classmethod

@@ -48,8 +48,14 @@ class DDIMInversion(io.ComfyNode):
                 io.Sigmas.Input(
                     "sigmas", optional=True, tooltip="The levels, as for sampling. Replaces steps and scheduler."
                 ),
-                io.Int.Input("steps", default=50, min=1, max=10000, optional=True),
-                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="normal", optional=True),
+                io.Int.Input("steps", default=50, min=1, max=10000, optional=True, tooltip="Evaluations of the model."),
+                io.Combo.Input(
+                    "scheduler",
+                    options=list(SCHEDULER_NAMES),
+                    default="normal",
+                    optional=True,
+                    tooltip="Where the levels lie, as for sampling.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
