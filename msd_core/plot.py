@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .info import Info
+
 MARGIN, GAP, FONT_SIZE = 56, 26, 13
 INK, GRID, COLOURS = "#222222", "#dddddd", ("#1f5fbf", "#c23b22", "#2a8f4f", "#8a4fbf")
 
@@ -35,6 +37,15 @@ def plot_curves(curves: Mapping[str, Sequence[float]], *, size: tuple[int, int] 
         _panel(draw, font, box, name, [float(v) for v in values], COLOURS[i % len(COLOURS)])
     draw.text((size[0] / 2, size[1] - 4), "step", INK, font, anchor="ms")
     return picture
+
+
+def history_curves(history: Sequence[Info]) -> dict[str, list[float]]:
+    """Curves of an optimisation: the level of each step (lambda, or sigma where there is no lambda) and its norm."""
+    if all(info.bandwidth is not None for info in history):
+        level = {"bandwidth lambda": [float(info.bandwidth or 0) for info in history]}
+        return level | {"mean shift |m|": [info.norm for info in history]}
+    level = {"noise level sigma": [math.nan if info.sigma is None else info.sigma for info in history]}
+    return level | {"gradient |g|": [info.norm for info in history]}
 
 
 def _panel(

@@ -18,7 +18,7 @@ from ..msd_core.distillation import ANNEALINGS, CENTRES, MSD, SDS, WEIGHTINGS, M
 from ..msd_core.info import Info
 from ..msd_core.mean_shift import ESTIMATORS
 from ..msd_core.optimize import OPTIMIZERS, OptimizerConfig, State, optimize
-from ..msd_core.plot import plot_curves
+from ..msd_core.plot import history_curves, plot_curves
 from ..msd_core.presets import MSDPreset, SDSPreset
 from ..msd_core.sampling import SOLVERS
 from . import host
@@ -103,10 +103,7 @@ class Run:
 
 def plot(history: Sequence[Info]) -> Tensor:
     """IMAGE of the level (λ, or σ where a method has no λ) and of the gradient's length over the steps."""
-    level = "bandwidth (lambda)" if history[0].bandwidth is not None else "noise level (sigma)"
-    levels = [info.sigma if info.bandwidth is None else info.bandwidth for info in history]
-    length = "mean shift |m|" if history[0].bandwidth is not None else "gradient |g|"
-    return to_image(plot_curves({level: levels, length: [info.norm for info in history]}))
+    return to_image(plot_curves(history_curves(history)))
 
 
 def common_widgets(defaults: MSDPreset | SDSPreset) -> list[io.Input]:

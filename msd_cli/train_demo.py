@@ -1,0 +1,32 @@
+"""Train the demo model from scratch on pictures that the project draws; stopped, it goes on from its folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import count, seed, writable_folder
+
+HELP = "train the demo model from scratch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `msd train-demo`; what is left out is as for the model that ships."""
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the training's state and of the finished model"
+    )
+    parser.add_argument("--seed", type=seed, help="of the weights, the pictures and the noise")
+    parser.add_argument("--autoencoder-steps", type=count, help="steps of the autoencoder's training")
+    parser.add_argument("--steps", type=count, help="steps of the denoiser's training")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, resuming what is in the folder."""
+    folder = writable_folder(arguments.out)
+
+    from msd_core.demo.train import TrainSettings, train
+
+    names = ("seed", "autoencoder_steps", "steps")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    print(f"trained: {train(TrainSettings(**given), folder)}")
+    return 0
