@@ -152,6 +152,16 @@ class PromptDenoiser:
         """Network rows for each row of z: 2 with guidance, 1 without."""
         return 1 if self.cfg == 1.0 else 2
 
+    @property
+    def sigma_min(self) -> float:
+        """The lowest trained level."""
+        return self.model.schedule.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """The highest trained level."""
+        return self.model.schedule.sigma_max
+
     def with_cfg(self, cfg: float) -> PromptDenoiser:
         """The same prompts at another guidance scale."""
         return replace(self, cfg=float(cfg))
