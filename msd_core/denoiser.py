@@ -20,6 +20,8 @@ from typing import Protocol, TypeAlias, Union
 import torch
 from torch import Tensor
 
+from .validation import check_same_shape
+
 Sigma: TypeAlias = Union[float, Tensor]  # noqa: UP007 - evaluated at run time
 
 
@@ -77,14 +79,19 @@ def score(z: Tensor, sigma: Sigma, denoised: Tensor) -> Tensor:
 
 @dataclass
 class RowCounter:
-    """A denoiser that counts the network rows it asks ``denoiser`` for, in ``rows``."""
+    """A denoiser that counts the network rows it asks ``denoiser`` for, in ``rows``.
+
+    It refuses (`ValueError`) a model that does not return z's shape, which broadcasting could otherwise hide.
+    """
 
     denoiser: Denoiser
     rows: int = 0
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        denoised = self.denoiser(z, sigma)
         self.rows += z.shape[0] * cost(self.denoiser)
-        return self.denoiser(z, sigma)
+        check_same_shape("denoiser: its result", denoised, "z", z)
+        return denoised
 
     @property
     def sigma_min(self) -> float:

@@ -183,6 +183,7 @@ def _advance(task: _Task, state: State) -> State:
 def _render(task: _Task, generator: Generator, step: int) -> Tensor:
     """x (B, *) with its graph, at least float32."""
     picture = generator.render(*task.size)
+    _check_finite("generator", [picture], step, None, "picture", "Use a smaller learning rate.")
     x = picture if task.encode is None else task.encode(picture)
     if not x.requires_grad:
         name = "generator" if task.encode is None else "encode"
@@ -190,7 +191,7 @@ def _render(task: _Task, generator: Generator, step: int) -> Tensor:
             f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
             "Remove no_grad, detach or inference mode from it."
         )
-    _check_finite("encode", [x], step, None, "x", "Run the encoder in float32.")
+    _check_finite("encode", [x], step, None, "latent", "Run the encoder in float32.")
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -200,8 +201,8 @@ def _distil(task: _Task, x: Tensor, state: State, rng: torch.Generator) -> tuple
         gradient, info = task.method(x, task.denoiser, step=state.step, steps=state.steps, generator=rng)
     if gradient.shape != x.shape:
         raise ValueError(
-            f"denoiser: the gradient has shape {tuple(gradient.shape)}, x {tuple(x.shape)}; allowed is x's shape. "
-            "Check that the denoiser returns z's shape, and that encoder and model belong together."
+            f"method: the gradient has shape {tuple(gradient.shape)}, x {tuple(x.shape)}; allowed is x's shape. Return "
+            "a gradient on x."
         )
     fix = "Run the model in float32, or use the estimator 'exact' if it is 'naive'."
     _check_finite("denoiser", [gradient], state.step, info, "gradient", fix)

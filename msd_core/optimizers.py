@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .validation import check_choice, check_positive
+from .validation import check_choice, check_positive, check_same_shape
 
 Named: TypeAlias = Mapping[str, Tensor]
 
@@ -123,3 +123,21 @@ def apply_update(
         state: what the last update returned; empty before the first.
     """
     return _STEPS[config.name](config, update, parameters, gradients, state)
+
+
+def check_memory(name: str, parameters: Named, state: Named) -> None:
+    """Refuse a ``state`` that `apply_update` cannot have returned for these parameters.
+
+    Raises:
+        ValueError: for an unknown optimiser, or an entry that is missing, unknown or of another shape.
+    """
+    check_choice("optimizer", name, OPTIMIZERS)
+    kinds = ("mean", "square") if name == "adam" else ()
+    moved = {key.rpartition(".")[0] for key in state}
+    if set(state) != {f"{parameter}.{kind}" for parameter in moved for kind in kinds}:
+        raise ValueError(f"optimizer_state: its entries are not those of {name!r}. Start a new run.")
+    for parameter in moved:
+        if parameter not in parameters:
+            raise ValueError(f"optimizer_state: got {parameter!r}, which is no parameter. Start a new run.")
+        for kind in kinds:
+            check_same_shape("optimizer_state", state[f"{parameter}.{kind}"], parameter, parameters[parameter])

@@ -21,6 +21,7 @@ from torch import Tensor
 from .generators import Generator
 from .generators.files import build_generator, generator_metadata
 from .info import Info
+from .optimizers import check_memory
 from .tensorfile import read_tensors, write_tensors
 
 FORMAT, VERSION = "msd-state", "1"
@@ -117,6 +118,7 @@ def load_state(path: str | Path) -> State:
             metadata={k: v for k, v in metadata.items() if k not in ("format", "version", "kind", "config")},
         )
         torch.Generator().set_state(state.rng_state)
+        check_memory(state.optimizer, dict(generator.named_parameters()), state.optimizer_state)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"path: the state in {str(path)!r} is damaged ({error}). Use another copy.") from error
     if not len(state.history) == step <= steps:

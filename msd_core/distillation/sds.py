@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, cost, expand_sigma
+from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
 from ..info import Info, measure
 from ..validation import check_choice
 from .base import ANNEALINGS, Levels, annealed_t, check_times, draw_noise, level
@@ -81,8 +81,9 @@ class SDS:
     ) -> tuple[Tensor, Info]:
         """The gradient at one draw of t and n a row; one evaluation of the denoiser. ``sigma`` in Info is row 0's."""
         sigma = self._sigma(x, step, steps, generator)
-        gradient = sds_gradient(x, denoiser, sigma, draw_noise(x, generator), self.weighting)
-        return gradient, measure(gradient, x.shape[0] * cost(denoiser), sigma=float(sigma[0]))
+        counted = RowCounter(denoiser)
+        gradient = sds_gradient(x, counted, sigma, draw_noise(x, generator), self.weighting)
+        return gradient, measure(gradient, counted.rows, sigma=float(sigma[0]))
 
     def _sigma(self, x: Tensor, step: int, steps: int, generator: torch.Generator) -> Tensor:
         """A level per row, (B,), drawn or annealed."""

@@ -59,8 +59,9 @@ def build_generator(path: str | Path, tensors: Mapping[str, Tensor], metadata: M
     try:
         generator = make_generator(metadata["kind"], **json.loads(metadata["config"]))
         generator.load_state_dict(dict(tensors))
-    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise ValueError(f"path: the generator in {str(path)!r} is damaged ({error}). Use another copy.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"path: the generator in {str(path)!r} is damaged ({reason}). Use another copy.") from error
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ValueError(

@@ -1,0 +1,370 @@
+"""SDS, SDI and MSD against what they must be on densities known in closed form.
+
+SDS: its expectation, by Gauss quadrature over noise and time, within 4 standard errors. SDI: the exact inversion of a
+Gaussian, approached at first order. MSD: x minus the closed-form mean of the product density.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from msd_core import (
+    METHODS,
+    MSD,
+    SDI,
+    SDS,
+    GaussianMixture,
+    GuidedDenoiser,
+    bandwidth_schedule,
+    ddim_invert,
+    mean_shift,
+    sd15_schedule,
+)
+from msd_core.denoiser import Denoiser, eps
+from msd_core.distillation import WEIGHTINGS, Method, sds_gradient
+from msd_core.distillation.base import annealed_t, level
+from msd_core.distillation.sdi import invert
+
+pytestmark = pytest.mark.core
+SCHEDULE = sd15_schedule()
+X = torch.tensor([[0.6, -0.4]], dtype=torch.float64)
+DRAWS = 6_000
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def bandwidths(steps: int = 4) -> Tensor:
+    return bandwidth_schedule("exponential", 1.0, 0.1, steps)
+
+
+def call(method: Method, x: Tensor, denoiser: Denoiser, step: int = 0, steps: int = 4, seed: int = 0) -> Tensor:
+    return method(x, denoiser, step=step, steps=steps, generator=rng(seed))[0]
+
+
+EACH: dict[str, Callable[[], Method]] = {
+    "sds": lambda: SDS(SCHEDULE),
+    "sdi": lambda: SDI(SCHEDULE, inversion_cfg=None),
+    "msd": lambda: MSD(bandwidths()),
+}
+
+
+def test_every_method_is_here() -> None:
+    assert METHODS.keys() == EACH.keys()
+
+
+# --- what holds for all of them ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_pure_and_detached(name: str, mixture: GaussianMixture, points: Tensor) -> None:
+    method, x, before = EACH[name](), points.clone().requires_grad_(), points.clone()
+    first, info = method(x, mixture, step=1, steps=4, generator=rng())
+    state = torch.get_rng_state()
+    second, again = method(x, mixture, step=1, steps=4, generator=rng())
+    assert torch.equal(first, second) and info == again
+    assert torch.equal(torch.get_rng_state(), state), "the global random state was used"
+    assert not first.requires_grad and first.shape == x.shape and x.grad is None
+    assert torch.equal(x.detach(), before)
+    torch.testing.assert_close(info.norm, float(first.norm(dim=1).mean()))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.levels = None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_evaluations_are_what_the_model_saw(name: str, mixture: GaussianMixture, points: Tensor) -> None:
+    rows = 0
+
+    def counting(z: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal rows
+        rows += len(z)
+        return mixture(z, sigma)
+
+    _, info = EACH[name]()(points, counting, step=1, steps=4, generator=rng())
+    assert info.evaluations == rows
+
+
+def test_evaluations_count_both_halves_of_guidance(mixture: GaussianMixture) -> None:
+    guided = GuidedDenoiser(mixture, lambda z, sigma: z, cfg=2.0)
+    assert SDS(SCHEDULE)(X, guided, step=0, steps=1, generator=rng())[1].evaluations == 2
+    sdi = SDI(SCHEDULE, jitter=False)(X, guided, step=0, steps=1, generator=rng())[1]
+    assert sdi.evaluations == 2 * (10 + 1) + 2
+    msd = MSD(bandwidths(1), "split", centre="inversion", solver_steps=8, truncation=2.0)
+    split = msd(X, guided, step=0, steps=1, generator=rng())[1]
+    assert split.evaluations == 2 * 2 * 6, "a truncated walk of 6 steps, and an inversion over the same levels"
+
+
+DETERMINISTIC: dict[str, Callable[[], Method]] = {
+    "sdi": lambda: SDI(SCHEDULE, inversion_cfg=None, eta=0.0, jitter=False),
+    "one-step": lambda: MSD(bandwidths(), "one-step"),
+    "one-step, inverted": lambda: MSD(bandwidths(), "one-step", centre="inversion"),
+    "split, inverted": lambda: MSD(bandwidths(), "split", centre="inversion", truncation=2.0),
+}
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_batch_is_its_rows(name: str, mixture: GaussianMixture, points: Tensor) -> None:
+    method = DETERMINISTIC[name]()
+    rows = [call(method, row[None], mixture, step=2) for row in points]
+    torch.testing.assert_close(call(method, points, mixture, step=2), torch.cat(rows))
+
+
+# --- SDS --------------------------------------------------------------------------------------------------------------
+
+
+def sds_at(x: Tensor, mixture: GaussianMixture, t: float, weighting: str) -> Tensor:
+    """E_n[w (eps_hat - n)] at time t, by 40 x 40 Gauss-Hermite points, from the mixture's score: (1, 2)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    node, weight = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+    noise = torch.cartesian_prod(node, node)
+    sigma = level(SCHEDULE, t)
+    alpha_bar = 1 / (1 + sigma**2)
+    w = {"uniform": 1.0, "sigma": 1 - alpha_bar, "dreamfusion": math.sqrt(alpha_bar) * (1 - alpha_bar)}[weighting]
+    difference = -sigma * mixture.score(x + sigma * noise, sigma) - noise
+    return w * (torch.cartesian_prod(weight, weight).prod(dim=1)[:, None] * difference).sum(dim=0, keepdim=True)
+
+
+def sds_expectation(x: Tensor, mixture: GaussianMixture, weighting: str) -> Tensor:
+    """E_t of the above for t ~ U(.02, .98), by 40 Gauss-Legendre points."""
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    values = [w / 2 * sds_at(x, mixture, 0.5 + 0.48 * u, weighting) for u, w in zip(nodes, weights, strict=True)]
+    return torch.stack(values).sum(dim=0)
+
+
+def assert_expected(method: SDS, denoiser: Denoiser, truth: Tensor) -> None:
+    gradients = call(method, X.expand(DRAWS, 2), denoiser)
+    standard_error = gradients.std(dim=0) / math.sqrt(DRAWS)
+    assert bool(((gradients.mean(dim=0) - truth).abs() < 4 * standard_error).all())
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_sds_expectation(weighting: str, mixture: GaussianMixture) -> None:
+    truth = sds_expectation(X, mixture, weighting)
+    method = SDS(SCHEDULE, weighting)
+    assert_expected(method, mixture, truth)
+    others = [name for name in WEIGHTINGS if name != weighting]
+    planted = [(SDS(SCHEDULE, name), mixture) for name in others]
+    planted += [(method, lambda z, sigma: 2 * z - mixture(z, sigma)), (SDS(SCHEDULE, weighting, t_max=0.8), mixture)]
+    for wrong_method, wrong_denoiser in planted:
+        with pytest.raises(AssertionError):
+            assert_expected(wrong_method, wrong_denoiser, truth)
+
+
+def test_sds_at_one_time(mixture: GaussianMixture) -> None:
+    method = SDS(SCHEDULE, t_min=0.5, t_max=0.5)
+    assert_expected(method, mixture, sds_at(X, mixture, 0.5, "sigma"))
+    with pytest.raises(AssertionError):
+        assert_expected(method, mixture, sds_at(X, mixture, 0.45, "sigma"))
+
+
+def test_sds_is_the_difference_of_noises(mixture: GaussianMixture, points: Tensor) -> None:
+    noise = torch.randn(points.shape, generator=rng(), dtype=points.dtype)
+    sigma = torch.tensor([0.1, 0.5, 1.0, 3.0, 10.0], dtype=points.dtype)
+    z = points + sigma[:, None] * noise
+    whole = sds_gradient(points, mixture, sigma, noise, "uniform")
+    torch.testing.assert_close(whole, eps(z, sigma, mixture(z, sigma)) - noise)
+    rows = [sds_gradient(points[i : i + 1], mixture, float(sigma[i]), noise[i : i + 1], "uniform") for i in range(5)]
+    torch.testing.assert_close(whole, torch.cat(rows))
+
+
+def test_sds_draws_a_time_for_every_row(mixture: GaussianMixture) -> None:
+    seen: list[Tensor] = []
+
+    def watch(z: Tensor, sigma: Tensor) -> Tensor:
+        seen.append(sigma)
+        return z
+
+    call(SDS(SCHEDULE), X.expand(6, 2), watch)
+    assert seen[0].shape == (6,) and seen[0].unique().numel() == 6
+    assert level(SCHEDULE, 0.02) <= float(seen[0].min()) and float(seen[0].max()) <= level(SCHEDULE, 0.98)
+
+
+def test_levels_may_be_a_function(mixture: GaussianMixture) -> None:
+    ours, function = (call(SDS(levels), X, mixture) for levels in (SCHEDULE, SCHEDULE.percent_to_sigma))
+    assert torch.equal(ours, function)
+
+
+def test_annealing() -> None:
+    for name, middle in (("linear", 0.5), ("sqrt", 0.9 - 0.8 * math.sqrt(0.5))):
+        times = [annealed_t(name, 0.1, 0.9, step, 5) for step in range(5)]
+        assert times[0] == pytest.approx(0.9) and times[2] == pytest.approx(middle) and times[4] == pytest.approx(0.1)
+        assert times == sorted(times, reverse=True)
+    assert annealed_t("linear", 0.1, 0.9, 0, 1) == 0.9
+
+
+# --- SDI --------------------------------------------------------------------------------------------------------------
+
+GAUSSIAN = GaussianMixture(
+    torch.ones(1, dtype=torch.float64),
+    torch.tensor([[0.2, 0.5]], dtype=torch.float64),
+    torch.eye(2, dtype=torch.float64)[None] * 0.6**2,
+)
+
+
+def sdi_error(steps: int, **options: object) -> float:
+    """Distance of the gradient to (x - m)(1 - s/sqrt(s^2 + sigma^2)): D at the exact inversion of a Gaussian."""
+    settings = {"inversion_cfg": None, "eta": 0.0, "jitter": False} | options
+    gradient = call(SDI(SCHEDULE, inversion_steps=steps, **settings), X, GAUSSIAN, step=1, steps=3)
+    sigma = level(SCHEDULE, 0.5)
+    exact = (X - GAUSSIAN.mean()) * (1 - 0.6 / math.sqrt(0.6**2 + sigma**2))
+    return float((gradient - exact).norm() / exact.norm())
+
+
+def assert_first_order() -> None:
+    errors = [sdi_error(steps) for steps in (10, 20, 40, 80)]
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert 1.6 < coarse / fine < 2.4
+
+
+def test_sdi_approaches_the_exact_inversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_first_order()
+    assert sdi_error(80, eta=0.3) > 0.1, "planted: fresh noise in the inversion"
+    monkeypatch.setattr("msd_core.distillation.sdi.eps", lambda *arguments: -eps(*arguments))
+    with pytest.raises(AssertionError):
+        assert_first_order()
+
+
+def test_sdi_inverts_as_ddim_does(mixture: GaussianMixture, points: Tensor) -> None:
+    sigmas = [0.0, 0.1, 0.3, 1.0, 2.5]
+    trajectory = ddim_invert(points, mixture, torch.tensor(sigmas, dtype=torch.float64))
+    torch.testing.assert_close(invert(points, mixture, sigmas, 0.0, rng()), trajectory.states[-1])
+
+
+def test_sdi_adds_the_noise_of_an_ancestral_step() -> None:
+    """Its spread against DDIM's own formula in alpha_bar; a denoiser that returns z moves nothing itself."""
+    low, high, count = 0.7, 1.9, 40_000
+    x = torch.zeros(count, 1, dtype=torch.float64)
+    added = invert(x, lambda z, sigma: z, [0.0, low, high], 0.5, rng())
+    a, b = 1 / (1 + low**2), 1 / (1 + high**2)
+    expected = 0.5 * math.sqrt((1 - a) / (1 - b) * (1 - b / a)) / math.sqrt(b)
+    assert abs(float(added.std()) - expected) < 4 * expected / math.sqrt(2 * count)
+
+
+def test_sdi_jitter_changes_where_the_noise_comes_from(mixture: GaussianMixture) -> None:
+    method = SDI(SCHEDULE, inversion_cfg=None, eta=0.0)
+    first, same, other = (call(method, X, mixture, step=2, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_sdi_inverts_with_its_own_cfg(mixture: GaussianMixture) -> None:
+    asked: list[float] = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Recording:
+        cfg: float = 7.5
+
+        def __call__(self, z: Tensor, sigma: Tensor) -> Tensor:
+            asked.append(self.cfg)
+            return mixture(z, sigma)
+
+        def with_cfg(self, cfg: float) -> Recording:
+            return Recording(cfg)
+
+    call(SDI(SCHEDULE), X, Recording())
+    assert set(asked[:-1]) == {-7.5} and asked[-1] == 7.5
+    with pytest.raises(ValueError, match="inversion_cfg: got -7.5, but GaussianMixture has no with_cfg"):
+        call(SDI(SCHEDULE), X, mixture)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_sdi_works_at_both_ends(step: int, mixture: GaussianMixture) -> None:
+    gradient = call(SDI(SCHEDULE, t_min=0.001, t_max=1.0, inversion_cfg=None), X, mixture, step=step)
+    assert bool(torch.isfinite(gradient).all())
+
+
+# --- MSD --------------------------------------------------------------------------------------------------------------
+
+
+def assert_product_mean(method: MSD, denoiser: Denoiser, mixture: GaussianMixture, points: Tensor) -> None:
+    for step, bandwidth in enumerate(bandwidths().tolist()):
+        truth = torch.stack([mixture.product(row, bandwidth).mean() for row in points])
+        torch.testing.assert_close(call(method, points, denoiser, step), points - truth, rtol=1e-5, atol=1e-7)
+
+
+def test_msd_is_x_minus_the_mean_of_the_product(mixture: GaussianMixture, points: Tensor) -> None:
+    method = MSD(bandwidths(), "one-step")
+    assert_product_mean(method, mixture, mixture, points)
+    planted: list[tuple[MSD, Denoiser]] = [
+        (method, lambda z, sigma: 2 * z - mixture(z, sigma)),
+        (MSD(bandwidths() * 1.05, "one-step"), mixture),
+    ]
+    for wrong_method, wrong_denoiser in planted:
+        with pytest.raises(AssertionError):
+            assert_product_mean(wrong_method, wrong_denoiser, mixture, points)
+
+
+OPTIONS: dict[str, dict] = {
+    "exact": {"estimator": "exact", "solver_steps": 6, "samples": 4, "antithetic": True},
+    "heun": {"estimator": "exact", "solver": "heun", "sigmas": torch.tensor([3.0, 1.0, 0.3, 0.0])},
+    "naive": {"estimator": "naive", "solver_steps": 40, "interval": (0.1, 1.0)},
+    "split": {"estimator": "split", "solver_steps": 6, "truncation": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_msd_passes_its_settings_on(name: str, mixture: GaussianMixture, points: Tensor) -> None:
+    options = OPTIONS[name]
+    gradient, info = MSD(bandwidths(), **options)(points, mixture, step=2, steps=4, generator=rng())
+    renamed = {("steps" if key == "solver_steps" else key): value for key, value in options.items()}
+    target, expected = mean_shift(points, mixture, float(bandwidths()[2]), generator=rng(), **renamed)
+    assert torch.equal(gradient, points - target) and info == expected
+
+
+@pytest.mark.parametrize("estimator", ["naive", "split"])
+def test_msd_centres_on_the_inversion(estimator: str, mixture: GaussianMixture, points: Tensor) -> None:
+    sigmas = torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.0])
+    method = MSD(bandwidths(), estimator, sigmas=sigmas, centre="inversion")
+    trajectory = ddim_invert(points, mixture, sigmas)
+    target, _ = mean_shift(points, mixture, 1.0, estimator=estimator, sigmas=sigmas, generator=rng(), centre=trajectory)
+    assert torch.equal(call(method, points, mixture), points - target)
+
+
+def test_msd_asks_one_step_at_the_inverted_point(mixture: GaussianMixture, points: Tensor) -> None:
+    sigmas = torch.tensor([4.0, 1.5, 0.5, 0.2, 0.1, 0.0])
+    gradient = call(MSD(bandwidths(), "one-step", sigmas=sigmas, centre="inversion"), points, mixture)
+    inverted = ddim_invert(points, mixture, torch.tensor([1.0, 0.5, 0.2, 0.1, 0.0])).states[-1]
+    torch.testing.assert_close(gradient, points - mixture(inverted, 1.0))
+
+
+# --- wrong input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SDS(SCHEDULE, "cosine"), "weighting: got 'cosine'"),
+        (lambda: SDS(SCHEDULE, anneal="log"), "anneal: got 'log'"),
+        (lambda: SDS(SCHEDULE, t_min=0.9, t_max=0.1), "t_min, t_max: got 0.9, 0.1"),
+        (lambda: SDS(SCHEDULE, t_min=0.0), "t_min, t_max: got 0.0"),
+        (lambda: SDI(SCHEDULE, anneal="none"), "anneal: got 'none'"),
+        (lambda: SDI(SCHEDULE, t_max=1.5), "t_min, t_max: got 0.02, 1.5"),
+        (lambda: SDI(SCHEDULE, inversion_steps=0), "inversion_steps: got 0"),
+        (lambda: SDI(SCHEDULE, eta=-0.1), "eta: got -0.1"),
+        (lambda: MSD(torch.tensor([1.0, 2.0])), "strictly decreasing"),
+        (lambda: MSD(torch.tensor([1.0, 0.0])), "entry 1 is 0.0"),
+        (lambda: MSD(bandwidths(), "mean"), "estimator: got 'mean'"),
+        (lambda: MSD(bandwidths(), solver="rk4"), "solver: got 'rk4'"),
+        (lambda: MSD(bandwidths(), centre="y"), "centre: got 'y'"),
+        (lambda: MSD(bandwidths(), samples=0), "samples: got 0"),
+        (lambda: MSD(bandwidths(), solver_steps=0), "solver_steps: got 0"),
+        (lambda: MSD(bandwidths(), sigmas=torch.ones(2), solver_steps=3), "together with sigmas"),
+        (lambda: MSD(bandwidths(), centre="inversion"), "centre: got 'inversion' with the estimator 'exact'"),
+        (lambda: MSD(bandwidths(), "split", inversion_cfg=1.0), "inversion_cfg: got 1.0 with centre 'x'"),
+    ],
+)
+def test_wrong_settings(make: Callable[[], Method], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_as_many_bandwidths_as_steps(mixture: GaussianMixture) -> None:
+    with pytest.raises(ValueError, match="bandwidths: got 4 of them for 5 steps"):
+        call(MSD(bandwidths()), X, mixture, steps=5)

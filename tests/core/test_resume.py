@@ -1,0 +1,203 @@
+"""Saved states: a resumed run is the uninterrupted one to the last bit, and a bad file is one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from msd_core import (
+    MSD,
+    SDI,
+    SDS,
+    OptimizerConfig,
+    State,
+    bandwidth_schedule,
+    load_generator,
+    load_state,
+    make_generator,
+    optimize,
+    save_generator,
+    save_state,
+    sd15_schedule,
+)
+from msd_core.tensorfile import read_tensors, write_tensors
+
+pytestmark = pytest.mark.core
+STEPS, CUT = 8, 3
+METHODS = {
+    "msd": MSD(bandwidth_schedule("exponential", 2.0, 0.2, STEPS), solver_steps=3),
+    "sds": SDS(sd15_schedule()),
+    "sdi": SDI(sd15_schedule(), inversion_steps=3, inversion_cfg=None),
+}
+OPTIMIZERS = {"adam": OptimizerConfig("adam"), "gd": OptimizerConfig("gd", lr=0.3)}
+SIZES = {"pixels": {"height": 8, "width": 8}, "latent": {"channels": 4, "height": 8, "width": 8}}
+
+
+def denoiser(z: Tensor, sigma: Tensor) -> Tensor:
+    return torch.tanh(z - 0.3) / (1 + torch.as_tensor(sigma).reshape(-1, 1, 1, 1) ** 2)
+
+
+def encode(picture: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(torch.sin(4 * picture), 2)
+
+
+def run(kind: str, method: str, optimizer: str, state: State | None = None) -> list[State]:
+    generator = (
+        None if state else make_generator(kind, **SIZES.get(kind, {"resolution": 16, "hidden": 16, "layers": 2}))
+    )
+    return list(
+        optimize(
+            generator,
+            METHODS[method],
+            denoiser,
+            size=(8, 8),
+            steps=STEPS,
+            seed=5,
+            optimizer=OPTIMIZERS[optimizer],
+            encode=None if kind == "latent" else encode,
+            state=state,
+        )
+    )
+
+
+def assert_equal(one: State, other: State) -> None:
+    """To the last bit."""
+    assert (one.step, one.steps, one.seed, one.optimizer) == (other.step, other.steps, other.seed, other.optimizer)
+    assert one.history == other.history
+    assert torch.equal(one.rng_state, other.rng_state)
+    for a, b in (
+        (one.generator.state_dict(), other.generator.state_dict()),
+        (one.optimizer_state, other.optimizer_state),
+    ):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["fourier", "siren", "hashgrid", "pixels", "latent"])
+def test_resumed_is_uninterrupted(kind: str, method: str, optimizer: str, tmp_path: Path) -> None:
+    whole = run(kind, method, optimizer)
+    save_state(whole[CUT - 1], tmp_path / "state")
+    loaded = load_state(tmp_path / "state")
+    assert_equal(loaded, whole[CUT - 1])
+    resumed = run(kind, method, optimizer, loaded)
+    assert len(resumed) == STEPS - CUT
+    for one, other in zip(resumed, whole[CUT:], strict=True):
+        assert_equal(one, other)
+    save_state(whole[-1], tmp_path / "whole")
+    save_state(resumed[-1], tmp_path / "resumed")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda t: t | {"rng": torch.Generator().manual_seed(6).get_state()},
+        lambda t: t | {key: value * 0 for key, value in t.items() if key.endswith(".mean")},
+        lambda t: t | {key: value * 1.001 for key, value in t.items() if key.startswith("generator.field.network")},
+    ],
+    ids=["random numbers", "Adam's means", "parameters"],
+)
+def test_every_part_of_a_state_matters(spoil: Callable[[dict], dict], tmp_path: Path) -> None:
+    """The negative control of the test above: spoil one part, and the run is another."""
+    whole, path = run("fourier", "sds", "adam"), tmp_path / "state"
+    save_state(whole[CUT - 1], path)
+    tensors, metadata = read_tensors(path, "msd-state", "1")
+    save_file(spoil(tensors), str(path), metadata)
+    with pytest.raises(AssertionError):
+        assert_equal(run("fourier", "sds", "adam", load_state(path))[-1], whole[-1])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_state(run("fourier", "msd", "adam")[CUT], tmp_path / "state", {"prompt": "a red circle"})
+    return tmp_path / "state"
+
+
+def test_metadata_travels_along(saved: Path, tmp_path: Path) -> None:
+    state = load_state(saved)
+    assert state.metadata == {"prompt": "a red circle"}
+    save_state(state, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+    (following, *_) = run("fourier", "msd", "adam", state)
+    assert following.metadata == state.metadata
+
+
+@pytest.mark.parametrize("name", ["step", "kind", "format"])
+def test_metadata_must_not_hide_the_formats_own(saved: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"metadata: got '{name}'"):
+        save_state(load_state(saved), saved, {name: "x"})
+
+
+def rewrite(path: Path, drop: str = "", tensors: dict[str, Tensor] | None = None, **changes: str) -> None:
+    stored, metadata = read_tensors(path, "msd-state", "1")
+    kept = {name: tensor for name, tensor in (stored | (tensors or {})).items() if name != drop}
+    save_file(kept, str(path), {k: v for k, v in (metadata | changes).items() if k != drop})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: p.unlink(), "there is no file"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-9]), "truncated"),
+        (lambda p: save_generator(make_generator("siren"), p), "is of format 'msd-generator'"),
+        (lambda p: rewrite(p, version="0"), "is of version '0'"),
+        (lambda p: rewrite(p, step="9"), "damaged .step 9 of 8, 4 recorded"),
+        (lambda p: rewrite(p, step="three"), "damaged"),
+        (lambda p: rewrite(p, drop="seed"), "damaged .'seed'"),
+        (lambda p: rewrite(p, drop="rng"), "damaged .'rng'"),
+        (lambda p: rewrite(p, tensors={"rng": torch.zeros(7, dtype=torch.uint8)}), "damaged"),
+        (lambda p: rewrite(p, drop="optimizer.field.network.0.bias.mean"), "damaged"),
+        (lambda p: rewrite(p, drop="generator.field.network.0.bias"), "damaged .*Missing key"),
+    ],
+)
+def test_not_a_state(saved: Path, spoil: Callable[[Path], object], words: str) -> None:
+    spoil(saved)
+    with pytest.raises(ValueError, match=words):
+        load_state(saved)
+
+
+def test_a_state_is_not_a_generator(saved: Path) -> None:
+    with pytest.raises(ValueError, match="is of format 'msd-state'; allowed is 'msd-generator'"):
+        load_generator(saved)
+
+
+def test_unwritable(saved: Path, tmp_path: Path) -> None:
+    state = load_state(saved)
+    with pytest.raises(ValueError, match="path: cannot write"):
+        save_state(state, tmp_path / "nowhere" / "state")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"steps": STEPS + 1},
+            r"steps, seed, optimizer: got \(9, 5, 'adam'\); the state was started with \(8, 5, 'adam'\)",
+        ),
+        ({"seed": 6}, "the state was started with"),
+        ({"optimizer": OPTIMIZERS["gd"]}, "the state was started with"),
+        ({"generator": make_generator("siren")}, "generator: got one beside a state"),
+        ({"state": None}, "generator: got None without a state"),
+    ],
+)
+def test_only_its_own_settings_continue_a_state(saved: Path, changes: dict, words: str) -> None:
+    settings = {"generator": None, "steps": STEPS, "seed": 5, "state": load_state(saved)} | changes
+    with pytest.raises(ValueError, match=words):
+        optimize(method=METHODS["msd"], denoiser=denoiser, size=(8, 8), **settings)
+
+
+def test_a_finished_state_yields_nothing() -> None:
+    assert run("fourier", "msd", "gd", run("fourier", "msd", "gd")[-1]) == []
+
+
+def test_the_file_of_another_writer_is_refused(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "x", {"a": torch.zeros(1)}, "msd-state", "1", {})
+    with pytest.raises(ValueError, match="damaged"):
+        load_state(tmp_path / "x")
