@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.bandwidth import BANDWIDTH_SCHEDULES, bandwidth_schedule, check_bandwidths
+from ..msd_core.presets import MSDPreset
 from .host import grad_mode, own
 
 CATEGORY = "mean-shift distillation"
@@ -17,6 +18,7 @@ class BandwidthScheduler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        defaults = MSDPreset()
         return io.Schema(
             node_id="MSD_BandwidthScheduler",
             display_name="Bandwidth Scheduler",
@@ -26,12 +28,12 @@ class BandwidthScheduler(io.ComfyNode):
                 io.Combo.Input(
                     "schedule",
                     options=list(BANDWIDTH_SCHEDULES),
-                    default="exponential",
+                    default=defaults.bandwidth_schedule,
                     tooltip="Shape of the curve. exponential: log-linear; karras: from linear (rho 1) to exponential.",
                 ),
                 io.Float.Input(
                     "start",
-                    default=3.0,
+                    default=defaults.bandwidth_start,
                     min=0.001,
                     max=1000.0,
                     step=0.01,
@@ -41,14 +43,14 @@ class BandwidthScheduler(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "end",
-                    default=0.7,
+                    default=defaults.bandwidth_end,
                     min=0.001,
                     max=1000.0,
                     step=0.01,
                     round=False,
                     tooltip="Last λ, below start. Far below the data's spread the shift is noise and spoils pictures.",
                 ),
-                io.Int.Input("steps", default=120, min=1, max=10000, tooltip="How many bandwidths."),
+                io.Int.Input("steps", default=defaults.steps, min=1, max=10000, tooltip="How many bandwidths."),
                 io.Float.Input(
                     "rho",
                     default=7.0,

@@ -13,7 +13,6 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..msd_core.bandwidth import bandwidth_schedule
 from ..msd_core.distillation import ANNEALINGS, CENTRES, MSD, SDS, WEIGHTINGS, Method
 from ..msd_core.info import Info
 from ..msd_core.mean_shift import ESTIMATORS
@@ -223,7 +222,7 @@ class MeanShiftDistillStep(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "truncation",
-                    default=0.0,
+                    default=defaults.truncation or 0.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
@@ -234,7 +233,7 @@ class MeanShiftDistillStep(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "lr_coupling",
-                    default=0.0,
+                    default=defaults.lr_coupling or 0.0,
                     min=0.0,
                     max=1000.0,
                     step=0.1,
@@ -267,8 +266,8 @@ class MeanShiftDistillStep(io.ComfyNode):
         bandwidths: Tensor | None = None,
         antithetic: bool = MSD_DEFAULTS.antithetic,
         centre: str = MSD_DEFAULTS.centre,
-        truncation: float = 0.0,
-        lr_coupling: float = 0.0,
+        truncation: float = MSD_DEFAULTS.truncation or 0.0,
+        lr_coupling: float = MSD_DEFAULTS.lr_coupling or 0.0,
     ) -> io.NodeOutput:
         method = MSD(
             bandwidths=default_bandwidths(steps) if bandwidths is None else spread(bandwidths, steps),
@@ -291,9 +290,8 @@ class MeanShiftDistillStep(io.ComfyNode):
 
 def default_bandwidths(steps: int) -> Tensor:
     """λ of a run without a Bandwidth Scheduler: the preset's."""
-    d = MSD_DEFAULTS
     with host.grad_mode():
-        return bandwidth_schedule(d.bandwidth_schedule, d.bandwidth_start, d.bandwidth_end, steps)
+        return replace(MSD_DEFAULTS, steps=steps).bandwidths()
 
 
 class SDSStep(io.ComfyNode):
