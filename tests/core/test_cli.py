@@ -1,0 +1,267 @@
+"""The command line: what it writes, that equal runs are equal to the bit, and that Ctrl-C loses nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from msd_cli.distill import add_arguments
+from msd_cli.main import main
+from msd_cli.parser import Parser
+from msd_cli.run_folder import FRAMES, is_frame
+from msd_cli.settings import DEFAULTS, PRESET_OPTIONS
+from msd_core import BANDWIDTH_SCHEDULES, ESTIMATORS, SOLVERS
+from msd_core.demo.model import DemoModel, PromptDenoiser
+from msd_core.distillation import ANNEALINGS, CENTRES, METHODS, WEIGHTINGS
+from msd_core.generators import GENERATORS, load_generator
+from msd_core.optimize import OPTIMIZERS, load_state, save_state
+from msd_core.presets import PRESETS
+
+PROMPT = "a large red circle on a blue background"
+QUICK = ("--steps", "6", "--estimator", "one-step")
+EXACT_FILES = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo model of random weights, all of them non-zero: a fresh UNet's last layer would predict nothing."""
+    demo, rng = DemoModel.random(0), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in demo.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    demo.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def distil(model: Path) -> Callable[..., int]:
+    """`msd distill` with the random model."""
+    return lambda *arguments: main(["distill", *map(str, arguments), "--model", str(model)])
+
+
+@pytest.fixture(scope="session")
+def finished(distil: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert distil(PROMPT, "--out", folder, *QUICK) == 0
+    return folder
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"), dtype=int)
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_help_and_arguments_need_no_torch() -> None:
+    code = "import sys; from msd_cli.main import make_parser as p; p().format_help(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+
+
+def test_without_torch_one_line_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from msd_cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "distill", PROMPT, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 2
+    assert done.stderr.startswith("msd: error: ") and done.stderr.count("\n") == 1
+    assert "pip install '.[headless]'" in done.stderr
+
+
+def test_a_run_writes_its_files(finished: Path, capsys: pytest.CaptureFixture) -> None:
+    assert {path.name for path in finished.iterdir()} == {*EXACT_FILES, "metrics.json"}
+    assert Image.open(finished / "picture.png").size == (512, 512)
+    assert Image.open(finished / "animation.webp").n_frames > 1
+    generator = load_generator(finished / "generator.safetensors")
+    drawn = (255 * generator.render(512, 512)[0]).round().movedim(0, -1).detach().numpy()
+    assert np.array_equal(drawn, pixels(finished / "picture.png"))
+
+
+def test_metrics_tell_every_step_and_the_totals(finished: Path) -> None:
+    told = metrics(finished)
+    assert told["finished"] and told["settings"]["seed"] == 0 and told["settings"]["prompt"] == PROMPT
+    assert [step["step"] for step in told["steps"]] == [1, 2, 3, 4, 5, 6]
+    bandwidths = [step["bandwidth"] for step in told["steps"]]
+    assert bandwidths == sorted(bandwidths, reverse=True)
+    assert told["evaluations"] == sum(step["evaluations"] for step in told["steps"]) == 12  # cfg doubles the rows
+    assert told["timing"]["seconds"] > 0
+
+
+def test_the_progress_bar_shows_bandwidth_norm_and_evaluations(
+    distil: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path, "--steps", 2, "--estimator", "one-step") == 0
+    bar = capsys.readouterr().err
+    assert "2/2" in bar and "λ 0.7" in bar and "|m| " in bar and "4 evaluations" in bar
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    finished: Path, distil: Callable[..., int], tmp_path: Path
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path / "same", *QUICK) == 0
+    assert distil(PROMPT, "--out", tmp_path / "other", *QUICK, "--seed", 1) == 0
+    for name in EXACT_FILES:
+        assert (tmp_path / "same" / name).read_bytes() == (finished / name).read_bytes(), name
+    same, first = metrics(tmp_path / "same"), metrics(finished)
+    assert same.pop("timing") and first.pop("timing") and same == first
+    assert (tmp_path / "other" / "picture.png").read_bytes() != (finished / "picture.png").read_bytes()
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`stop_at(n, result)`: from its n-th evaluation on the model raises `result`, or returns that number."""
+    original = PromptDenoiser.__call__
+
+    def arm(count: int, result: BaseException | float) -> None:
+        calls = iter(range(1, 10**9))
+
+        def denoise(self: PromptDenoiser, z: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
+            if next(calls) < count:
+                return original(self, z, sigma)
+            if isinstance(result, BaseException):
+                raise result
+            return torch.full_like(z, result)
+
+        monkeypatch.setattr(PromptDenoiser, "__call__", denoise)
+
+    yield arm
+    monkeypatch.undo()
+
+
+def test_stopped_in_the_middle_of_a_step_and_resumed_it_is_as_if_it_had_not_been_stopped(
+    finished: Path,
+    distil: Callable[..., int],
+    stop_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    stop_at(4, KeyboardInterrupt())
+    assert distil(PROMPT, "--out", tmp_path, *QUICK) == 130
+    told = capsys.readouterr().err
+    assert "stopped after 3 of 6 steps" in told and f"msd distill --resume --out {tmp_path}" in told
+    assert not metrics(tmp_path)["finished"] and len(metrics(tmp_path)["steps"]) == 3
+    assert all((tmp_path / name).exists() for name in EXACT_FILES)
+    monkeypatch.undo()
+    assert distil("--out", tmp_path, "--resume") == 0
+    for name in EXACT_FILES:
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes(), name
+    assert {path.name for path in tmp_path.iterdir()} == {*EXACT_FILES, "metrics.json"}
+
+
+def test_resuming_with_another_noise_would_be_noticed(
+    finished: Path,
+    distil: Callable[..., int],
+    stop_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Negative control of the test above, with an estimator that draws noise."""
+    noisy = ("--steps", 4, "--estimator", "exact", "--solver-steps", 2)
+    assert distil(PROMPT, "--out", tmp_path / "whole", *noisy) == 0
+    stop_at(7, KeyboardInterrupt())
+    assert distil(PROMPT, "--out", tmp_path / "parts", *noisy) == 130
+    monkeypatch.undo()
+    change_noise(tmp_path / "parts" / "state.safetensors")
+    assert distil("--out", tmp_path / "parts", "--resume") == 0
+    assert (tmp_path / "parts" / "picture.png").read_bytes() != (tmp_path / "whole" / "picture.png").read_bytes()
+
+
+def change_noise(path: Path) -> None:
+    """Give the saved state another random state."""
+    state = load_state(path)
+    save_state(replace(state, rng_state=torch.Generator().manual_seed(99).get_state()), path)
+
+
+def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "msd_cli.main", "distill", PROMPT, "--out", str(tmp_path), "--model", str(model)]
+    process = subprocess.Popen(  # noqa: S603
+        [*command, "--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"], stderr=subprocess.PIPE
+    )
+    seen = b""
+    while not re.search(rb"[1-9]\d*/100000", seen):
+        seen += process.stderr.read1()
+        assert process.poll() is None, seen.decode()
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 130
+    assert "msd: stopped after" in told and "Traceback" not in told
+    assert not metrics(tmp_path)["finished"]
+
+
+def test_an_early_end_by_the_smallest_bandwidth_is_a_finished_run(distil: Callable[..., int], tmp_path: Path) -> None:
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--min-bandwidth", 2) == 0
+    told = metrics(tmp_path)
+    assert told["finished"] and len(told["steps"]) == 3 and told["steps"][-1]["bandwidth"] >= 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_every_method_moves_every_generator(
+    distil: Callable[..., int], tmp_path: Path, model: Path, method: str, kind: str
+) -> None:
+    chosen = ("--method", method, "--generator", kind, "--size", "32x16")
+    quick = {"msd": ("--estimator", "one-step"), "sds": (), "sdi": ("--inversion-steps", 2)}[method]
+    assert distil(PROMPT, "--out", tmp_path, *chosen, *quick, "--steps", 2) == 0
+    assert metrics(tmp_path)["steps"][1]["norm"] > 0
+    assert Image.open(tmp_path / "picture.png").size == (512, 256)
+    render = ["render", str(tmp_path / "generator.safetensors"), "--size", "512x256", "--model", str(model)]
+    assert main(render) == 0
+    assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
+
+
+def test_render_draws_the_same_picture_at_any_size(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "small.png"
+    assert main(["render", str(finished / "generator.safetensors"), "--size", "100x50", "--out", str(out)]) == 0
+    large = Image.open(finished / "picture.png").resize((100, 50), Image.Resampling.BOX)
+    assert pixels(out).shape == (50, 100, 3)
+    assert np.abs(pixels(out) - np.asarray(large, dtype=int)).mean() < 3
+
+
+def test_samples_depend_on_the_seed_alone(model: Path, tmp_path: Path) -> None:
+    def sample(name: str, *arguments: str) -> np.ndarray:
+        out = tmp_path / f"{name}.png"
+        assert main(["sample", PROMPT, "--out", str(out), "--steps", "3", "--model", str(model), *arguments]) == 0
+        return pixels(out)
+
+    one, three, other = sample("one"), sample("three", "--n", "3"), sample("other", "--seed", "1")
+    assert one.shape == (64, 64, 3) and three.shape == (128, 128, 3)
+    assert np.abs(three[:64, :64] - one).max() <= 1  # a batch may round differently
+    assert (three[64:, 64:] == 255).all()
+    assert np.abs(other - one).max() > 5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 47, 48, 49, 120, 400])
+def test_frames_are_few_and_include_the_last(steps: int) -> None:
+    frames = [step for step in range(1, steps + 1) if is_frame(step, steps)]
+    assert frames[-1] == steps and min(steps, FRAMES // 2) <= len(frames) <= FRAMES + 1
+
+
+def test_every_setting_has_an_option_and_every_name_is_in_the_help() -> None:
+    parser = Parser(prog="msd distill")
+    add_arguments(parser)
+    options = set(vars(parser.parse_args(["--out", "x"])))
+    assert options == {*DEFAULTS, *PRESET_OPTIONS, "prompt", "out", "resume", "model"}
+    told = parser.format_help()
+    names = (METHODS, GENERATORS, ESTIMATORS, SOLVERS, BANDWIDTH_SCHEDULES, OPTIMIZERS, WEIGHTINGS, ANNEALINGS, CENTRES)
+    missing = [name for group in names for name in group if name not in told]
+    assert not missing
+    assert "--lr" in told.split("defaults")[-1]
+
+
+def test_presets_are_those_of_the_methods() -> None:
+    levels = DemoModel.random(0).schedule
+    assert {name: type(preset.method(levels)) for name, preset in PRESETS.items()} == METHODS
