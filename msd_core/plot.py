@@ -50,7 +50,7 @@ def history_curves(history: Sequence[Info]) -> dict[str, list[float]]:
 
 def _panel(
     draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     box: tuple[float, float, float, float],
     name: str,
     values: list[float],

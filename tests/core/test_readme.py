@@ -1,0 +1,47 @@
+"""README's commands are the ones that are tested."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from msd_cli.main import make_parser
+from msd_core.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Lines of README's shell blocks, continued lines joined."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    (test,) = (line for line in commands() if line.endswith("pytest"))
+    assert test in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if re.search(r"\bmsd [a-z]", line)])
+def test_every_msd_command_of_the_readme_is_understood(line: str) -> None:
+    command = line[re.search(r"\bmsd [a-z]", line).start() :]
+    make_parser().parse_args(shlex.split(command, comments=True)[1:])
+
+
+def test_the_files_that_the_readme_links_to_exist() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", README) + re.findall(r'src="(?!https?:)([^"]+)"', README)
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_the_python_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "msd", replace(PRESETS["msd"], steps=2, solver_steps=2))
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    assert names["state"].step == 2 and names["picture"].shape == (1, 3, 768, 1024)
