@@ -26,6 +26,7 @@ def server(host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]: 
     base = tmp_path_factory.mktemp("comfy")
     (base / "custom_nodes").mkdir()
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
+    (base / "custom_nodes" / "probe").symlink_to(Path(__file__).parent / "probe", target_is_directory=True)
     for folder in ("input", "output", "temp", "user", "models"):
         (base / folder).mkdir()
     port, log = free_port(), base / "server.log"

@@ -1,0 +1,53 @@
+"""A node for the tests alone: it tells every client of each network evaluation, and can hold one until Cancel.
+
+Cancel is thus tested by counting evaluations, without a guess about time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import comfy.model_management
+from comfy.model_patcher import ModelPatcher
+from server import PromptServer
+from torch import Tensor
+
+HOLD = 120.0  # seconds, after which a held evaluation goes on and the test fails
+
+
+class ProbeModel:
+    """MODEL that sends "probe" with the number of the evaluation as each begins, and holds evaluation `hold_at`."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:  # noqa: N802  (the host's name)
+        return {"required": {"model": ("MODEL",), "hold_at": ("INT", {"default": 0, "min": 0, "max": 10**6})}}
+
+    def probe(self, model: ModelPatcher, hold_at: int) -> tuple[ModelPatcher]:
+        count = 0
+
+        def evaluate(apply_model: Callable[..., Tensor], arguments: dict) -> Tensor:
+            nonlocal count
+            count += 1
+            PromptServer.instance.send_sync("probe", {"evaluation": count})
+            if count == hold_at:
+                wait_for_cancel()
+            return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+        patched = model.clone()
+        patched.set_model_unet_function_wrapper(evaluate)
+        return (patched,)
+
+
+def wait_for_cancel() -> None:
+    """Return once Cancel was pressed; the flag stays set, for the node under test to find."""
+    end = time.monotonic() + HOLD
+    while not comfy.model_management.processing_interrupted() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+NODE_CLASS_MAPPINGS = {"TestProbeModel": ProbeModel}
