@@ -260,12 +260,11 @@ def test_normalised_latents_keep_the_pictures() -> None:
 
 
 def test_training_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = TrainSettings(
-        side=16, autoencoder_steps=3, autoencoder_batch=2, sharpen_steps=3, scenes=128, steps=3, batch=4, save_every=1
-    )
+    few = {"autoencoder_steps": 3, "sharpen_steps": 3, "steps": 3, "faithful_steps": 3}
+    tiny = TrainSettings(side=16, autoencoder_batch=2, scenes=128, batch=4, save_every=1, **few)
     whole = load_file(train(tiny, tmp_path / "whole"))
 
-    for stage in ("autoencoder", "sharpen", "denoiser"):
+    for stage in ("autoencoder", "sharpen", "denoiser", "faithful"):
 
         class Interrupted(tqdm):
             """A progress bar that is interrupted before the third step of ``stage``."""
