@@ -22,7 +22,7 @@ from ..msd_core.presets import MSDPreset, SDSPreset
 from ..msd_core.sampling import SOLVERS
 from . import host
 from .bandwidth import CATEGORY, spread
-from .generators import LATENT_CELL, GeneratorSocket, HostGenerator, render_image, render_latent
+from .generators import LATENT_CELL, GeneratorSocket, HostGenerator, blocked, render_image, render_latent
 from .progress import Progress, to_image
 
 MSD_DEFAULTS, SDS_DEFAULTS = MSDPreset(), SDSPreset()
@@ -58,6 +58,8 @@ class Run:
         grid = self.start.height // LATENT_CELL, self.start.width // LATENT_CELL
         generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
         picture = self._picture(generator)
+        if picture is None:
+            return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
         return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
 
     def _states(self, session: host.Session, method: Method, optimizer: OptimizerConfig) -> Iterator[State]:
@@ -90,14 +92,14 @@ class Run:
             return x
         return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
 
-    def _picture(self, generator: HostGenerator) -> Tensor:
+    def _picture(self, generator: HostGenerator) -> Tensor | None:
         if generator.generator.space == "image":
             return render_image(generator, generator.width, generator.height)
         latent = render_latent(generator, generator.width, generator.height)["samples"]
         if self.vae is not None:
             return self.vae.decode(latent)
         colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
-        return torch.zeros(1, *generator.grid, 3) if colours is None else colours.movedim(1, -1)
+        return None if colours is None else colours.movedim(1, -1)
 
 
 def plot(history: Sequence[Info]) -> Tensor:

@@ -127,17 +127,18 @@ class RenderGenerator(io.ComfyNode):
     def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
         if generator.generator.space == "latent":
             latent = render_latent(generator, width, height)
-            image = blocked("image", "decode the latent") if vae is None else vae.decode(latent["samples"])
+            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
         else:
             image = render_image(generator, width, height)
-            latent = blocked("latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
+            latent = blocked(cls, "latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
         shown = None if vae is None and generator.generator.space == "latent" else ui.PreviewImage(image, cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
 
 
-def blocked(output: str, purpose: str) -> ExecutionBlocker:
+def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlocker:
     """An output that cannot be given; whatever is connected to it says why."""
-    return ExecutionBlocker(f"Render Generator: {output} needs the VAE to {purpose}; connect one.")
+    name = node.define_schema().display_name
+    return ExecutionBlocker(f"{name}: {output} needs the VAE to {purpose}; connect one.")
 
 
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import comfy.samplers
 import pytest
 import torch
+from comfy_execution.graph_utils import ExecutionBlocker
 from msd_pack.msd_core.demo.model import DemoModel
 from msd_pack.nodes import host
 from msd_pack.nodes.demo import clip_of, model_of, vae_of
+from msd_pack.nodes.distill import MeanShiftDistillStep
+from msd_pack.nodes.generators import NeuralImageGenerator
 
 PROMPT = "a large red circle on a blue background"
 
@@ -69,6 +72,19 @@ def test_no_preview_in_the_colours_of_another_autoencoder(demo: DemoModel) -> No
     latent_format = model_of(demo).get_model_object("latent_format")
     assert host.latent_colours(torch.zeros(1, 4, 8, 8), latent_format) is None
     assert latent_format.scale_factor == pytest.approx(0.18215)
+
+
+def test_a_latent_without_vae_and_colours_gives_no_picture_and_says_so(demo: DemoModel) -> None:
+    clip, model = clip_of(demo), model_of(demo)
+    settings = {"steps": 2, "seed": 0, "cfg": 1.0, "learning_rate": 0.01, "optimizer": "adam"}
+    settings |= {"estimator": "one-step", "solver": "ddim", "solver_steps": 1, "samples": 1}
+    with torch.inference_mode():
+        positive = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
+        start = NeuralImageGenerator.execute("latent", 64, 64, 0, 64, 3, 4).args[0]
+        made, picture, plot = MeanShiftDistillStep.execute(start, **settings, model=model, positive=positive).args
+    assert isinstance(picture, ExecutionBlocker)
+    assert picture.message == "Mean-Shift Distill Step: picture needs the VAE to decode the latent; connect one."
+    assert made.grid == (8, 8) and plot.shape[-1] == 3
 
 
 def test_the_stock_sampler_runs_on_it(demo: DemoModel) -> None:
