@@ -28,8 +28,8 @@ ENCODINGS: dict[str, Callable[..., Field]] = {
     "siren": SirenField,
     "hashgrid": HashGridField,
 }
-_CHUNK = 2**16
-"""Positions evaluated at once: bounds the memory of a large render."""
+_CHUNK = 2**13
+"""Positions evaluated at once: bounds the memory of a large render, and stays in the cache of one."""
 
 
 class NeuralImage(Generator):

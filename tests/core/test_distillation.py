@@ -254,6 +254,16 @@ def test_sdi_jitter_changes_where_the_noise_comes_from(mixture: GaussianMixture)
     assert torch.equal(first, same) and not torch.equal(first, other)
 
 
+def test_sdi_takes_the_noise_found_above_t_at_t(mixture: GaussianMixture) -> None:
+    """The last inversion step overshoots to tau; the noise found there is used at t = .5."""
+    gradient = call(SDI(SCHEDULE, inversion_steps=4, inversion_cfg=None, eta=0.0), X, mixture, step=1, steps=3)
+    tau = 0.5 + float(torch.rand((), generator=rng())) / 4
+    sigmas = [0.0, *(level(SCHEDULE, time) for time in (0.001, 0.251, tau))]
+    kappa = (invert(X, mixture, sigmas, 0.0, rng()) - X) / sigmas[-1]
+    sigma = level(SCHEDULE, 0.5)
+    torch.testing.assert_close(gradient, X - mixture(X + sigma * kappa, sigma))
+
+
 def test_sdi_inverts_with_its_own_cfg(mixture: GaussianMixture) -> None:
     asked: list[float] = []
 

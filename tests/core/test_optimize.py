@@ -125,6 +125,16 @@ def test_gd_on_pixels_is_the_mean_shift_iteration() -> None:
         torch.testing.assert_close(state.picture(1, 1), x, rtol=1e-6, atol=1e-7)
 
 
+def test_adam_on_pixels_is_torchs() -> None:
+    method, generator = msd(estimator="one-step"), Pixels(4, 4)
+    values = generator.values.detach().clone().requires_grad_()
+    reference = torch.optim.Adam([values], lr=0.02, betas=(0.9, 0.99), eps=1e-15)
+    for state in run(generator, method, optimizer=OptimizerConfig("adam", lr=0.02)):
+        values.grad = values.detach() - picture_denoiser(values.detach(), method.bandwidth(state.step - 1))
+        reference.step()
+        torch.testing.assert_close(parameters(state.generator), values.detach().flatten(), rtol=1e-5, atol=1e-6)
+
+
 # --- convergence ------------------------------------------------------------------------------------------------------
 
 
