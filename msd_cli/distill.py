@@ -1,7 +1,7 @@
 """Distil a neural image from a prompt with the demo model.
 
-Writes picture.png, generator.safetensors, metrics.json, plot.png and animation.webp. Ctrl-C ends the run after the
-step, keeps what was done, and `--resume` goes on with the same result as without the interruption.
+Writes picture.png, generator.safetensors, metrics.json, plot.png and animation.webp. Ctrl-C keeps the steps
+that are done, and `--resume` goes on with the same result as without the interruption.
 """
 
 from __future__ import annotations
