@@ -3,8 +3,15 @@
     x = encode(g(psi)),   g_x = method(x),   psi <- optimiser(psi, J^T g_x),   J = dx/dpsi
 
 (Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; its gradient enters the
-chain rule as the cotangent of x. The loop prints nothing, shows nothing and catches nothing: progress, preview,
-interruption and saving belong to the caller, between two states.
+chain rule as the cotangent of x. With ``decode`` the pull is applied to the picture itself,
+
+    psi <- optimiser(psi, J^T (g(psi) - decode(x - g_x))),   J = dg/dpsi
+
+(the image-space residual of HiFA, Zhu et al. 2023, on its own): no backward pass through the encoder, and
+no picture that merely has the right latent, where the encoder maps different pictures to one.
+
+The loop prints nothing, shows nothing and catches nothing: progress, preview, interruption and saving belong to the
+caller, between two states.
 
 A state depends only on the one before it, so a run resumed from a saved state is, on the same machine, the
 uninterrupted run to the last bit. Each step sets autograd's modes itself, and leaves the caller's as they were between
@@ -30,6 +37,7 @@ from .validation import check_count
 __all__ = ["OPTIMIZERS", "NonFiniteError", "OptimizerConfig", "State", "load_state", "optimize", "save_state"]
 
 Encode = Callable[[Tensor], Tensor]
+Decode = Callable[[Tensor], Tensor]
 
 
 class NonFiniteError(ValueError):
@@ -45,6 +53,7 @@ class _Task:
     size: tuple[int, int]
     optimizer: OptimizerConfig
     encode: Encode | None
+    decode: Decode | None
     min_bandwidth: float | None
     tolerance: float | None
 
@@ -59,6 +68,7 @@ def optimize(
     seed: int = 0,
     optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
     encode: Encode | None = None,
+    decode: Decode | None = None,
     state: State | None = None,
     min_bandwidth: float | None = None,
     tolerance: float | None = None,
@@ -74,6 +84,8 @@ def optimize(
         seed: of the noise.
         optimizer: Adam as in the paper, or another.
         encode: differentiable image (1, 3, H, W) in [0, 1] -> x (1, *), for a model that works on latents.
+        decode: x (1, *) -> image (1, 3, H, W): pull the picture towards what x - g_x decodes to. None pulls x, through
+            the encoder, as the paper does.
         state: of a run to resume; ``steps`` and ``seed`` must be its own.
         min_bandwidth: stop before the first step with lambda_k below it (the paper's lambda_min).
         tolerance: stop after the first step with |m| = ``info.norm`` at or below it.
@@ -85,7 +97,7 @@ def optimize(
         ValueError: at the call for arguments that do not fit together; from a step for what method, model or encoder
             refuse, for shapes that do not fit, and (`NonFiniteError`) for NaN or infinity.
     """
-    task = _Task(method, denoiser, size, optimizer, encode, min_bandwidth, tolerance)
+    task = _Task(method, denoiser, size, optimizer, encode, decode, min_bandwidth, tolerance)
     start = _start(generator, state, steps, seed, optimizer.name)
     _check(task, start)
     return _run(task, start)
@@ -116,6 +128,8 @@ def _check(task: _Task, start: State) -> None:
     """Refuse settings that do not fit the generator or the method, before anything is evaluated."""
     if task.encode is not None and start.generator.space == "latent":
         raise ValueError("encode: got an encoder for a latent generator; allowed is None. Leave it out.")
+    if task.decode is not None and task.encode is None:
+        raise ValueError("decode: got a decoder without an encoder; allowed is both or neither. Pass encode too.")
     for name, value in zip(("height", "width"), task.size, strict=True):
         check_count(name, value)
     for name, value in (("min_bandwidth", task.min_bandwidth), ("tolerance", task.tolerance)):
@@ -154,11 +168,10 @@ def _advance(task: _Task, state: State) -> State:
         generator = copy.deepcopy(state.generator)
         rng = torch.Generator()
         rng.set_state(state.rng_state)
-        x = _render(task, generator, state.step)
-        gradient, info = _distil(task, x.detach(), state, rng)
+        pulled, gradient, info = _pull(task, generator, state, rng)
         parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
-        pulled = torch.autograd.grad(x, list(parameters.values()), gradient, allow_unused=True)
-        gradients = {name: p for name, p in zip(parameters, pulled, strict=True) if p is not None}
+        found = torch.autograd.grad(pulled, list(parameters.values()), gradient, allow_unused=True)
+        gradients = {name: p for name, p in zip(parameters, found, strict=True) if p is not None}
         _check_finite("encode", gradients.values(), state.step, info, "backward pass", "Run the encoder in float32.")
         update = Update(
             count=state.step + 1,
@@ -180,19 +193,41 @@ def _advance(task: _Task, state: State) -> State:
     )
 
 
-def _render(task: _Task, generator: Generator, step: int) -> Tensor:
-    """x (B, *) with its graph, at least float32."""
+def _pull(task: _Task, generator: Generator, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor, Info]:
+    """What is pulled, with its graph (x, or the picture where there is a decoder), the gradient on it, and the Info."""
     picture = generator.render(*task.size)
-    _check_finite("generator", [picture], step, None, "picture", "Use a smaller learning rate.")
-    x = picture if task.encode is None else task.encode(picture)
-    if not x.requires_grad:
-        name = "generator" if task.encode is None else "encode"
+    _check_finite("generator", [picture], state.step, None, "picture", "Use a smaller learning rate.")
+    _check_differentiable("generator", picture)
+    if task.encode is None:
+        x = picture
+    else:
+        with torch.set_grad_enabled(task.decode is None):
+            x = task.encode(picture)
+        if task.decode is None:
+            _check_differentiable("encode", x)
+    _check_finite("encode", [x], state.step, None, "latent", "Run the encoder in float32.")
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    gradient, info = _distil(task, x.detach(), state, rng)
+    if task.decode is None:
+        return x, gradient, info
+    with torch.no_grad():
+        target = task.decode(x.detach() - gradient).to(picture)
+    _check_finite("decode", [target], state.step, info, "picture", "Run the decoder in float32.")
+    if target.shape != picture.shape:
+        raise ValueError(
+            f"decode: gave shape {tuple(target.shape)}, the picture has {tuple(picture.shape)}; allowed is the "
+            "picture's. Use the decoder that belongs to the encoder, and a size that it can give."
+        )
+    return picture, picture.detach() - target, info
+
+
+def _check_differentiable(name: str, value: Tensor) -> None:
+    """Refuse an output without a graph."""
+    if not value.requires_grad:
         raise ValueError(
             f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
             "Remove no_grad, detach or inference mode from it."
         )
-    _check_finite("encode", [x], step, None, "latent", "Run the encoder in float32.")
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _distil(task: _Task, x: Tensor, state: State, rng: torch.Generator) -> tuple[Tensor, Info]:

@@ -1,8 +1,9 @@
 """The defaults of a run, all in one place: a frozen preset for each method, shared by the command line and the nodes.
 
 A preset holds numbers and names only, so that it can be shown, changed with ``dataclasses.replace`` and written as
-JSON; ``method`` turns it into the method itself. What the values mean is said where they are used: in `MSD`, `SDS`,
-`SDI`, `bandwidth_schedule` and `OptimizerConfig`.
+JSON; ``method`` turns it into the method itself. ``pull`` is one of `PULLS`: "latent" is the paper's, x through the
+encoder; "image" pulls the picture itself, towards the decoded target (see `optimize`). What the other values mean is
+said where they are used: in `MSD`, `SDS`, `SDI`, `bandwidth_schedule` and `OptimizerConfig`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from torch import Tensor
 from .bandwidth import bandwidth_schedule
 from .distillation import MSD, SDI, SDS, Levels
 from .optimizers import OptimizerConfig
+from .validation import check_choice
+
+PULLS = ("image", "latent")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class MSDPreset:
     cfg: float = 2.0
     optimizer: str = "adam"
     lr: float = 1e-2
+    pull: str = "image"
     bandwidth_schedule: str = "exponential"
     bandwidth_start: float = 8.0
     bandwidth_end: float = 0.7
@@ -62,6 +67,9 @@ class MSDPreset:
         """The optimiser, its learning rate coupled to the bandwidth if ``lr_coupling`` is set."""
         return OptimizerConfig(self.optimizer, self.lr, lr_coupling=self.lr_coupling)
 
+    def __post_init__(self) -> None:
+        check_choice("pull", self.pull, PULLS)
+
     def method(self, levels: Levels) -> MSD:
         """The method; the model's noise ``levels`` are not needed."""
         return MSD(
@@ -86,6 +94,7 @@ class SDSPreset:
     cfg: float = 2.0
     optimizer: str = "adam"
     lr: float = 1e-2
+    pull: str = "image"
     weighting: str = "sigma"
     anneal: str = "none"
     t_min: float = 0.02
@@ -98,6 +107,9 @@ class SDSPreset:
     def optimizer_config(self) -> OptimizerConfig:
         """The optimiser."""
         return OptimizerConfig(self.optimizer, self.lr)
+
+    def __post_init__(self) -> None:
+        check_choice("pull", self.pull, PULLS)
 
     def method(self, levels: Levels) -> SDS:
         """The method, on the model's noise ``levels``."""
@@ -112,6 +124,7 @@ class SDIPreset:
     cfg: float = 2.0
     optimizer: str = "adam"
     lr: float = 1e-2
+    pull: str = "image"
     anneal: str = "linear"
     t_min: float = 0.02
     t_max: float = 0.98
@@ -126,6 +139,9 @@ class SDIPreset:
     def optimizer_config(self) -> OptimizerConfig:
         """The optimiser."""
         return OptimizerConfig(self.optimizer, self.lr)
+
+    def __post_init__(self) -> None:
+        check_choice("pull", self.pull, PULLS)
 
     def method(self, levels: Levels) -> SDI:
         """The method, on the model's noise ``levels``."""

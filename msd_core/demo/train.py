@@ -48,7 +48,7 @@ class TrainSettings:
     sharpen_kl_weight: float = 2e-5
     sharpen_weight: float = 5.0
     scenes: int = 32_768
-    steps: int = 2_700
+    steps: int = 2_600
     batch: int = 128
     lr: float = 1e-3
     decay_fraction: float = 0.3

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from msd_cli.main import main
+from msd_core.cli.main import main
 from msd_core.demo.model import DemoModel, PromptDenoiser
 from msd_core.generators import make_generator, save_generator
 from msd_core.tensorfile import read_tensors, write_tensors

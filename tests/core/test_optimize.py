@@ -110,6 +110,53 @@ def test_the_gradient_is_pulled_back_by_the_jacobian() -> None:
         assert_chain_rule(-1.0)
 
 
+def upsampled(x: Tensor) -> Tensor:
+    """A decoder that belongs to no encoder in particular: (1, 2, 2, 2) to (1, 3, 4, 4)."""
+    return torch.sigmoid(
+        torch.cat([x, x.sum(dim=1, keepdim=True)], dim=1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
+
+
+class Towards:
+    """A method that pulls x to one point."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+
+    def bandwidth(self, step: int) -> float | None:
+        return None
+
+    def __call__(self, x: Tensor, denoiser: Denoiser, **_: object) -> tuple[Tensor, Info]:
+        return x - self.target, measure(x - self.target, 0)
+
+
+def test_with_a_decoder_the_picture_itself_is_pulled() -> None:
+    """gd with lr = 1 on pixels jumps to the decoded target, whatever the encoder; pulled through it, x only moves."""
+    method, pixels = Towards(torch.full((1, 2, 2, 2), 0.3)), make_generator("pixels", height=4, width=4)
+    (state,) = run(pixels, method, encode=encode, decode=upsampled, steps=1, optimizer=GD)
+    torch.testing.assert_close(state.picture(4, 4), upsampled(method.target))
+    (other,) = run(pixels, method, encode=encode, steps=1, optimizer=GD)
+    assert (other.picture(4, 4) - upsampled(method.target)).abs().max() > 0.05
+
+
+def test_with_a_decoder_the_encoder_is_not_differentiated() -> None:
+    method = Towards(torch.zeros(1, 2, 2, 2))
+    states = run(method=method, encode=lambda p: encode(p).detach(), decode=upsampled, steps=2)
+    assert len(states) == 2
+
+
+@pytest.mark.parametrize(
+    ("decoder", "words"),
+    [
+        (lambda x: upsampled(x) * math.nan, "decode: NaN or infinity in 48 of 48 numbers"),
+        (lambda x: upsampled(x)[:, :1], "decode: gave shape"),
+    ],
+)
+def test_a_broken_decoder(decoder: Callable[[Tensor], Tensor], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        run(method=Towards(torch.zeros(1, 2, 2, 2)), encode=encode, decode=decoder)
+
+
 def test_only_the_generator_gets_gradients() -> None:
     encoder = nn.Conv2d(3, 4, 2, stride=2)
     generator = small()
@@ -401,6 +448,7 @@ def test_a_method_of_another_shape() -> None:
         ({"min_bandwidth": 0.1, "method": SDS(sd15_schedule())}, "min_bandwidth: got 0.1 for a method without"),
         ({"optimizer": OptimizerConfig(lr_coupling=1.0), "method": SDS(sd15_schedule())}, "lr_coupling: got 1.0 for"),
         ({"generator": Latent(4, 4, 4), "encode": encode}, "encode: got an encoder for a latent generator"),
+        ({"decode": upsampled}, "decode: got a decoder without an encoder"),
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(options: dict, words: str) -> None:

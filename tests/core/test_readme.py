@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msd_cli.main import make_parser
+from msd_core.cli.main import make_parser
 from msd_core.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]

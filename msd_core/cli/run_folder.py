@@ -23,11 +23,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from msd_core.generators import save_generator
-from msd_core.optimize import State, load_state, save_state
-from msd_core.plot import history_curves, plot_curves
-from msd_core.tensorfile import read_tensors, write_tensors
-
+from ..generators import save_generator
+from ..optimize import State, load_state, save_state
+from ..plot import history_curves, plot_curves
+from ..tensorfile import read_tensors, write_tensors
 from .pictures import Decode, picture_of
 from .settings import Settings
 

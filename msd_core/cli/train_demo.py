@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, resuming what is in the folder."""
     folder = writable_folder(arguments.out)
 
-    from msd_core.demo.train import TrainSettings, train
+    from ..demo.train import TrainSettings, train
 
     names = ("seed", "autoencoder_steps", "steps")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}

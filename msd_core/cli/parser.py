@@ -1,4 +1,4 @@
-"""argparse with one-line errors, and with help that may ask the core once it is really wanted."""
+"""argparse with one-line errors, and with details that are made only when help is printed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """``details`` makes the last part of the help, only when help is printed: it may import torch."""
+    """``details`` makes the last part of the help, only when help is printed."""
 
     details: Callable[[], str] | None = None
 

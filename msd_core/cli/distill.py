@@ -31,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument("--cfg", type=number, help="guidance scale; 1 is off")
     group.add_argument("--optimizer", help="adam, or gd: plain gradient descent on the picture's scale")
     group.add_argument("--lr", type=number, help="learning rate")
+    group.add_argument("--pull", help="image: the picture, towards the decoded target; latent: x, through the encoder")
     _add_mean_shift_arguments(parser)
     parser.details = _table_of_defaults
     group = parser.add_argument_group("sds and sdi")
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _table_of_defaults() -> str:
     """What each method uses for the options that are left out."""
-    from msd_core.presets import PRESETS
+    from ..presets import PRESETS
 
     rows = [("defaults", *PRESETS)]
     for name in dict.fromkeys(name for preset in PRESETS.values() for name in vars(preset)):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msd_core.generators import GENERATORS, Generator, make_generator
-from msd_core.presets import PRESETS, Preset
-from msd_core.validation import check_choice
-
+from ..generators import GENERATORS, Generator, make_generator
+from ..presets import PRESETS, Preset
+from ..validation import check_choice
 from .arguments import CELL
 
 DEFAULTS: dict[str, Any] = {"method": "msd", "generator": "fourier", "size": (64, 64), "seed": 0, "negative": ""}

@@ -10,14 +10,14 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from . import distill, render, sample, train_demo
+from . import compare, distill, render, sample, train_demo
 from .parser import Parser
 
-COMMANDS = {"distill": distill, "sample": sample, "render": render, "train-demo": train_demo}
+COMMANDS = {"distill": distill, "sample": sample, "render": render, "compare": compare, "train-demo": train_demo}
 
 
 def make_parser() -> Parser:
-    """The parser of all commands; needs no torch."""
+    """The parser of all commands."""
     parser = Parser(prog="msd", description="Mean-Shift Distillation: from a prompt to a neural image.")
     version = importlib.metadata.version("mean-shift-distillation")
     parser.add_argument("--version", action="version", version=f"msd {version}")

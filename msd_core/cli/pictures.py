@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from msd_core.generators import Generator
+from ..generators import Generator
 
 Decode = Callable[[Tensor], Tensor]
 

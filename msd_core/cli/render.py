@@ -23,14 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.file.with_suffix(".png")
     writable_folder(out.parent)
 
-    from msd_core.generators import load_generator
-
+    from ..generators import load_generator
     from .pictures import picture_of
 
     generator = load_generator(arguments.file)
     decode = None
     if generator.space == "latent":
-        from msd_core.demo.model import load_demo_model
+        from ..demo.model import load_demo_model
 
         decode = load_demo_model(arguments.model).decode
     width, height = arguments.size

@@ -33,9 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from msd_core import ddim_steps, sigma_schedule
-    from msd_core.demo.model import load_demo_model
-
+    from .. import ddim_steps, sigma_schedule
+    from ..demo.model import load_demo_model
     from .pictures import check_finite, side_by_side
 
     model = load_demo_model(arguments.model)

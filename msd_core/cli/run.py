@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from msd_core.demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
-from msd_core.optimize import State, optimize
-
+from ..demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
+from ..optimize import State, optimize
 from .run_folder import (
     Progress,
     check_no_unfinished,
@@ -60,6 +59,7 @@ class Run:
         settings, preset = self.settings, self.settings.preset
         state = None if self.progress is None else self.progress.state
         generator = settings.make_generator()
+        image = generator.space == "image"
         return optimize(
             generator if state is None else None,
             preset.method(self.model.schedule),
@@ -68,7 +68,8 @@ class Run:
             steps=preset.steps,
             seed=settings.seed,
             optimizer=preset.optimizer_config(),
-            encode=self.model.encode if generator.space == "image" else None,
+            encode=self.model.encode if image else None,
+            decode=self.model.decode if image and preset.pull == "image" else None,
             state=state,
             min_bandwidth=getattr(preset, "min_bandwidth", None),
         )

@@ -1,0 +1,168 @@
+"""Pictures of several methods side by side, judged, as a picture and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from tqdm import tqdm
+
+from ..demo.evaluate import draw_scenes
+from ..demo.judge import Verdict, judge
+from ..demo.model import DemoModel, load_demo_model
+from ..demo.scenes import Scene, caption, parse
+from ..generators import NeuralImage
+from ..optimize import optimize
+from ..presets import PRESETS
+from ..sampling import ddim_sample
+from ..schedule import sigma_schedule
+from ..validation import check_choice
+from .pictures import to_pil
+
+DDIM_STEPS, DDIM_CFG = 32, 3.0
+SIDE, CELL = 64, 8
+PICTURE, MARGIN, LINE = 144, 10, 15
+RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture (3, H, W) of the sheet, what it cost and what the judge says of it."""
+
+    method: str
+    picture: Tensor
+    verdict: Verdict
+    evaluations: int
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """ "accepted", or what is wrong."""
+        parts = {
+            "background": self.verdict.background_right,
+            "colour": self.verdict.colours_right,
+            "shape": self.verdict.shapes_right or not self.verdict.colours_right,
+        }
+        return (
+            "accepted" if self.verdict.accepted else "wrong " + ", ".join(k for k, right in parts.items() if not right)
+        )
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> int:
+    """Draw, judge and write; exit status 0."""
+    for method in arguments.methods:
+        check_choice("--methods", method, ("ddim", *PRESETS))
+    scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed)
+    model = load_demo_model(arguments.model)
+    rows: list[list[Cell]] = []
+    with tqdm(total=len(scenes) * len(arguments.methods), desc="compare") as bar:
+        for scene in scenes:
+            rows.append([])
+            for method in arguments.methods:
+                rows[-1].append(_cell(model, scene, method, arguments.cfg, arguments.seed))
+                bar.update()
+    _sheet(scenes, rows).save(folder / "contact_sheet.png")
+    report = _report(scenes, rows, arguments)
+    (folder / "compare.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for method, total in report["totals"].items():
+        print(f"{method}: {total['accepted']} of {len(scenes)} accepted, {total['evaluations']} evaluations a picture")
+    return 0
+
+
+def _cell(model: DemoModel, scene: Scene, method: str, cfg: float | None, seed: int) -> Cell:
+    start = time.monotonic()
+    picture, evaluations = (_ddim if method == "ddim" else _distil)(model, caption(scene), method, cfg, seed)
+    return Cell(method, picture, judge(picture, scene), evaluations, time.monotonic() - start)
+
+
+@torch.no_grad()
+def _ddim(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:
+    """One DDIM sample and its evaluations."""
+    denoiser = model.denoiser(prompt, cfg=DDIM_CFG if cfg is None else cfg)
+    sigmas = sigma_schedule("normal", DDIM_STEPS, schedule=model.schedule)
+    noise = torch.randn(1, 4, SIDE // CELL, SIDE // CELL, generator=torch.Generator().manual_seed(seed))
+    x = ddim_sample(noise * (1 + sigmas[0] ** 2).sqrt(), denoiser, sigmas)
+    return model.decode(x)[0], DDIM_STEPS * denoiser.cost
+
+
+def _distil(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:
+    """A neural image distilled with the method's preset, and its evaluations."""
+    preset = PRESETS[method] if cfg is None else dataclasses.replace(PRESETS[method], cfg=cfg)
+    states = optimize(
+        NeuralImage(resolution=SIDE, seed=seed),
+        preset.method(model.schedule),
+        model.denoiser(prompt, cfg=preset.cfg),
+        size=(SIDE, SIDE),
+        steps=preset.steps,
+        seed=seed,
+        optimizer=preset.optimizer_config(),
+        encode=model.encode,
+        decode=model.decode if preset.pull == "image" else None,
+        min_bandwidth=getattr(preset, "min_bandwidth", None),
+    )
+    last = deque(states, maxlen=1)[0]
+    with torch.no_grad():
+        return last.generator.render(2 * PICTURE, 2 * PICTURE)[0], last.evaluations
+
+
+def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
+    """The contact sheet: prompts on top of their rows, verdict and evaluations under each picture."""
+    width = MARGIN + len(rows[0]) * (PICTURE + MARGIN)
+    height = MARGIN + 2 * LINE + len(rows) * (PICTURE + 4 * LINE)
+    sheet, font, small = (
+        Image.new("RGB", (width, height), "white"),
+        ImageFont.load_default(13),
+        ImageFont.load_default(11),
+    )
+    draw = ImageDraw.Draw(sheet)
+    for j, cell in enumerate(rows[0]):
+        draw.text((MARGIN + j * (PICTURE + MARGIN) + PICTURE / 2, MARGIN), cell.method.upper(), INK, font, anchor="ma")
+    for i, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
+        y = MARGIN + 2 * LINE + i * (PICTURE + 4 * LINE)
+        draw.text((MARGIN, y), caption(scene), INK, font)
+        for j, cell in enumerate(row):
+            x = MARGIN + j * (PICTURE + MARGIN)
+            colour = RIGHT if cell.verdict.accepted else WRONG
+            picture = to_pil(cell.picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (x, y + LINE + 3))
+            draw.rectangle((x - 2, y + LINE + 1, x + PICTURE + 1, y + LINE + PICTURE + 4), outline=colour, width=2)
+            text = f"{cell.label}, {cell.evaluations} evals"
+            draw.text((x, y + LINE + PICTURE + 6), text, colour, small)
+    return sheet
+
+
+def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Namespace) -> dict[str, Any]:
+    """All verdicts and their totals, ready for JSON."""
+    totals = {}
+    for j, method in enumerate(arguments.methods):
+        cells = [row[j] for row in rows]
+        totals[method] = {
+            "accepted": sum(c.verdict.accepted for c in cells),
+            "place right": sum(c.verdict.place_right for c in cells),
+            "mean IoU": sum(t.iou for c in cells for t in c.verdict.things) / sum(len(c.verdict.things) for c in cells),
+            "mean stray": sum(c.verdict.stray for c in cells) / len(cells),
+            "evaluations": sum(c.evaluations for c in cells) // len(cells),
+            "seconds": sum(c.seconds for c in cells) / len(cells),
+        }
+    pictures = [
+        {
+            "prompt": caption(scene),
+            **{
+                c.method: {"verdict": c.label, "evaluations": c.evaluations, "iou": [t.iou for t in c.verdict.things]}
+                for c in row
+            },
+        }
+        for scene, row in zip(scenes, rows, strict=True)
+    ]
+    presets = {name: dataclasses.asdict(PRESETS[name]) for name in arguments.methods if name in PRESETS}
+    settings = {"seed": arguments.seed, "cfg": arguments.cfg, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
+    return {"totals": totals, "pictures": pictures, "settings": settings}
