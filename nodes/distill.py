@@ -18,7 +18,7 @@ from ..msd_core.info import Info
 from ..msd_core.mean_shift import ESTIMATORS
 from ..msd_core.optimize import OPTIMIZERS, OptimizerConfig, State, optimize
 from ..msd_core.plot import history_curves, plot_curves
-from ..msd_core.presets import MSDPreset, SDSPreset
+from ..msd_core.presets import PULLS, MSDPreset, SDSPreset
 from ..msd_core.sampling import SOLVERS
 from . import host
 from .bandwidth import CATEGORY, spread
@@ -37,6 +37,7 @@ class Run:
     vae: VAE | None
     steps: int
     seed: int
+    pull: str
 
     def __call__(
         self,
@@ -63,6 +64,7 @@ class Run:
         return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
 
     def _states(self, session: host.Session, method: Method, optimizer: OptimizerConfig) -> Iterator[State]:
+        image = self.start.generator.space == "image"
         return optimize(
             copy.deepcopy(self.start.generator).to(session.device),
             method,
@@ -71,7 +73,8 @@ class Run:
             steps=self.steps,
             seed=self.seed,
             optimizer=optimizer,
-            encode=session.encode if self.start.generator.space == "image" else None,
+            encode=session.encode if image else None,
+            decode=session.decode if image and self.pull == "image" else None,
         )
 
     def _check(self) -> None:
@@ -140,6 +143,18 @@ def common_widgets(defaults: MSDPreset | SDSPreset) -> list[io.Input]:
     ]
 
 
+def pull_widget(default: str) -> io.Input:
+    """What the gradient acts on; appended to the node's inputs."""
+    return io.Combo.Input(
+        "pull",
+        options=list(PULLS),
+        default=default,
+        optional=True,
+        tooltip="image: the picture is pulled towards the decoded target, without a gradient through the VAE. latent: "
+        "as in the paper, through the VAE's encoder. The same for a latent generator.",
+    )
+
+
 def sockets() -> list[io.Input]:
     """The host's objects, all optional: a guider replaces the first three, a latent generator needs no VAE."""
     return [
@@ -206,8 +221,8 @@ class MeanShiftDistillStep(io.ComfyNode):
                 io.Sigmas.Input(
                     "bandwidths",
                     optional=True,
-                    tooltip="From a Bandwidth Scheduler; the curve is spread over the steps. Without it: "
-                    f"{defaults.bandwidth_schedule}, {defaults.bandwidth_start:g} to {defaults.bandwidth_end:g}.",
+                    tooltip="From a Bandwidth Scheduler; the curve is spread over the steps. Without it: that node's "
+                    "defaults.",
                 ),
                 io.Boolean.Input(
                     "antithetic",
@@ -243,6 +258,7 @@ class MeanShiftDistillStep(io.ComfyNode):
                     optional=True,
                     tooltip="Below this λ the learning rate falls with λ; 0 = off.",
                 ),
+                pull_widget(defaults.pull),
             ],
             outputs=outputs(),
         )
@@ -270,6 +286,7 @@ class MeanShiftDistillStep(io.ComfyNode):
         centre: str = MSD_DEFAULTS.centre,
         truncation: float = MSD_DEFAULTS.truncation or 0.0,
         lr_coupling: float = MSD_DEFAULTS.lr_coupling or 0.0,
+        pull: str = MSD_DEFAULTS.pull,
     ) -> io.NodeOutput:
         method = MSD(
             bandwidths=default_bandwidths(steps) if bandwidths is None else spread(bandwidths, steps),
@@ -281,7 +298,7 @@ class MeanShiftDistillStep(io.ComfyNode):
             centre=centre,
             truncation=truncation or None,
         )
-        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed)
+        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed, pull)
         return run(
             cls,
             lambda _: method,
@@ -329,6 +346,7 @@ class SDSStep(io.ComfyNode):
                     "t_max", default=defaults.t_max, min=0.0, max=1.0, step=0.01, tooltip="Highest noise, 0 to 1."
                 ),
                 *sockets(),
+                pull_widget(defaults.pull),
             ],
             outputs=outputs(),
         )
@@ -351,9 +369,10 @@ class SDSStep(io.ComfyNode):
         negative: host.Conditioning | None = None,
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
+        pull: str = SDS_DEFAULTS.pull,
     ) -> io.NodeOutput:
         def method(session: host.Session) -> SDS:
             return SDS(session.percent_to_sigma, weighting, t_min, t_max, anneal)
 
-        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed)
+        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed, pull)
         return run(cls, method, OptimizerConfig(optimizer, learning_rate))

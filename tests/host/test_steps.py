@@ -15,6 +15,7 @@ POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
 COMMON = {"steps": 3, "seed": 0, "cfg": 2.0, "learning_rate": 0.01, "optimizer": "adam"}
 MSD = {"estimator": "exact", "solver": "ddim", "solver_steps": 3, "samples": 1}
 SDS = {"weighting": "sigma", "anneal": "none", "t_min": 0.02, "t_max": 0.98}
+PULLED = ({"pull": "image"}, {"pull": "latent"}, {})
 STEPS = {"msd": (MeanShiftDistillStep, MSD), "sds": (SDSStep, SDS)}
 
 
@@ -97,6 +98,15 @@ def test_a_patched_model_is_what_is_distilled() -> None:
 @pytest.mark.parametrize("estimator", ["split", "exact", "one-step"])
 def test_estimators_and_optimisers(estimator: str, optimizer: str) -> None:
     assert bool(values(step("msd", born(), estimator=estimator, optimizer=optimizer)[0]).isfinite().all())
+
+
+@pytest.mark.parametrize("method", STEPS)
+def test_the_pull_is_on_the_picture_or_through_the_encoder(method: str) -> None:
+    image, latent, default = (values(step(method, born(), **pull)[0]) for pull in PULLED)
+    assert not torch.equal(image, latent)
+    assert torch.equal(image, default)
+    latents = [values(step(method, born("latent"), **pull)[0]) for pull in PULLED]
+    assert torch.equal(latents[0], latents[1])  # nothing to decode
 
 
 def test_bandwidths_are_walked() -> None:

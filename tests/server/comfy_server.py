@@ -64,9 +64,9 @@ class Server:
             time.sleep(0.05)
         raise TimeoutError(f"prompt {prompt_id} did not end in {timeout} s:\n{self.tail()}")
 
-    def run(self, workflow: dict) -> dict:
+    def run(self, workflow: dict, timeout: float = 600.0) -> dict:
         """Queue, wait, and fail unless it succeeded."""
-        entry = self.wait(self.queue(workflow))
+        entry = self.wait(self.queue(workflow), timeout)
         assert entry["status"]["status_str"] == "success", json.dumps(entry["status"]["messages"], indent=1)[-3000:]
         return entry
 

@@ -55,13 +55,24 @@ def chain(short: dict) -> dict:
     """SDS, then MSD on its result."""
     shared = ("model", "positive", "negative", "vae", "seed", "cfg", "learning_rate", "optimizer")
     inputs = {name: short[STEP]["inputs"][name] for name in shared} | {"generator": [START, 0], "steps": 3}
-    inputs |= {name: getattr(SDSPreset(), name) for name in ("weighting", "anneal", "t_min", "t_max")}
+    inputs |= {name: getattr(SDSPreset(), name) for name in ("weighting", "anneal", "t_min", "t_max", "pull")}
     return changed(short, STEP, generator=[SDS, 0]) | {SDS: {"class_type": "MSD_SDSStep", "inputs": inputs}}
 
 
 def test_the_template_has_the_defaults_of_the_command_line(graph: dict) -> None:
     preset, step, bandwidths = MSDPreset(), graph[STEP]["inputs"], graph[BANDWIDTHS]["inputs"]
-    same = ("steps", "cfg", "optimizer", "estimator", "solver", "solver_steps", "samples", "antithetic", "centre")
+    same = (
+        "steps",
+        "cfg",
+        "optimizer",
+        "estimator",
+        "solver",
+        "solver_steps",
+        "samples",
+        "antithetic",
+        "centre",
+        "pull",
+    )
     assert {name: step[name] for name in same} == {name: getattr(preset, name) for name in same}
     assert step["learning_rate"] == preset.lr
     assert (step["truncation"] or None, step["lr_coupling"] or None) == (preset.truncation, preset.lr_coupling)
