@@ -27,7 +27,7 @@ class MSDPreset:
     """Mean-Shift Distillation: the bandwidth falls from ``bandwidth_start`` to ``bandwidth_end`` over ``steps``."""
 
     steps: int = 120
-    cfg: float = 2.0
+    cfg: float = 3.0
     optimizer: str = "adam"
     lr: float = 1e-2
     pull: str = "image"
@@ -39,7 +39,7 @@ class MSDPreset:
     lr_coupling: float | None = None
     estimator: str = "exact"
     solver: str = "ddim"
-    solver_steps: int = 12
+    solver_steps: int = 8
     samples: int = 1
     antithetic: bool = False
     centre: str = "x"
@@ -90,8 +90,8 @@ class MSDPreset:
 class SDSPreset:
     """Score Distillation Sampling."""
 
-    steps: int = 120
-    cfg: float = 2.0
+    steps: int = 400
+    cfg: float = 3.0
     optimizer: str = "adam"
     lr: float = 1e-2
     pull: str = "image"
@@ -121,7 +121,7 @@ class SDIPreset:
     """Score Distillation via Inversion."""
 
     steps: int = 120
-    cfg: float = 2.0
+    cfg: float = 3.0
     optimizer: str = "adam"
     lr: float = 1e-2
     pull: str = "image"

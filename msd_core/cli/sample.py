@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=count, default=1, help="how many, side by side (default: 1)")
     parser.add_argument("--steps", type=count, default=32, help="DDIM steps (default: 32)")
     parser.add_argument("--scheduler", default="normal", help="noise levels, named as in ComfyUI (default: normal)")
-    parser.add_argument("--cfg", type=number, default=2.0, help="guidance scale; 1 is off (default: 2)")
+    parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
     parser.add_argument("--size", type=model_size, default=(64, 64), help="WIDTHxHEIGHT (default: 64x64)")
     parser.add_argument("--model", type=Path, help="demo model's file (default: the one that ships)")
