@@ -8,14 +8,14 @@ said where they are used: in `MSD`, `SDS`, `SDI`, `bandwidth_schedule` and `Opti
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from torch import Tensor
 
 from .bandwidth import bandwidth_schedule
-from .distillation import MSD, SDI, SDS, Levels
+from .distillation import MSD, SDI, SDS, Levels, Method
 from .optimizers import OptimizerConfig
 from .validation import check_choice
 
@@ -23,14 +23,39 @@ PULLS = ("image", "latent")
 
 
 @dataclass(frozen=True)
-class MSDPreset:
-    """Mean-Shift Distillation: the bandwidth falls from ``bandwidth_start`` to ``bandwidth_end`` over ``steps``."""
+class Preset(ABC):
+    """What every method has.
+
+    Raises:
+        ValueError: ``pull`` is not one of `PULLS`.
+    """
 
     steps: int = 120
     cfg: float = 3.0
     optimizer: str = "adam"
     lr: float = 1e-2
     pull: str = "image"
+
+    def __post_init__(self) -> None:
+        check_choice("pull", self.pull, PULLS)
+
+    @abstractmethod
+    def method(self, levels: Levels) -> Method:
+        """The method, on the model's noise ``levels``."""
+
+    def planned_steps(self) -> int:
+        """Steps that the run will do."""
+        return self.steps
+
+    def optimizer_config(self) -> OptimizerConfig:
+        """The optimiser."""
+        return OptimizerConfig(self.optimizer, self.lr)
+
+
+@dataclass(frozen=True)
+class MSDPreset(Preset):
+    """Mean-Shift Distillation: the bandwidth falls from ``bandwidth_start`` to ``bandwidth_end`` over ``steps``."""
+
     bandwidth_schedule: str = "exponential"
     bandwidth_start: float = 8.0
     bandwidth_end: float = 0.7
@@ -67,9 +92,6 @@ class MSDPreset:
         """The optimiser, its learning rate coupled to the bandwidth if ``lr_coupling`` is set."""
         return OptimizerConfig(self.optimizer, self.lr, lr_coupling=self.lr_coupling)
 
-    def __post_init__(self) -> None:
-        check_choice("pull", self.pull, PULLS)
-
     def method(self, levels: Levels) -> MSD:
         """The method; the model's noise ``levels`` are not needed."""
         return MSD(
@@ -87,29 +109,14 @@ class MSDPreset:
 
 
 @dataclass(frozen=True)
-class SDSPreset:
+class SDSPreset(Preset):
     """Score Distillation Sampling."""
 
     steps: int = 400
-    cfg: float = 3.0
-    optimizer: str = "adam"
-    lr: float = 1e-2
-    pull: str = "image"
     weighting: str = "sigma"
     anneal: str = "none"
     t_min: float = 0.02
     t_max: float = 0.98
-
-    def planned_steps(self) -> int:
-        """Steps that the run will do."""
-        return self.steps
-
-    def optimizer_config(self) -> OptimizerConfig:
-        """The optimiser."""
-        return OptimizerConfig(self.optimizer, self.lr)
-
-    def __post_init__(self) -> None:
-        check_choice("pull", self.pull, PULLS)
 
     def method(self, levels: Levels) -> SDS:
         """The method, on the model's noise ``levels``."""
@@ -117,31 +124,15 @@ class SDSPreset:
 
 
 @dataclass(frozen=True)
-class SDIPreset:
+class SDIPreset(Preset):
     """Score Distillation via Inversion."""
 
-    steps: int = 120
-    cfg: float = 3.0
-    optimizer: str = "adam"
-    lr: float = 1e-2
-    pull: str = "image"
     anneal: str = "linear"
     t_min: float = 0.02
     t_max: float = 0.98
     inversion_steps: int = 10
     inversion_cfg: float = -7.5
     eta: float = 0.3
-
-    def planned_steps(self) -> int:
-        """Steps that the run will do."""
-        return self.steps
-
-    def optimizer_config(self) -> OptimizerConfig:
-        """The optimiser."""
-        return OptimizerConfig(self.optimizer, self.lr)
-
-    def __post_init__(self) -> None:
-        check_choice("pull", self.pull, PULLS)
 
     def method(self, levels: Levels) -> SDI:
         """The method, on the model's noise ``levels``."""
@@ -156,6 +147,5 @@ class SDIPreset:
         )
 
 
-Preset = Union[MSDPreset, SDSPreset, SDIPreset]  # noqa: UP007 - evaluated at run time
 PRESETS: dict[str, Preset] = {"msd": MSDPreset(), "sds": SDSPreset(), "sdi": SDIPreset()}
 """Name of the method to its defaults; the names are those of `METHODS`."""
