@@ -67,6 +67,29 @@ def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: replace(preset, steps=2) for name, preset in PRESETS.items()}
+    monkeypatch.setattr("msd_core.cli.contact_sheet.PRESETS", few)
+    prompts = [PROMPT, "a small yellow star left of a green square"]
+    assert main(["compare", *prompts, "--out", str(tmp_path), "--model", str(model)]) == 0
+    report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
+    assert [p["prompt"] for p in report["pictures"]] == prompts
+    assert list(report["totals"]) == ["ddim", "sds", "sdi", "msd"]
+    assert report["totals"]["ddim"]["evaluations"] == 64 and report["totals"]["sds"]["evaluations"] == 4
+    assert all(total["accepted"] == 0 for total in report["totals"].values())  # of random weights
+    assert Image.open(tmp_path / "contact_sheet.png").width > 600
+
+
+def test_compare_refuses_an_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "vsd"]) == 2
+    assert "--methods: got 'vsd'" in capsys.readouterr().err
+
+
+def test_the_pull_decides(distil: Callable[..., int], finished: Path, tmp_path: Path) -> None:
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--pull", "latent") == 0
+    assert not np.array_equal(pixels(tmp_path / "picture.png"), pixels(finished / "picture.png"))
+
+
 def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
     code = "import sys; sys.modules['tqdm'] = None; from msd_core.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "distill", PROMPT, "--out", str(tmp_path)]

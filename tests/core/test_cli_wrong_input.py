@@ -52,6 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--generator", "nerf"), ("--generator: got 'nerf'", "'fourier'")),
         ((PROMPT, "--estimator", "best"), ("estimator: got 'best'", "'exact'")),
         ((PROMPT, "--optimizer", "sgd"), ("name: got 'sgd'", "'adam'")),
+        ((PROMPT, "--pull", "pixels"), ("pull: got 'pixels'", "'latent'")),
         ((PROMPT, "--bandwidth-schedule", "square"), ("bandwidth schedule", "got 'square'", "'exponential'")),
         ((PROMPT, "--bandwidth-start", 1, "--bandwidth-end", 2), ("end: got 2.0 with start 1.0", "end < start")),
         ((PROMPT, "--bandwidth-end", 0), ("end: got 0.0", "> 0")),
