@@ -16,20 +16,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
-from ..demo.evaluate import draw_scenes
+from ..demo.evaluate import SIDE, draw_scenes, sample_scenes
 from ..demo.judge import Verdict, judge
 from ..demo.model import DemoModel, load_demo_model
 from ..demo.scenes import Scene, caption, parse
 from ..generators import NeuralImage
 from ..optimize import optimize
 from ..presets import PRESETS
-from ..sampling import ddim_sample
-from ..schedule import sigma_schedule
 from ..validation import check_choice
 from .pictures import to_pil
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
-SIDE, CELL = 64, 8
 PICTURE, MARGIN, LINE = 144, 10, 15
 RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
 
@@ -80,18 +77,17 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
 
 def _cell(model: DemoModel, scene: Scene, method: str, cfg: float | None, seed: int) -> Cell:
     start = time.monotonic()
-    picture, evaluations = (_ddim if method == "ddim" else _distil)(model, caption(scene), method, cfg, seed)
+    picture, evaluations = (
+        _ddim(model, scene, cfg, seed) if method == "ddim" else _distil(model, caption(scene), method, cfg, seed)
+    )
     return Cell(method, picture, judge(picture, scene), evaluations, time.monotonic() - start)
 
 
-@torch.no_grad()
-def _ddim(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:
+def _ddim(model: DemoModel, scene: Scene, cfg: float | None, seed: int) -> tuple[Tensor, int]:
     """One DDIM sample and its evaluations."""
-    denoiser = model.denoiser(prompt, cfg=DDIM_CFG if cfg is None else cfg)
-    sigmas = sigma_schedule("normal", DDIM_STEPS, schedule=model.schedule)
-    noise = torch.randn(1, 4, SIDE // CELL, SIDE // CELL, generator=torch.Generator().manual_seed(seed))
-    x = ddim_sample(noise * (1 + sigmas[0] ** 2).sqrt(), denoiser, sigmas)
-    return model.decode(x)[0], DDIM_STEPS * denoiser.cost
+    scale = DDIM_CFG if cfg is None else cfg
+    ((_, picture),) = sample_scenes(model, [scene], cfg=scale, steps=DDIM_STEPS, seed=seed)
+    return picture, DDIM_STEPS * model.denoiser("", cfg=scale).cost
 
 
 def _distil(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:

@@ -1,6 +1,6 @@
 """Measure the demo model: the autoencoder's round trip, and what share of its pictures the judge accepts.
 
-python -m msd_core.demo.evaluate --cfg 1 2 3 5
+python -m msd_core.demo.evaluate --cfg 2 3 5
 """
 
 from __future__ import annotations
