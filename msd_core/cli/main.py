@@ -10,10 +10,17 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from . import compare, distill, render, sample, train_demo
+from . import compare, distill, render, reproduce, sample, train_demo
 from .parser import Parser
 
-COMMANDS = {"distill": distill, "sample": sample, "render": render, "compare": compare, "train-demo": train_demo}
+COMMANDS = {
+    "distill": distill,
+    "sample": sample,
+    "render": render,
+    "compare": compare,
+    "train-demo": train_demo,
+    "reproduce": reproduce,
+}
 
 
 def make_parser() -> Parser:

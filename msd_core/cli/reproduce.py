@@ -1,0 +1,77 @@
+"""Reproduce the paper's tables and figures in two dimensions, and what goes past them.
+
+Prints each table, and writes JSON, CSV and PNG files and a page of all results, README.md, into --out. Ctrl-C keeps
+the parts that are done, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..studies import STUDIES, load_study
+from ..validation import check_choice
+from .arguments import seed, writable_folder
+from .parser import Parser
+
+HELP = "the paper's tables and figures in two dimensions"
+ALL = "all"
+SCIENCE = {"scipy", "sklearn", "matplotlib"}
+
+
+def add_arguments(parser: Parser) -> None:
+    """The arguments of `msd reproduce`."""
+    parser.add_argument("name", metavar="NAME", help="one of the studies below, or all")
+    parser.add_argument("--quick", action="store_true", help="few points and steps: minutes, for a first look")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: results, or results-quick)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+    parser.details = _list_of_studies
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check name, folder and libraries before any work, then run the studies one after the other."""
+    check_choice("NAME", arguments.name, (*STUDIES, ALL))
+    names = _chosen(arguments.name)
+    folder = writable_folder(arguments.out or Path("results-quick" if arguments.quick else "results"))
+
+    from tqdm import tqdm
+
+    from ..studies import run_study
+    from ..studies.page import write_page
+    from ..studies.result import print_table, write
+    from ..studies.study import Context
+
+    try:
+        for name in names:
+            result = run_study(name, Context(folder, arguments.quick, arguments.seed, tqdm))
+            files = write(result, folder, seed=arguments.seed, quick=arguments.quick)
+            page = write_page(folder)
+            for table in result.tables:
+                print_table(table)
+                print()
+            print(f"{name}: {', '.join(file.name for file in files)}; page {page}", flush=True)
+    except KeyboardInterrupt:
+        print("msd: stopped; finished parts are kept, the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _chosen(name: str) -> list[str]:
+    """The studies to run, all of them importable."""
+    try:
+        modules = {n: load_study(n) for n in (STUDIES if name == ALL else [name])}
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in SCIENCE:
+            raise
+        raise ValueError(
+            f"{library} is not installed; install what the studies need: pip install '.[science]'"
+        ) from error
+    return [n for n, module in modules.items() if name != ALL or module.IN_ALL]
+
+
+def _list_of_studies() -> str:
+    """Names of the studies and what they show."""
+    width = max(map(len, STUDIES))
+    return "\n".join(["studies", *(f"  {name:<{width}}  {entry.help}" for name, entry in STUDIES.items())])

@@ -1,0 +1,256 @@
+"""What a study finds, tables, figures and paragraphs, and the files it becomes.
+
+`write` makes, for a result named R,
+
+    R.json       everything but the pictures: settings, seed, versions, machine, seconds, tables, captions
+    <table>.csv  plain numbers, unrounded
+    <figure>.png
+
+A table or figure whose name does not start with R gets it in front, so that studies never overwrite each other's files.
+In the JSON, numbers that are not finite are the text "nan", "inf" and "-inf": JSON has no other way.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+RESULT_FORMAT = "msd-study-result"
+LIBRARIES = ("torch", "numpy", "scipy", "mean-shift-distillation")
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of numbers and words.
+
+    Args:
+        name: of the CSV file.
+        title: one line.
+        columns: names of the columns.
+        rows: one value a column: numbers unrounded, text, or None where there is nothing.
+        note: what a reader must know to compare; Markdown.
+        formats: format specification of a column's numbers where it is shown, ".4g" if left out.
+
+    Raises:
+        ValueError: a row has more or fewer values than there are columns, or a format names no column.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    note: str = ""
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"rows: got {len(row)} values, {list(row)!r}, in table {self.name!r}; allowed are "
+                    f"{len(self.columns)}, one a column. Write None where there is nothing."
+                )
+            for value in row:
+                if value is not None and not isinstance(value, (int, float, str)):
+                    raise ValueError(
+                        f"rows: got {value!r}, a {type(value).__name__}, in table {self.name!r}; allowed are numbers, "
+                        "text and None. Convert it with float()."
+                    )
+        for column in self.formats:
+            if column not in self.columns:
+                raise ValueError(f"formats: got column {column!r}; allowed are {', '.join(map(repr, self.columns))}.")
+
+    def shown(self) -> list[list[str]]:
+        """The rows as text."""
+        specs = [self.formats.get(column, ".4g") for column in self.columns]
+        return [[_show(value, spec) for value, spec in zip(row, specs, strict=True)] for row in self.rows]
+
+    def numeric(self) -> list[bool]:
+        """For each column, whether it holds numbers alone: those are aligned to the right."""
+        columns = [[row[i] for row in self.rows if row[i] is not None] for i in range(len(self.columns))]
+        return [bool(c) and not any(isinstance(v, str) for v in c) for c in columns]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: a matplotlib figure, or a PNG file that exists."""
+
+    name: str
+    title: str
+    caption: str
+    picture: matplotlib.figure.Figure | Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study hands back; ``paragraphs`` are Markdown, ``seconds`` is filled in by `run_study`."""
+
+    name: str
+    title: str
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    paragraphs: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def write(result: Result, folder: Path, *, seed: int = 0, quick: bool = False) -> list[Path]:
+    """Write the files of ``result``; returns them, the JSON last. The JSON never names a picture that is not there.
+
+    Raises:
+        ValueError: two tables or two figures have one name, or the settings are not JSON.
+        OSError: ``folder`` cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {_file(result, table.name, ".csv"): table for table in result.tables}
+    figures = {_file(result, figure.name, ".png"): figure for figure in result.figures}
+    for kind, files, items in (("tables", tables, result.tables), ("figures", figures, result.figures)):
+        if len(files) < len(items):
+            got = [item.name for item in items]
+            raise ValueError(f"{kind}: got names {got!r} in {result.name!r}; allowed is each name once. Rename one.")
+    report = {
+        "format": RESULT_FORMAT,
+        "name": result.name,
+        "title": result.title,
+        "quick": quick,
+        "seed": seed,
+        "settings": dict(result.settings),
+        "environment": environment(),
+        "seconds": result.seconds,
+        "paragraphs": list(result.paragraphs),
+        "tables": [_table_report(file, table) for file, table in tables.items()],
+        "figures": [{"file": f, "name": x.name, "title": x.title, "caption": x.caption} for f, x in figures.items()],
+    }
+    contents = {file: to_csv(table).encode() for file, table in tables.items()}
+    contents |= {file: _png(figure.picture) for file, figure in figures.items()}
+    contents[f"{result.name}.json"] = _strict_json(report).encode()
+    for file, content in contents.items():
+        write_whole(folder / file, content)
+    return [folder / file for file in contents]
+
+
+def print_table(table: Table) -> None:
+    """Print ``table``: title, columns aligned, numbers to the right, then the note."""
+    print(format_table(table))
+
+
+def format_table(table: Table) -> str:
+    """What `print_table` prints."""
+    rows, numeric = [list(table.columns), *table.shown()], table.numeric()
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            text.rjust(w) if right else text.ljust(w) for text, w, right in zip(row, widths, numeric, strict=True)
+        )
+        for row in rows
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join(line.rstrip() for line in (table.title, lines[0], rule, *lines[1:], *table.note.splitlines()))
+
+
+def to_csv(table: Table) -> str:
+    """Columns and rows as CSV: numbers to their last digit, nothing for None."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([["" if v is None else _plain(v) for v in row] for row in table.rows])
+    return text.getvalue()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, threads and processor that the numbers were made with."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = None
+    return {"versions": versions, "cores": torch.get_num_threads(), "cpu": _cpu()}
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _file(result: Result, name: str, suffix: str) -> str:
+    own = name == result.name or name.startswith(f"{result.name}-")
+    return (name if own else f"{result.name}-{name}") + suffix
+
+
+def _table_report(file: str, table: Table) -> dict[str, Any]:
+    rows = [list(map(_plain, row)) for row in table.rows]
+    parts = {"columns": list(table.columns), "rows": rows, "note": table.note, "formats": dict(table.formats)}
+    return {"file": file, "name": table.name, "title": table.title, **parts}
+
+
+def _png(picture: matplotlib.figure.Figure | Path) -> bytes:
+    if isinstance(picture, Path):
+        return picture.read_bytes()
+    from .figures import png_bytes
+
+    return png_bytes(picture)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """``value`` without subclasses of float and int (NumPy's), whose text is not a plain number."""
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def _show(value: Value, spec: str) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, (bool, str)):
+        return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else value
+    return str(value) if isinstance(value, int) else format(value, spec)
+
+
+def _strict_json(report: dict[str, Any]) -> str:
+    try:
+        return json.dumps(_finite(report), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise ValueError(
+            f"settings: got a value that is not JSON ({error}); allowed are text, numbers, booleans, None, and lists "
+            "and dicts of them. Convert it."
+        ) from error
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """``value`` with NaN and infinities as text."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cpu() -> str | None:
+    """The processor's name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or None
