@@ -1,0 +1,23 @@
+"""The learned denoiser of the two-dimensional studies (Karras et al. 2024): network, training, cache, guidance."""
+
+from __future__ import annotations
+
+from .cache import load_or_train
+from .guided import autoguided_denoiser, cfg_denoiser, smaller, unconditional
+from .network import ToyDenoiser, ToyNetwork
+from .settings import ToySettings
+from .train import Training, train_steps, train_toy
+
+__all__ = [
+    "ToyDenoiser",
+    "ToyNetwork",
+    "ToySettings",
+    "Training",
+    "autoguided_denoiser",
+    "cfg_denoiser",
+    "load_or_train",
+    "smaller",
+    "train_steps",
+    "train_toy",
+    "unconditional",
+]
