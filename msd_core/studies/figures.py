@@ -10,78 +10,26 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
 from PIL import Image
 from torch import Tensor
 
 from ..densities import GaussianMixture
 from .result import write_whole
+from .style import INK, MARKERS, METHOD_COLOURS, METHOD_LABELS, OTHER_COLOURS, STYLE
 
 Extent = tuple[float, float, float, float]
 
 DPI, MAX_BYTES = 160, 300_000
-INK = "#222222"
-METHOD_COLOURS = {
-    "truth": "#000000",
-    "ddim": "#7f7f7f",
-    "sds": "#d55e00",
-    "sdi": "#e69f00",
-    "split": "#0072b2",
-    "naive": "#cc79a7",
-    "exact": "#009e73",
-    "one-step": "#5ab98c",
-    "ideal": "#56b4e9",
-}
-"""Colours that the colour-blind tell apart (Okabe & Ito 2008), by method or estimator."""
-
-METHOD_LABELS = {
-    "truth": "density",
-    "ddim": "DDIM",
-    "sds": "SDS",
-    "sdi": "SDI",
-    "split": "MSD split",
-    "naive": "MSD naive",
-    "exact": "MSD exact",
-    "one-step": "MSD one-step",
-    "ideal": "ideal",
-}
-OTHER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKERS = {"ddim": "s", "sds": "v", "sdi": "^", "split": "o", "naive": "P", "exact": "D", "one-step": "*"}
-
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.facecolor": "white",
-    "axes.unicode_minus": True,
-    "axes.axisbelow": True,
-    "figure.facecolor": "white",
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "text.color": INK,
-}
 
 
 class Plotted(Protocol):
@@ -318,5 +266,18 @@ def _plot(ax: Axes, xlabel: str, ylabel: str, title: str, xscale: str, yscale: s
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
     ax.grid(True)
     ax.spines[["top", "right"]].set_visible(False)
+    for axis, scale in ((ax.xaxis, xscale), (ax.yaxis, yscale)):
+        if scale == "log":
+            _decades(axis)
     if legend:
         ax.legend()
+
+
+def _decades(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers: 1, 2, 5 where it spans less than two decades, else powers of 10."""
+    low, high = sorted(axis.get_view_interval())
+    subs = (1.0, 2.0, 5.0) if low > 0 and high / low < 100 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    plain = 1e-4 < low and high < 1e5
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}") if plain else LogFormatterMathtext())
+    axis.set_minor_formatter(NullFormatter())

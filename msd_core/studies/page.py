@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import STUDIES
-from .result import RESULT_FORMAT, Table, write_whole
+from .result import RESULT_FORMAT, write_whole
+from .table import Table
 
 PAGE = "README.md"
 QUICK_NOTE = (
