@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from .arguments import count, seed, writable_folder
 
 HELP = "train the demo model from scratch"
+
+
+def exponent(text: str) -> float:
+    """DREAM's exponent: a number of at least 0, or inf."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed are numbers of at least 0, and inf: write 1")
+    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="of the weights, the pictures and the noise")
     parser.add_argument("--autoencoder-steps", type=count, help="steps of the autoencoder's training")
     parser.add_argument("--steps", type=count, help="steps of the denoiser's training")
+    parser.add_argument(
+        "--dream",
+        type=exponent,
+        metavar="P",
+        help="DREAM's exponent in the denoiser's training: 0 rectification only, 1 the paper's, inf (default) without",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..demo.train import TrainSettings, train
 
-    names = ("seed", "autoencoder_steps", "steps")
+    names = ("seed", "autoencoder_steps", "steps", "dream")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     print(f"trained: {train(TrainSettings(**given), folder)}")
     return 0

@@ -5,7 +5,8 @@ seed and the step's number, so that a training stopped at any time goes on from 
 stopped.
 
 Objective of the second stage: |eps_theta(sqrt(ᾱ) x + sqrt(1 - ᾱ) n; t, c) - n|² (Ho et al. 2020, Eq. 14), t uniform,
-the caption c replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022).
+the caption c replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022). With
+``dream`` below infinity, n is replaced by DREAM's noise (:mod:`msd_core.dream`); the model that ships is without.
 
     python -m msd_core.demo.train --out FOLDER
 """
@@ -14,19 +15,20 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..dream import check_dream, rectified_noise
 from ..schedule import sd15_schedule
+from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
 from .model import LATENT_SCALE, DemoModel
 from .scenes import caption, draw, random_scene
@@ -54,64 +56,26 @@ class TrainSettings:
     decay_fraction: float = 0.3
     dropout: float = 0.1
     ema: float = 0.999
+    dream: float = math.inf
     faithful_steps: int = 1_600
     faithful_lr: float = 7e-4
     save_every: int = 200
 
-
-def _step_generator(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
-def _schedule(step: int, steps: int, warmup: int, decay_fraction: float) -> float:
-    """Learning-rate factor: linear warm-up, constant, linear decay to zero over the last ``decay_fraction``."""
-    return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, decay_fraction * steps))
+    def __post_init__(self) -> None:
+        check_dream(self.dream)
 
 
-def _run(
-    model: nn.Module,
-    loss_at: Callable[[int], Tensor],
-    checkpoint: Path,
-    *,
-    steps: int,
-    lr: float,
-    decay_fraction: float,
-    save_every: int,
-    after_step: Callable[[int], None] = lambda step: None,
-    extra: nn.Module | None = None,
-    report: Callable[[int], str] = lambda step: "",
-) -> None:
-    """Minimise ``loss_at(step)`` with AdamW, resuming from ``checkpoint`` and saving to it."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
-    start = 0
-    if checkpoint.exists():
-        saved: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        if extra is not None:
-            extra.load_state_dict(saved["extra"])
-        start = saved["step"]
+def _run(walk: Iterator[TrainingStep], name: str, steps: int, report: Callable[[int], str] = lambda step: "") -> None:
+    """Walk a training to its end behind a progress bar; ``report`` says more after each step that was saved."""
     smooth, note = None, ""
-    bar = tqdm(range(start, steps), initial=start, total=steps, desc=checkpoint.stem, mininterval=2.0)
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = lr * _schedule(step, steps, 100, decay_fraction)
-        loss = loss_at(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        after_step(step)
-        smooth = float(loss.detach()) if smooth is None else 0.98 * smooth + 0.02 * float(loss.detach())
-        if (step + 1) % save_every == 0 or step + 1 == steps:
-            note = report(step + 1)
-            saved = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            if extra is not None:
-                saved["extra"] = extra.state_dict()
-            unfinished = checkpoint.with_suffix(".part")
-            torch.save(saved, unfinished)
-            os.replace(unfinished, checkpoint)
-        bar.set_postfix_str(f"loss {smooth:.4f} {note}", refresh=False)
+    with tqdm(total=steps, desc=name, mininterval=2.0) as bar:
+        for step in walk:
+            if bar.n == 0:
+                bar.initial = bar.n = step.done - 1  # resumed
+            smooth = step.loss if smooth is None else 0.98 * smooth + 0.02 * step.loss
+            note = report(step.done) if step.saved else note
+            bar.set_postfix_str(f"loss {smooth:.4f} {note}", refresh=False)
+            bar.update()
 
 
 def round_trip_psnr(autoencoder: Autoencoder, pictures: Tensor) -> float:
@@ -134,11 +98,11 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
     It has two parts: all pixels alike, then (``sharpen_*``) with most weight on the things, whose outlines are few
     pixels and decide what shape one sees.
     """
-    held_out_generator = _step_generator(settings.seed + 1, 0)
+    held_out_generator = step_generator(settings.seed + 1, 0)
     held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
 
     def loss_at(step: int, seed: int, kl_weight: float, extra: float) -> Tensor:
-        generator = _step_generator(seed, step)
+        generator = step_generator(seed, step)
         scenes = [random_scene(generator) for _ in range(settings.autoencoder_batch)]
         pictures = 2 * draw(scenes, settings.side, generator) - 1
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -155,7 +119,7 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
         ("sharpen", s.sharpen_steps, s.sharpen_lr, s.seed + 5, s.sharpen_kl_weight, s.sharpen_weight),
     )
     for name, steps, lr, seed, kl_weight, extra in parts:
-        _run(
+        walk = training_steps(
             autoencoder,
             partial(loss_at, seed=seed, kl_weight=kl_weight, extra=extra),
             folder / f"{name}.pt",
@@ -163,8 +127,8 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
             lr=lr,
             decay_fraction=0.5,
             save_every=s.save_every,
-            report=lambda step: f"PSNR {round_trip_psnr(autoencoder, held_out):.2f} dB",
         )
+        _run(walk, name, steps, lambda step: f"PSNR {round_trip_psnr(autoencoder, held_out):.2f} dB")
 
 
 @torch.no_grad()
@@ -195,7 +159,7 @@ def latent_data(autoencoder: Autoencoder, settings: TrainSettings, cache: Path) 
         return saved["latents"], saved["tokens"]
     latents, tokens = [], []
     for first in tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0):
-        generator = _step_generator(settings.seed + 2, first)
+        generator = step_generator(settings.seed + 2, first)
         scenes = [random_scene(generator) for _ in range(128)]
         spoken = torch.rand(len(scenes), generator=generator) < 0.5
         tokens.append(tokenize([caption(s, say_medium=bool(m)) for s, m in zip(scenes, spoken, strict=True)]))
@@ -216,23 +180,22 @@ def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> N
     average = copy.deepcopy(trained).requires_grad_(False)
 
     def loss_at(step: int) -> Tensor:
-        generator = _step_generator(settings.seed + 3, step)
+        generator = step_generator(settings.seed + 3, step)
         rows = torch.randint(len(latents), (settings.batch,), generator=generator)
         t = torch.randint(len(alphas_cumprod), (settings.batch,), generator=generator)
         noise = torch.randn((settings.batch, *latents.shape[1:]), generator=generator)
         dropped = torch.rand(settings.batch, 1, generator=generator) < settings.dropout
         alpha_bar = alphas_cumprod[t][:, None, None, None]
-        noisy = alpha_bar.sqrt() * latents[rows] + (1 - alpha_bar).sqrt() * noise
         context = trained["text"](torch.where(dropped, empty, tokens[rows]))
-        return (trained["unet"](noisy, t, context) - noise).square().mean()
 
-    def update_average(step: int) -> None:
-        rate = min(settings.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), trained.parameters(), strict=True):
-                slow.lerp_(fast, 1 - rate)
+        def predict(noise: Tensor) -> Tensor:
+            noisy = alpha_bar.sqrt() * latents[rows] + (1 - alpha_bar).sqrt() * noise
+            return trained["unet"](noisy, t, context)
 
-    _run(
+        noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), settings.dream)
+        return (predict(noise) - noise).square().mean()
+
+    walk = training_steps(
         trained,
         loss_at,
         folder / "denoiser.pt",
@@ -240,9 +203,10 @@ def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> N
         lr=settings.lr,
         decay_fraction=settings.decay_fraction,
         save_every=settings.save_every,
-        after_step=update_average,
+        after_step=lambda step: update_average(average, trained, step, settings.ema),
         extra=average,
     )
+    _run(walk, "denoiser", settings.steps)
     trained.load_state_dict(average.state_dict())
 
 
@@ -271,7 +235,7 @@ def train_faithful(autoencoder: Autoencoder, settings: TrainSettings, folder: Pa
     before = copy.deepcopy(autoencoder).requires_grad_(False)
 
     def loss_at(step: int) -> Tensor:
-        generator = _step_generator(settings.seed + 6, step)
+        generator = step_generator(settings.seed + 6, step)
         scenes = [random_scene(generator) for _ in range(settings.autoencoder_batch)]
         clean, other = (2 * draw(scenes, settings.side, generator) - 1).chunk(2)
         other = disturb(other, generator)
@@ -285,14 +249,14 @@ def train_faithful(autoencoder: Autoencoder, settings: TrainSettings, folder: Pa
         same_latent = ((now - kept) * LATENT_SCALE).square().mean()
         return same_picture + same_latent + 0.5 * (again_other - other).square().mean()
 
-    held_out_generator = _step_generator(settings.seed + 1, 0)
+    held_out_generator = step_generator(settings.seed + 1, 0)
     held_out = draw([random_scene(held_out_generator) for _ in range(64)], settings.side, held_out_generator)
     disturbed = (disturb(2 * held_out - 1, held_out_generator) + 1) / 2
 
     def report(step: int) -> str:
         return f"PSNR {round_trip_psnr(autoencoder, held_out):.2f}, {round_trip_psnr(autoencoder, disturbed):.2f} dB"
 
-    _run(
+    walk = training_steps(
         autoencoder,
         loss_at,
         folder / "faithful.pt",
@@ -300,8 +264,8 @@ def train_faithful(autoencoder: Autoencoder, settings: TrainSettings, folder: Pa
         lr=settings.faithful_lr,
         decay_fraction=0.5,
         save_every=settings.save_every,
-        report=report,
     )
+    _run(walk, "faithful", settings.faithful_steps, report)
 
 
 def train(settings: TrainSettings, folder: Path) -> Path:
@@ -309,7 +273,7 @@ def train(settings: TrainSettings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model = DemoModel.random(settings.seed)
     train_autoencoder(model.autoencoder, settings, folder)
-    generator = _step_generator(settings.seed + 4, 0)
+    generator = step_generator(settings.seed + 4, 0)
     normalise_latents(model.autoencoder, draw([random_scene(generator) for _ in range(1024)], settings.side, generator))
     train_denoiser(model, settings, folder)
     train_faithful(model.autoencoder, settings, folder)

@@ -168,14 +168,17 @@ class _Stem(nn.Conv2d):
 class _Stage(nn.ModuleList):
     """Layers run one after the other, each given the timestep's embedding and the prompt."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
         for layer in self:
             x = layer(x, emb, context)
         return x
 
 
 class UNet(nn.Module):
-    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`."""
+    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`.
+
+    With ``context_dim`` None it is convolutions alone: no attention, and the context it is called with is not read.
+    """
 
     def __init__(self, config: dict = UNET_CONFIG) -> None:
         super().__init__()
@@ -185,7 +188,10 @@ class UNet(nn.Module):
         context_dim, heads = config["context_dim"], config["num_heads"]
 
         def block(a: int, b: int) -> list[nn.Module]:
-            return [_ResBlock(a, b, emb), _SpatialTransformer(b, context_dim, heads)]
+            layers: list[nn.Module] = [_ResBlock(a, b, emb)]
+            if context_dim is not None:
+                layers.append(_SpatialTransformer(b, context_dim, heads))
+            return layers
 
         self.time_embed = nn.Sequential(nn.Linear(self.model_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.input_blocks = nn.ModuleList([_Stage([_Stem(config["in_channels"], widths[0], 3, padding=1)])])
@@ -211,7 +217,7 @@ class UNet(nn.Module):
             nn.GroupNorm(32, width), nn.SiLU(), _zero(nn.Conv2d(width, config["out_channels"], 3, padding=1))
         )
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
         emb = self.time_embed(timestep_embedding(t, self.model_channels))
         h, skips = x, []
         for stage in self.input_blocks:

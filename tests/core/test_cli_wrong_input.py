@@ -86,6 +86,7 @@ def test_arguments(refuse: Refuse, tmp_path: Path, model: Path, arguments: tuple
         (("render", "nothing.safetensors", "--out", "x.png"), ("no file 'nothing.safetensors'",)),
         (("render", "x.safetensors", "--size", "5x0"), ("--size", "got '5x0'", "> 0")),
         (("train-demo", "--out", ".", "--steps", "0"), ("--steps", "got '0'")),
+        (("train-demo", "--out", ".", "--dream", "-1"), ("--dream", "got '-1'", "inf")),
         (("draw",), ("'draw'", "distill")),
     ],
 )

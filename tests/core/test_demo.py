@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from tqdm import tqdm
 
 from msd_core.demo.judge import judge, match_shape, regions
 from msd_core.demo.model import LATENT_SCALE, DemoModel, load_demo_model
 from msd_core.demo.scenes import COLOURS, SHAPES, Scene, Thing, caption, coverage, draw, parse, random_scene
 from msd_core.demo.text import CONTEXT_LENGTH, VOCABULARY, tokenize
-from msd_core.demo.train import TrainSettings, normalise_latents, train
+from msd_core.demo.train import TrainSettings, normalise_latents, train, train_denoiser
 
 
 def scenes(count: int, seed: int = 0) -> list[Scene]:
@@ -269,11 +270,11 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
         class Interrupted(tqdm):
             """A progress bar that is interrupted before the third step of ``stage``."""
 
-            def __iter__(self, stage: str = stage) -> Iterator[int]:
-                for step in super().__iter__():
-                    if step == 2 and self.desc == stage:
-                        raise KeyboardInterrupt
-                    yield step
+            def update(self, n: float | None = 1, stage: str = stage) -> bool | None:
+                shown = super().update(n)
+                if self.n == 2 and self.desc == stage:
+                    raise KeyboardInterrupt
+                return shown
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr("msd_core.demo.train.tqdm", Interrupted)
@@ -281,3 +282,37 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
         assert torch.load(tmp_path / "parts" / f"{stage}.pt", weights_only=True)["step"] == 2
     resumed = load_file(train(tiny, tmp_path / "parts"))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def trained_denoiser(folder: Path, *, steps: int = 2, **changed: float) -> dict[str, Tensor]:
+    folder.mkdir()
+    latents = torch.randn(16, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    save_file({"latents": latents, "tokens": tokenize(["a red circle"] * 16)}, folder / "latents.safetensors")
+    model = DemoModel.random(0)
+    train_denoiser(model, TrainSettings(steps=steps, batch=2, **changed), folder)
+    return {**model.unet.state_dict(), **torch.load(folder / "denoiser.pt", weights_only=True)["model"]}
+
+
+def loss_of_the_first_step(monkeypatch: pytest.MonkeyPatch, folder: Path, **changed: float) -> float:
+    """The first loss of a training whose network is the freshly initialised one, which predicts no noise at all."""
+    losses = []
+    with monkeypatch.context() as patch:
+        patch.setattr("msd_core.demo.train._run", lambda walk, *rest: losses.extend(step.loss for step in walk))
+        trained_denoiser(folder, steps=1, **changed)
+    return losses[0]
+
+
+def test_training_without_dream_is_what_it_was(tmp_path: Path) -> None:
+    default, infinite = trained_denoiser(tmp_path / "a"), trained_denoiser(tmp_path / "b", dream=math.inf)
+    assert all(torch.equal(default[k], infinite[k]) for k in default)
+    changed = trained_denoiser(tmp_path / "c", dream=1.0)
+    assert not all(torch.equal(default[k], changed[k]) for k in default)
+
+
+def test_dream_trains_on_its_own_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a fresh network predicts 0 (its last layer is zero), so that p = 0 doubles the noise and quadruples the loss
+    standard = loss_of_the_first_step(monkeypatch, tmp_path / "inf")
+    assert loss_of_the_first_step(monkeypatch, tmp_path / "0", dream=0.0) == pytest.approx(4 * standard, rel=1e-5)
+    assert standard < loss_of_the_first_step(monkeypatch, tmp_path / "1", dream=1.0) < 4 * standard
+    with pytest.raises(ValueError, match="p: got -1.0"):
+        TrainSettings(dream=-1.0)
