@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..studies import STUDIES, load_study
+from ..studies import STUDIES, load_study, run_study
 from ..validation import check_choice
 from .arguments import seed, writable_folder
 from .parser import Parser
@@ -30,31 +30,34 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check name, folder and libraries before any work, then run the studies one after the other."""
+    """Check name, libraries and folder before any work, then run the studies one after the other."""
     check_choice("NAME", arguments.name, (*STUDIES, ALL))
-    names = _chosen(arguments.name)
-    folder = writable_folder(arguments.out or Path("results-quick" if arguments.quick else "results"))
-
-    from tqdm import tqdm
-
-    from ..studies import run_study
-    from ..studies.page import write_page
-    from ..studies.result import print_table, write
-    from ..studies.study import Context
-
     try:
+        names = _chosen(arguments.name)
+        folder = writable_folder(arguments.out or Path("results-quick" if arguments.quick else "results"))
         for name in names:
-            result = run_study(name, Context(folder, arguments.quick, arguments.seed, tqdm))
-            files = write(result, folder, seed=arguments.seed, quick=arguments.quick)
-            page = write_page(folder)
-            for table in result.tables:
-                print_table(table)
-                print()
-            print(f"{name}: {', '.join(file.name for file in files)}; page {page}", flush=True)
+            _reproduce(name, folder, arguments.quick, arguments.seed)
     except KeyboardInterrupt:
         print("msd: stopped; finished parts are kept, the same command goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> None:
+    """Run one study, print its tables, write its files and the page."""
+    from tqdm import tqdm
+
+    from ..studies.page import write_page
+    from ..studies.result import print_table, write
+    from ..studies.study import Context
+
+    result = run_study(name, Context(folder, quick, seed, tqdm))
+    files = write(result, folder, seed=seed, quick=quick)
+    page = write_page(folder)
+    for table in result.tables:
+        print_table(table)
+        print()
+    print(f"{name}: {', '.join(file.name for file in files)}; page {page}", flush=True)
 
 
 def _chosen(name: str) -> list[str]:
