@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -62,15 +65,94 @@ def test_rivals_are_weighed_right_at_every_level(dtype: torch.dtype) -> None:
     assert_weighs_rivals(IdealDenoiser, dtype)
 
 
+class Careless(IdealDenoiser):
+    """Float32 all the way, without the rule that falls back to float64."""
+
+    def _rounding(self, rows: Tensor, level: Tensor, radius: float) -> float:
+        return 0.0
+
+
+class Shortsighted(IdealDenoiser):
+    """Sees only the data that weighs more than 1/e of the nearest."""
+
+    def _cutoff(self, dtype: torch.dtype) -> float:
+        return 1.0
+
+
 def test_float32_all_the_way_would_fail() -> None:
-    """The negative control for the precision rule: the same attention, always in float32."""
-
-    class Careless(IdealDenoiser):
-        def _dtype(self, rows: Tensor, level: Tensor) -> torch.dtype:
-            return torch.float32
-
     with pytest.raises(AssertionError):
-        assert_weighs_rivals(Careless, torch.float64)
+        assert_weighs_rivals(Careless, torch.float32)
+
+
+def clusters(n: int) -> Tensor:
+    """Uneven data: a filament, a blob, repeated points, and an outlier; float32."""
+    generator = torch.Generator().manual_seed(1)
+    t = torch.rand(n, 1, generator=generator)
+    filament = torch.cat([t, (6 * t).sin() / 2], dim=1) + 0.01 * torch.randn(n, 2, generator=generator)
+    blob = 0.3 * torch.randn(n, 2, generator=generator) - 0.6
+    return torch.cat([filament, blob, blob[:1].repeat(n // 10, 1), torch.tensor([[1.4, -1.4]])])
+
+
+def assert_near_data_is_enough(make: type[IdealDenoiser]) -> None:
+    data = clusters(2000)
+    axis = torch.linspace(-1.5, 1.5, 24)
+    grid = torch.cartesian_prod(axis, axis)
+    for z in (grid, torch.cat([data[::7], 20 * grid[::50]])):
+        for sigma in (0.002, 0.01, 0.05, 0.2, 0.7):
+            got = make(data, block=100)(z, sigma).double()
+            torch.testing.assert_close(got, slow(data, z, sigma), rtol=0, atol=1e-5)
+
+
+def test_near_data_is_enough() -> None:
+    assert_near_data_is_enough(IdealDenoiser)
+
+
+def test_too_little_data_would_fail() -> None:
+    with pytest.raises(AssertionError):
+        assert_near_data_is_enough(Shortsighted)
+
+
+def test_float64_is_float64_throughout() -> None:
+    data = clusters(500).double()
+    z = data[::20] + 0.02
+    for sigma in (0.01, 0.1, 1.0):
+        torch.testing.assert_close(IdealDenoiser(data)(z, sigma), slow(data, z, sigma), rtol=0, atol=1e-11)
+
+
+def test_levels_of_very_different_size_in_one_batch() -> None:
+    data = clusters(500)
+    z = data[::5]
+    sigma = torch.logspace(-3, 0.5, len(z))[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))]
+    rows = torch.cat([slow(data, z[i : i + 1], float(sigma[i])) for i in range(len(z))])
+    torch.testing.assert_close(IdealDenoiser(data, block=16)(z, sigma).double(), rows, rtol=0, atol=1e-5)
+
+
+PEAK = """
+import resource
+import torch
+from msd_core import IdealDenoiser
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small, data = torch.rand(300, 2), torch.rand(10_000, 2)
+for sigma in (1.0, 0.2, 0.002):
+    IdealDenoiser(small)(small, sigma)
+before = peak()
+for sigma in {sigmas}:
+    {call}
+print(peak() - before)
+"""
+
+
+def peak_megabytes(call: str, sigmas: tuple[float, ...]) -> float:
+    """Growth of a fresh process's peak memory by ``call`` at 10,000 points and 10,000 data, in MB."""
+    script = PEAK.format(call=call, sigmas=sigmas)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+def test_memory_stays_below_200_megabytes() -> None:
+    assert peak_megabytes("IdealDenoiser(data)(data, sigma)", (1.0, 0.2, 0.002)) < 200
+    assert peak_megabytes("(-torch.cdist(data, data) ** 2 / 2 / sigma**2).softmax(dim=1) @ data", (1.0,)) > 400
 
 
 def test_a_flipped_query_would_fail(data: Tensor, points: Tensor) -> None:
@@ -86,12 +168,12 @@ def test_it_is_the_mixture_of_narrow_gaussians(data: Tensor, points: Tensor) -> 
     torch.testing.assert_close(IdealDenoiser(few)(points, 0.2), narrow(points, 0.2), rtol=1e-5, atol=1e-5)
 
 
-def test_a_batch_is_its_rows_and_its_chunks(data: Tensor, points: Tensor) -> None:
+def test_a_batch_is_its_rows_and_its_blocks(data: Tensor, points: Tensor) -> None:
     sigma = torch.tensor([5.0, 1.0, 0.3, 0.1, 0.05], dtype=torch.float64)
     whole = IdealDenoiser(data)(points, sigma)
     rows = torch.cat([IdealDenoiser(data)(points[i : i + 1], float(sigma[i])) for i in range(5)])
     torch.testing.assert_close(whole, rows, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(whole, IdealDenoiser(data, chunk=2)(points, sigma), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(whole, IdealDenoiser(data, block=2)(points, sigma), rtol=1e-6, atol=1e-7)
 
 
 def test_pictures(data: Tensor) -> None:
@@ -119,5 +201,5 @@ def test_wrong_arguments_are_refused(data: Tensor, points: Tensor) -> None:
     for bad in (torch.zeros(0, 2), torch.zeros(3), torch.full((2, 2), torch.nan)):
         with pytest.raises(ValueError, match="data: got shape"):
             IdealDenoiser(bad)
-    with pytest.raises(ValueError, match="chunk: got 0"):
-        IdealDenoiser(data, chunk=0)
+    with pytest.raises(ValueError, match="block: got 0"):
+        IdealDenoiser(data, block=0)
