@@ -2,12 +2,13 @@
 
 A distillation method gives a vector at every point, not a loss. Its loss landscape is the u that minimises
 
-    sum over horizontal edges (du/dx - f_x)^2 + sum over vertical edges (du/dy - f_y)^2,
+    sum over horizontal edges w (du/dx - f_x)^2 + sum over vertical edges w (du/dy - f_y)^2,
 
-du the difference of the two nodes of an edge over its length, f the average of the field at these nodes (so that the
-error is of second order in the spacing). The normal equations are Poisson's with Neumann boundary, solved exactly by a
-discrete cosine transform (scipy.fft), the eigenvectors of the second difference on a path. A field need not be a
-gradient: SDS is none, the exact mean shift is one. `residual` is the share of the field that no landscape shows.
+du the difference of the two nodes of an edge, f the average of the field at these nodes, and w the edge's share of the
+area: 1, and 1/2 on the border. Both are of second order in the spacing, for fields that are no gradient too. The normal
+equations are Poisson's with Neumann boundary, solved exactly by the cosine transform of type I (scipy.fft), which
+diagonalises the second difference with half cells at the ends. A field need not be a gradient: SDS is none, the exact
+mean shift is one. `residual` is the share of the field that no landscape shows.
 
 The potential increases along the field. For a loss, which a descent direction decreases, pass minus the direction.
 
@@ -64,22 +65,22 @@ def integrate_gradient(field: Tensor, extent: Extent, *, zero: str = "mean") -> 
     f, dx, dy = _check_field(field, extent)
     horizontal, vertical = _on_edges(f)
     height, width = f.shape[0], f.shape[1]
-    divergence = np.zeros((height, width))  # the transposed difference operator, applied to the field on the edges
-    divergence[:, 1:] += horizontal / dx
-    divergence[:, :-1] -= horizontal / dx
-    divergence[1:] += vertical / dy
-    divergence[:-1] -= vertical / dy
+    divergence = np.zeros((height, width))  # minus; the transposed differences over the share of the area at each node
+    divergence[:, 1:] += horizontal / (dx * _share(width)[1:])
+    divergence[:, :-1] -= horizontal / (dx * _share(width)[:-1])
+    divergence[1:] += vertical / (dy * _share(height)[1:, None])
+    divergence[:-1] -= vertical / (dy * _share(height)[:-1, None])
     eigenvalues = _second_difference(height)[:, None] / dy**2 + _second_difference(width)[None, :] / dx**2
     eigenvalues[0, 0] = 1.0  # the constant, on which the divergence vanishes
-    spectrum = np.asarray(dctn(divergence, type=2, norm="ortho")) / eigenvalues
+    spectrum = np.asarray(dctn(divergence, type=1)) / eigenvalues
     spectrum[0, 0] = 0.0
-    potential = np.asarray(idctn(spectrum, type=2, norm="ortho"))
+    potential = np.asarray(idctn(spectrum, type=1))
     potential -= {"mean": np.mean, "max": np.max, "min": np.min}[zero](potential)
     return torch.from_numpy(potential).to(field)
 
 
 def residual(field: Tensor, extent: Extent, potential: Tensor | None = None) -> float:
-    """Share of the field's squared norm that ``potential`` does not explain, on the edges of the grid.
+    """Share of the field's squared norm over the extent that ``potential`` does not explain.
 
     For the best potential it is in 0..1: 0 for a gradient, 1 for a flow that circulates inside the extent. What a
     rotation does across the border counts as gradient (a rigid rotation of a square has .8436). 0 for a zero field.
@@ -98,9 +99,9 @@ def residual(field: Tensor, extent: Extent, potential: Tensor | None = None) -> 
     check_same_shape("potential", potential, "field[..., 0]", field[..., 0])
     u = potential.detach().double().cpu().numpy()
     horizontal, vertical = _on_edges(f)
-    whole = np.square(horizontal).sum() + np.square(vertical).sum()
-    left = np.square(np.diff(u, axis=1) / dx - horizontal).sum() + np.square(np.diff(u, axis=0) / dy - vertical).sum()
-    return float(left / whole) if whole > 0 else 0.0
+    whole = _energy(horizontal, vertical)
+    left = _energy(np.diff(u, axis=1) / dx - horizontal, np.diff(u, axis=0) / dy - vertical)
+    return left / whole if whole > 0 else 0.0
 
 
 def _on_edges(f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -108,9 +109,22 @@ def _on_edges(f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     return (f[:, 1:, 0] + f[:, :-1, 0]) / 2, (f[1:, :, 1] + f[:-1, :, 1]) / 2
 
 
+def _energy(horizontal: NDArray[np.float64], vertical: NDArray[np.float64]) -> float:
+    """Sum of squares over the edges, weighted by their share of the area."""
+    rows, columns = _share(horizontal.shape[0])[:, None], _share(vertical.shape[1])
+    return float((np.square(horizontal) * rows).sum() + (np.square(vertical) * columns).sum())
+
+
+def _share(n: int) -> NDArray[np.float64]:
+    """Length that belongs to each of n nodes on a line, in spacings: half at the ends."""
+    share = np.ones(n)
+    share[[0, -1]] = 0.5
+    return share
+
+
 def _second_difference(n: int) -> NDArray[np.float64]:
-    """Eigenvalues of minus the second difference on a path of n nodes, in the order of the cosine transform."""
-    return 2 - 2 * np.cos(np.pi * np.arange(n) / n)
+    """Eigenvalues of minus the second difference with half cells at the ends, in the order of the transform."""
+    return 2 - 2 * np.cos(np.pi * np.arange(n) / (n - 1))
 
 
 def _check_extent(extent: Extent) -> Extent:
