@@ -25,6 +25,7 @@ from .inversion import Trajectory, ddim_invert
 from .mean_shift import ESTIMATORS, mean_shift, product_sigmas
 from .optimize import NonFiniteError, OptimizerConfig, State, load_state, optimize, save_state
 from .parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
+from .points import optimize_points
 from .product import ProductDenoiser, product_denoiser
 from .sampling import SOLVERS, ddim_sample, ddim_steps, heun_sample, heun_steps
 from .schedule import SIGMA_SCHEDULES, DiscreteSchedule, sd15_schedule, sigma_schedule
@@ -73,6 +74,7 @@ __all__ = [
     "mean_shift",
     "measure",
     "optimize",
+    "optimize_points",
     "product_denoiser",
     "product_sigmas",
     "save_generator",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
 from ..info import Info, measure
-from ..validation import check_choice
+from ..validation import check_choice, check_count
 from .base import ANNEALINGS, Levels, annealed_t, check_times, draw_noise, level
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -55,9 +55,10 @@ class SDS:
         weighting: one of `WEIGHTINGS`.
         t_min, t_max: fractions of the chain between which t is drawn; threestudio's defaults.
         anneal: "none", a fresh t ~ U(t_min, t_max) per row and step; "linear" or "sqrt", t falls from t_max to t_min.
+        samples: draws of t and n a row, whose gradients are averaged (the paper's N).
 
     Raises:
-        ValueError: for an unknown weighting or annealing, or times out of order.
+        ValueError: for an unknown weighting or annealing, times out of order, or no sample.
     """
 
     levels: Levels
@@ -65,11 +66,13 @@ class SDS:
     t_min: float = 0.02
     t_max: float = 0.98
     anneal: str = "none"
+    samples: int = 1
 
     def __post_init__(self) -> None:
         check_choice("weighting", self.weighting, WEIGHTINGS)
         check_choice("anneal", self.anneal, ANNEALINGS)
         check_times(self.t_min, self.t_max)
+        check_count("samples", self.samples)
 
     def bandwidth(self, step: int) -> float | None:
         """None: there is no kernel."""
@@ -79,10 +82,11 @@ class SDS:
     def __call__(
         self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, generator: torch.Generator
     ) -> tuple[Tensor, Info]:
-        """The gradient at one draw of t and n a row; one evaluation of the denoiser. ``sigma`` in Info is row 0's."""
-        sigma = self._sigma(x, step, steps, generator)
-        counted = RowCounter(denoiser)
-        gradient = sds_gradient(x, counted, sigma, draw_noise(x, generator), self.weighting)
+        """The gradient, averaged over ``samples`` evaluations of the denoiser. ``sigma`` in Info is row 0's."""
+        counted, rows = RowCounter(denoiser), x.repeat(self.samples, *(1,) * (x.ndim - 1))
+        sigma = self._sigma(rows, step, steps, generator)
+        gradient = sds_gradient(rows, counted, sigma, draw_noise(rows, generator), self.weighting)
+        gradient = gradient.unflatten(0, (self.samples, x.shape[0])).mean(dim=0)
         return gradient, measure(gradient, counted.rows, sigma=float(sigma[0]))
 
     def _sigma(self, x: Tensor, step: int, steps: int, generator: torch.Generator) -> Tensor:

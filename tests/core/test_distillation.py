@@ -187,6 +187,20 @@ def test_sds_draws_a_time_for_every_row(mixture: GaussianMixture) -> None:
     assert level(SCHEDULE, 0.02) <= float(seen[0].min()) and float(seen[0].max()) <= level(SCHEDULE, 0.98)
 
 
+def test_sds_averages_its_samples(mixture: GaussianMixture) -> None:
+    """As many draws as one per copy of the row: equal in expectation, with a sixteenth of the variance."""
+    x = X.expand(1000, 2)
+    one, many = (call(SDS(SCHEDULE, samples=samples), x, mixture) for samples in (1, 16))
+    standard_error = one.std(dim=0) / math.sqrt(1000)
+    assert bool(((one.mean(dim=0) - many.mean(dim=0)).abs() < 4 * standard_error).all())
+    ratio = one.var(dim=0) / many.var(dim=0)
+    assert bool(((ratio > 12) & (ratio < 21)).all())
+    info = SDS(SCHEDULE, samples=16)(X, mixture, step=0, steps=1, generator=rng())[1]
+    assert info.evaluations == 16
+    with pytest.raises(ValueError, match="samples: got 0"):
+        SDS(SCHEDULE, samples=0)
+
+
 def test_levels_may_be_a_function(mixture: GaussianMixture) -> None:
     ours, function = (call(SDS(levels), X, mixture) for levels in (SCHEDULE, SCHEDULE.percent_to_sigma))
     assert torch.equal(ours, function)
