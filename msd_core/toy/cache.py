@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..densities import GaussianMixture
+from ..optimizers import check_memory
 from ..tensorfile import read_tensors, write_tensors
 from ..validation import check_count
 from .network import ToyDenoiser
@@ -55,10 +56,11 @@ def load_or_train(
     if path.exists():
         return ToyDenoiser(toy_network(settings, _part(_read(path, FORMAT, key), "network.")))
     partial = path.with_name(f"{path.stem}-partial.safetensors")
-    state = _load_training(partial, key) if partial.exists() else initial_training(settings, mixture.means.shape[1])
+    start = _load_training(partial, key) if partial.exists() else initial_training(settings, mixture.means.shape[1])
+    state = start
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = {"key": key, "settings": json.dumps(settings.as_json(), sort_keys=True)}
-    for state in train_steps(settings, mixture, state):
+    for state in train_steps(settings, mixture, start):
         if state.step % save_every == 0 and state.step < settings.steps:
             write_tensors(partial, _training_tensors(state), TRAINING_FORMAT, VERSION, entries)
         if progress is not None:
@@ -107,8 +109,9 @@ def _training_tensors(state: Training) -> dict[str, Tensor]:
 def _load_training(path: Path, key: str) -> Training:
     tensors = _read(path, TRAINING_FORMAT, key)
     losses = tuple(_entry(path, tensors, "losses").tolist())
-    parts = (_part(tensors, prefix) for prefix in ("parameters.", "average.", "moments."))
-    return Training(len(losses), *parts, losses)
+    parameters, average, moments = (_part(tensors, prefix) for prefix in ("parameters.", "average.", "moments."))
+    check_memory("adam", parameters, moments)
+    return Training(len(losses), parameters, average, moments, losses)
 
 
 def _read(path: Path, format: str, key: str) -> dict[str, Tensor]:  # noqa: A002 - the name of the entry

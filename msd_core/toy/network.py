@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from ..denoiser import Sigma, at_least_float32, expand_sigma
@@ -32,7 +33,7 @@ _CHUNK = 2048  # rows at once: the activations of one layer stay in the processo
 
 
 class _SlopeTimes(torch.autograd.Function):
-    """``gradient * silu'(h)``, differentiable in both: torch's own has no derivative."""
+    """``gradient * silu'(h)``, once differentiable in both: torch's own has no derivative."""
 
     @staticmethod
     def forward(ctx, gradient: Tensor, h: Tensor) -> Tensor:  # noqa: ANN001 - torch's context
@@ -40,11 +41,13 @@ class _SlopeTimes(torch.autograd.Function):
         return torch.ops.aten.silu_backward(gradient, h)
 
     @staticmethod
-    def backward(ctx, *outer: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN001 - torch's context
+    @once_differentiable
+    def backward(ctx, *outer: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN001 # pyright: ignore[reportIncompatibleMethodOverride]
         gradient, h = ctx.saved_tensors
         gate = h.sigmoid()
-        bend = gate * (1 - gate) * (2 + h * (1 - 2 * gate))  # silu''
-        return _slope_times(outer[0], h), bend * gradient * outer[0]
+        bend = torch.addcmul(h, h, gate, value=-2).add_(2)
+        bend.mul_(gate.addcmul_(gate, gate, value=-1))  # silu'' = s (1 - s) (2 + h (1 - 2 s)), s = sigmoid(h)
+        return torch.ops.aten.silu_backward(outer[0], h), bend.mul_(gradient).mul_(outer[0])
 
 
 def _slope_times(gradient: Tensor, h: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class ToyNetwork(nn.Module):
     def score(self, z: Tensor, sigma: Sigma) -> Tensor:
         """Gradient of `log_density` in ``z``, shape of ``z`` (B, *), at least float32.
 
-        Differentiable in ``z`` and in the parameters; under `torch.no_grad` nothing is kept.
+        Differentiable, once, in ``z`` and in the parameters; under `torch.no_grad` nothing is kept.
 
         Raises:
             ValueError: if a row of ``z`` does not have D numbers, or a level is not > 0.
@@ -139,12 +142,13 @@ class ToyNetwork(nn.Module):
 
     def _rows(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """``z`` as rows (B, D) and sigma as (B, 1), both in the dtype of the parameters."""
-        rows = z.reshape(z.shape[0], -1).to(self.gain.dtype) if z.ndim > 1 and z.numel() else z
-        if rows.ndim != 2 or rows.shape[1] != self.space:
+        numbers = z[0].numel() if z.ndim > 1 and len(z) else 0
+        if numbers != self.space:
             raise ValueError(
                 f"z: got shape {tuple(z.shape)}; allowed are B >= 1 rows of {self.space} numbers each. "
                 f"Reshape it to (B, {self.space})."
             )
+        rows = z.reshape(len(z), numbers).to(self.gain.dtype)
         level = expand_sigma(sigma, rows).to(rows.dtype)
         if not bool((level > 0).all()):
             raise ValueError(
@@ -177,7 +181,7 @@ def restore_network(
 class ToyDenoiser:
     """A `ToyNetwork` as a denoiser: ``D(z; sigma) = z + sigma^2 score(z; sigma)``.
 
-    A graph is kept only where ``z`` asks for gradients.
+    A graph, good for one derivative, is kept only where ``z`` asks for gradients.
 
     Args:
         network: trained, its parameters without ``requires_grad`` (as `train_toy` and `load_or_train` return it).
