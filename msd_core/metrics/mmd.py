@@ -10,9 +10,11 @@ density, so that it can come out negative. Between two densities it is an integr
 which is blind to detail much finer than the bandwidth h.
 
 The paper's kernel is unpublished, so that its column is not comparable and the kernel here is a choice, fixed for all
-studies: one Gaussian of bandwidth `BANDWIDTH`. Columns of 10^-4 are formed by the caller. Torch alone, in float64, over
-blocks of rows: memory grows with the number of points, time with its square (about 2 s for 10^4 against 10^4 in the
-plane, one core).
+studies: one Gaussian of bandwidth `BANDWIDTH` = .1, a third of the fractal's standard deviation. It sees how much mass
+each branch has, and leaves fine detail to `nll` and to precision. Two samples of 10^4 points of the fractal differ by
+about .5 * 10^-4 in either direction; a grid of points moved by its mean shift of bandwidth .03 or .1 differs by 1,000
+or 2,200 * 10^-4. Columns of 10^-4 are formed by the caller. Torch alone, in float64, over blocks of rows: memory grows
+with the number of points, time with its square (2 to 3 s for 10^4 against 10^4 in the plane on one core).
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_efficiency_converges_and_scales() -> None:
 
 
 def assert_scale(fit: Callable[[Tensor, Tensor], float]) -> None:
-    """12 draws of 40 times the truth at each of 30,000 points, in noise three times as large; 3 standard errors are 3 %."""
+    """12 draws of 40 times the truth at each of 30,000 points, in noise three times as large; the bound is 3 errors."""
     truth = TRUTH.repeat(10_000, 1)
     noise = torch.randn(12, *truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert fit(40 * truth + 40 * noise, truth) == pytest.approx(1 / 40, rel=0.03)
