@@ -7,8 +7,11 @@ an extent is (xmin, xmax, ymin, ymax).
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -72,11 +75,34 @@ def grid_points(extent: Extent, height: int, width: int) -> Tensor:
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """A background to evaluate; mixtures of equal parameters are equal here."""
+
+    parameters: str
+    extent: Extent
+    size: int
+    mixture: GaussianMixture = field(compare=False)
+
+
 def log_density(mixture: GaussianMixture, extent: Extent, size: int = 160) -> np.ndarray:
-    """Log-density on a grid (size, size), smoothed by half a cell, so that no filament falls between two points."""
-    points = grid_points(extent, size, size)
-    cell = max(extent[1] - extent[0], extent[3] - extent[2]) / (size - 1)
-    return torch.cat([mixture.log_prob(p, cell / 2) for p in points.split(2048)]).reshape(size, size).numpy()
+    """Log-density on a grid (size, size), smoothed by half a cell, so that no filament falls between two points.
+
+    The last ones are remembered: panels beside each other mostly show the same density.
+    """
+    digest = hashlib.sha256()
+    for tensor in (mixture.weights, mixture.means, mixture.covariances):
+        digest.update(f"{tuple(tensor.shape)}".encode() + tensor.detach().double().cpu().contiguous().numpy().tobytes())
+    return _evaluate(_Ground(digest.hexdigest(), (*extent,), size, mixture)).copy()
+
+
+@lru_cache(maxsize=16)
+def _evaluate(ground: _Ground) -> np.ndarray:
+    points = grid_points(ground.extent, ground.size, ground.size)
+    left, right, bottom, top = ground.extent
+    level = max(right - left, top - bottom) / (ground.size - 1) / 2
+    rows = [ground.mixture.log_prob(p, level) for p in points.split(128)]  # small blocks stay in the processor's cache
+    return torch.cat(rows).reshape(ground.size, ground.size).detach().numpy()
 
 
 @matplotlib.rc_context(STYLE)

@@ -436,6 +436,10 @@ def test_panels_agree_on_where_a_point_is(flipped: bool) -> None:
     assert same is not flipped
 
 
+def replace_means(mixture: GaussianMixture, shift: float) -> GaussianMixture:
+    return GaussianMixture(mixture.weights, mixture.means - shift, mixture.covariances)
+
+
 def test_the_background_is_the_log_density() -> None:
     points = figures.grid_points(EXTENT, 3, 4)
     assert points.shape == (12, 2) and points[0].tolist() == [-2, -3] and points[3].tolist() == [4, -3]
@@ -445,6 +449,10 @@ def test_the_background_is_the_log_density() -> None:
     assert (row, column) == (40, 40)  # (2, 1)
     sharp = Blobs().of(None).log_prob(figures.grid_points(EXTENT, 61, 61)).reshape(61, 61).numpy()
     assert np.abs(values - sharp)[sharp > sharp.max() - 3].max() < 0.1
+    moved = replace_means(Blobs().of(None), 1.0)
+    assert figures.log_density(moved, EXTENT, 61).argmax() != values.argmax()  # not taken for the one remembered
+    values[:] = 0
+    assert figures.log_density(Blobs().of(None), EXTENT, 61).any()  # nor spoiled by its receiver
 
 
 def test_the_front_holds_the_points_that_nothing_beats() -> None:
