@@ -58,7 +58,7 @@ def load_or_train(
     partial = path.with_name(f"{path.stem}-partial.safetensors")
     start = _load_training(partial, key) if partial.exists() else initial_training(settings, mixture.means.shape[1])
     state = start
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     entries = {"key": key, "settings": json.dumps(settings.as_json(), sort_keys=True)}
     for state in train_steps(settings, mixture, start):
         if state.step % save_every == 0 and state.step < settings.steps:
@@ -92,6 +92,16 @@ def cache_key(settings: ToySettings, mixture: GaussianMixture) -> str:
         digest.update(repr(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"folder: cannot make {str(folder)!r} ({error.strerror}); allowed is a folder, or a name for a new one in "
+            "a place that is writable. Choose another."
+        ) from error
 
 
 def _named(name: str) -> HasClasses:

@@ -165,20 +165,22 @@ def test_its_scores_are_exact(mixture: GaussianMixture) -> None:
         assert_pool_scores(mixture, sign=-1.0)
 
 
+def assert_stein(z: Tensor, score: Tensor) -> None:
+    """E[score] = 0 and E[<z, score>] = -D, for the score of z's own density; within 5 standard errors."""
+    for value, truth in ((score, 0.0), ((z * score).sum(dim=1, keepdim=True), -2.0)):
+        error = (value.double().mean(dim=0) - truth) / (value.double().std(dim=0) / len(value) ** 0.5)
+        assert float(error.abs().max()) < 5
+
+
 def test_its_points_follow_the_noised_density(mixture: GaussianMixture) -> None:
     z, sigma, score = scored_points(mixture, 20_000, -1.5, 0.5, generator=seeded())
     assert z.shape == score.shape == (20_224, 2) and sigma.shape == (20_224,)
-    torch.testing.assert_close(
-        score[::977].double(), mixture.score(z[::977].double(), sigma[::977]), rtol=1e-5, atol=1e-5
-    )
-    # Tweedie: y = z + sigma^2 score has the data's mean; and the score has mean zero. Both within 5 standard errors.
-    for value, truth in ((z + sigma[:, None] ** 2 * score, mixture.weights @ mixture.means), (score, torch.zeros(2))):
-        error = (value.double().mean(dim=0) - truth) / (value.double().std(dim=0) / len(value) ** 0.5)
-        assert float(error.abs().max()) < 5
-    # The score at the wrong level has not: the negative control.
-    wrong = (z + score).double()
-    error = (wrong.mean(dim=0) - mixture.weights @ mixture.means) / (wrong.std(dim=0) / len(wrong) ** 0.5)
-    assert float((score * sigma[:, None] ** 2 - score).norm()) > 0 and wrong.std() > 2 * z.std()
+    exact = mixture.score(z[::977].double(), sigma[::977])
+    torch.testing.assert_close(score[::977].double(), exact, rtol=1e-5, atol=1e-5)
+    assert_stein(z, score)
+    for wrong in (-score, mixture.score(z, 1.2 * sigma)):
+        with pytest.raises(AssertionError):
+            assert_stein(z, wrong)
 
 
 def test_one_level_in_each_stratum() -> None:
@@ -360,6 +362,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     model_path(other, tmp_path, three()).rename(path)
     with pytest.raises(ValueError, match="holds the model"):
         load_or_train(TINY, tmp_path, density=three())
+    with pytest.raises(ValueError, match="folder: cannot make"):
+        load_or_train(TINY, path, density=TwoClasses())
 
 
 # Guidance
