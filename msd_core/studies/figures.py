@@ -27,10 +27,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..densities import GaussianMixture
+from ..landscape import Extent, grid
 from .result import write_whole
 from .style import INK, MARKERS, METHOD_COLOURS, METHOD_LABELS, OTHER_COLOURS, STYLE
-
-Extent = tuple[float, float, float, float]
 
 DPI, MAX_BYTES = 160, 300_000
 
@@ -68,13 +67,6 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
 
 
-def grid_points(extent: Extent, height: int, width: int) -> Tensor:
-    """Points of a grid, (height * width, 2), row by row from ymin; ``reshape(height, width)`` makes the array."""
-    x = torch.linspace(extent[0], extent[1], width, dtype=torch.float64)
-    y = torch.linspace(extent[2], extent[3], height, dtype=torch.float64)
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
-
-
 @dataclass(frozen=True)
 class _Ground:
     """A background to evaluate; mixtures of equal parameters are equal here."""
@@ -98,7 +90,7 @@ def log_density(mixture: GaussianMixture, extent: Extent, size: int = 160) -> np
 
 @lru_cache(maxsize=16)
 def _evaluate(ground: _Ground) -> np.ndarray:
-    points = grid_points(ground.extent, ground.size, ground.size)
+    points = grid(ground.extent, (ground.size, ground.size)).flatten(0, 1)
     left, right, bottom, top = ground.extent
     level = max(right - left, top - bottom) / (ground.size - 1) / 2
     rows = [ground.mixture.log_prob(p, level) for p in points.split(128)]  # small blocks stay in the processor's cache

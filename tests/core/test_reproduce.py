@@ -31,8 +31,10 @@ from msd_core.studies.study import Cell, Context
 from msd_core.studies.table import format_table, to_csv
 
 pytest.importorskip("matplotlib")
-from matplotlib.figure import Figure as MplFigure  # noqa: E402 - only after the check for the library
+pytest.importorskip("scipy")
+from matplotlib.figure import Figure as MplFigure  # noqa: E402 - only after the check for the libraries
 
+from msd_core.landscape import grid  # noqa: E402
 from msd_core.studies import figures  # noqa: E402
 
 pytestmark = pytest.mark.core
@@ -441,13 +443,10 @@ def replace_means(mixture: GaussianMixture, shift: float) -> GaussianMixture:
 
 
 def test_the_background_is_the_log_density() -> None:
-    points = figures.grid_points(EXTENT, 3, 4)
-    assert points.shape == (12, 2) and points[0].tolist() == [-2, -3] and points[3].tolist() == [4, -3]
-    assert points[4].tolist() == [-2, 0] and points[-1].tolist() == [4, 3]
     values = figures.log_density(Blobs().of(None), EXTENT, 61)
     row, column = np.unravel_index(values.argmax(), values.shape)
     assert (row, column) == (40, 40)  # (2, 1)
-    sharp = Blobs().of(None).log_prob(figures.grid_points(EXTENT, 61, 61)).reshape(61, 61).numpy()
+    sharp = Blobs().of(None).log_prob(grid(EXTENT, (61, 61)).flatten(0, 1)).reshape(61, 61).numpy()
     assert np.abs(values - sharp)[sharp > sharp.max() - 3].max() < 0.1
     moved = replace_means(Blobs().of(None), 1.0)
     assert figures.log_density(moved, EXTENT, 61).argmax() != values.argmax()  # not taken for the one remembered
