@@ -59,7 +59,7 @@ class Blocks:
     def near(self, queries: Tensor, spread: Tensor) -> Tensor:
         """Which blocks may hold a point with |z - y|^2 <= |z - y_near|^2 + ``spread``: (B, M) for queries (B, D).
 
-        In float32, with slack for its rounding: a block too many costs time only.
+        In float32, with slack for its rounding: a block too many costs time only. A query that is not finite sees all.
 
         Args:
             queries: z, shape (B, D).
@@ -74,4 +74,4 @@ class Blocks:
             z = queries[:, axis, None]
             square = square + torch.maximum(low[:, axis] - z, z - high[:, axis]).clamp_min(0).square()
         slack = 1e-5 * (nearest.square() + high.abs().max() ** 2)
-        return square <= nearest.square() + spread + slack
+        return ~(square > nearest.square() + spread + slack)

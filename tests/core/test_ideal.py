@@ -119,6 +119,15 @@ def test_float64_is_float64_throughout() -> None:
         torch.testing.assert_close(IdealDenoiser(data)(z, sigma), slow(data, z, sigma), rtol=0, atol=1e-11)
 
 
+def test_a_query_that_is_not_finite_is_nan_and_spoils_no_other() -> None:
+    data = clusters(500)
+    z = torch.cat([data[:3], torch.tensor([[torch.nan, 0.0], [torch.inf, 0.0], [0.0, -torch.inf]])])
+    for sigma in (0.01, 5.0):
+        got = IdealDenoiser(data)(z, sigma)
+        assert bool(got[3:].isnan().any(dim=1).all())
+        torch.testing.assert_close(got[:3].double(), slow(data, z[:3], sigma), rtol=0, atol=1e-5)
+
+
 def test_levels_of_very_different_size_in_one_batch() -> None:
     data = clusters(500)
     z = data[::5]
