@@ -1,0 +1,87 @@
+"""Figures of the DREAM study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import dream_pictures as pictures
+from . import dream_toy as toy
+from .dream_pictures import LABELS, NAMES, Outcome, mean_and_error
+from .figures import curves, panels
+from .result import Figure
+
+Outcomes = Mapping[float, Outcome]
+_LOSS_CAPTION = (
+    "Left: the objective each training minimised; with DREAM the target noise n + λ(n - ε̂) has another variance, so "
+    "that heights are not comparable. Right: the same objective for all."
+)
+
+
+def _smooth(values: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Iterations and means over the last ``window`` losses, at every window's end."""
+    window = min(window, len(values))
+    whole = values[: len(values) // window * window].view(-1, window).mean(dim=1)
+    return (torch.arange(len(whole)) + 1) * window, whole
+
+
+def loss_figure(plan: pictures.Plan, outcomes: Outcomes) -> Figure:
+    figure, axes = panels(1, 2, height=3.2)
+    own = {NAMES[p]: _smooth(o.losses, 32) for p, o in outcomes.items()}
+    held = {NAMES[p]: (plan.snapshots, [o.held_out[s] for s in plan.snapshots]) for p, o in outcomes.items()}
+    titles = ("its own objective (mean of 32)", "standard objective, held out, averaged weights")
+    for ax, series, title in zip(axes[0], (own, held), titles, strict=True):
+        curves(ax, series, xlabel="iterations", ylabel="loss", title=title, xscale="log", yscale="log")
+    return Figure("dream-loss", "Losses of the super-resolution training", _LOSS_CAPTION, figure)
+
+
+def quality_figure(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measured) -> Figure:
+    figure, axes = panels(2, 3, height=5.6)
+    walks = ((pictures.curve(plan), plan.snapshots, "iterations"), (pictures.final(plan), plan.steps, "DDIM steps"))
+    for row, (where, x, xlabel) in zip(axes, walks, strict=True):
+        for ax, name in zip(row, ("psnr", "ssim", "sharpness"), strict=True):
+            series = {}
+            for p, outcome in outcomes.items():
+                points = [mean_and_error(outcome.figures[walk][name]) for walk in where]
+                series[NAMES[p]] = (x, *map(list, zip(*points, strict=True)))
+            level = {"bicubic": mean_and_error(base[name])[0]}
+            curves(ax, series, xlabel=xlabel, ylabel=LABELS[name], xscale="log", levels=level, legend=ax is row[0])
+    return Figure(
+        "dream-quality",
+        "Quality of the enlarged pictures",
+        f"Above: against training iterations, {plan.curve_steps} DDIM steps. Below: against DDIM steps, after "
+        f"{plan.snapshots[-1]:,} iterations. Bands: one standard error over {plan.held_out} pictures.",
+        figure,
+    )
+
+
+def picture_figure(plan: pictures.Plan, outcomes: Outcomes, target: Tensor) -> Figure:
+    low, few, many = pictures.reduce(target), plan.steps[len(plan.steps) // 3], plan.steps[-1]
+    rows = {"low": F.interpolate(low, scale_factor=4.0), "bicubic": pictures.enlarge(low)}
+    for n in (few, many):
+        for p, outcome in outcomes.items():
+            rows[f"{NAMES[p].split(' (')[0]}, {n}"] = outcome.pictures[plan.snapshots[-1], n]
+    rows["truth"] = target
+    figure, axes = panels(len(rows), len(target), width=6.0, height=len(rows) * 6.0 / len(target) * 0.95)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for ax, picture in zip(line, row, strict=True):
+            ax.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    caption = f"Held-out pictures; p and the number of DDIM steps are written beside the rows. Side {plan.side} pixels."
+    return Figure("dream-pictures", "Pictures enlarged by 4", caption, figure)
+
+
+def toy_figure(plan: toy.Plan, trainings: Mapping[str, Mapping], entropy: float) -> Figure:
+    figure, axes = panels(1, 3, height=3.0)
+    for ax, name in zip(axes[0], ("score_error", "nll", "recall"), strict=True):
+        series = {training: (plan.snapshots, numbers[name]) for training, numbers in trainings.items()}
+        log, truth = name == "score_error", {"density": entropy} if name == "nll" else None
+        label = {"score_error": "score error", "nll": "NLL (nats)"}.get(name, name)
+        scale = "log" if log else "linear"
+        curves(ax, series, xlabel="iterations", ylabel=label, xscale="log", yscale=scale, levels=truth, legend=log)
+    return Figure("dream-toy", "DREAM in the plane", "Figures of the table above against iterations.", figure)

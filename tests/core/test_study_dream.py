@@ -1,0 +1,107 @@
+"""The DREAM study: its closed form against the regression it stands for, and a run of the whole at quick settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
+
+from msd_core.dream import dream_noise
+from msd_core.studies import dream_pictures, dream_toy, run_study
+from msd_core.studies.dream_gaussian import converged_denoiser
+from msd_core.studies.study import Context
+
+pytestmark = pytest.mark.core
+
+
+def retrained(sigma: float, p: float, shrinkage: float) -> float:
+    """D(z)/z of the least-squares fit of n' on z', when the estimate is D = shrinkage z; 10^6 rows, float64."""
+    generator = torch.Generator().manual_seed(0)
+    y, noise = torch.randn(2, 1_000_000, 1, dtype=torch.float64, generator=generator)
+
+    def denoiser(z: Tensor, sigma: Tensor | float) -> Tensor:
+        return shrinkage * z
+
+    changed = dream_noise(y, sigma, noise, denoiser, p)
+    z = y + sigma * changed
+    return 1 - sigma * float((changed * z).sum() / (z * z).sum())
+
+
+def is_the_end_of_training(sigma: float, p: float, shrinkage: float) -> None:
+    assert retrained(sigma, p, shrinkage) == pytest.approx(shrinkage, abs=0.01)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 2.0, math.inf])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
+def test_the_closed_form_is_a_fixed_point_of_training(sigma: float, p: float) -> None:
+    is_the_end_of_training(sigma, p, converged_denoiser(sigma, p))
+
+
+def test_the_posterior_mean_is_no_fixed_point_of_dream() -> None:
+    is_the_end_of_training(1.0, math.inf, 0.5)
+    for p in (0.0, 1.0):
+        with pytest.raises(AssertionError):
+            is_the_end_of_training(1.0, p, 0.5)
+
+
+def test_the_closed_form_at_its_ends() -> None:
+    for sigma in (0.1, 0.5, 2.0):
+        assert converged_denoiser(sigma, math.inf) == pytest.approx(1 / (1 + sigma**2))
+        assert converged_denoiser(sigma, 60.0) == pytest.approx(1 / (1 + sigma**2), abs=1e-3 if sigma < 1 else 0.02)
+        expected = max(0.0, (1 - sigma**2) / (1 + sigma**2))
+        assert converged_denoiser(sigma, 0) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match="sigma: got 0"):
+        converged_denoiser(0, 1)
+    with pytest.raises(ValueError, match="p: got -1"):
+        converged_denoiser(1.0, -1)
+
+
+def test_training_from_nothing_ends_at_the_smallest_root() -> None:
+    shrinkage = 1.0  # c = 0
+    for _ in range(60):
+        shrinkage = 0.5 * shrinkage + 0.5 * retrained_exactly(1.0, 1.0, shrinkage)
+    assert shrinkage == pytest.approx(converged_denoiser(1.0, 1.0), abs=1e-6)
+
+
+def retrained_exactly(sigma: float, p: float, shrinkage: float) -> float:
+    """As `retrained`, in expectation: second moments instead of rows."""
+    trust, c = (sigma / math.hypot(1, sigma)) ** p, (1 - shrinkage) / sigma
+    of_y, of_n = -trust * c, 1 + trust - trust * c * sigma  # n' = of_y y + of_n n
+    z_y, z_n = 1 + sigma * of_y, sigma * of_n
+    return 1 - sigma * (of_y * z_y + of_n * z_n) / (z_y**2 + z_n**2)
+
+
+def test_fewest() -> None:
+    assert dream_pictures.fewest({1: 3.0, 2: 5.0, 4: 4.0}, 4.0) == 2
+    assert dream_pictures.fewest({1: 3.0}, 4.0) is None
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = dataclasses.replace(dream_pictures.QUICK, snapshots=(1, 2), held_out=2, draws=1)
+    monkeypatch.setattr(dream_pictures, "QUICK", plan)
+    monkeypatch.setattr(dream_toy, "QUICK", dataclasses.replace(dream_toy.QUICK, snapshots=(1, 2), points=16))
+
+
+def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, tmp_path: Path) -> None:
+    result = run_study("dream", Context(tmp_path, quick=True))
+    assert [t.name for t in result.tables] == [
+        "dream-steps",
+        "dream-iterations",
+        "dream-equal",
+        "dream-gaussian",
+        "dream-toy",
+    ]
+    assert len(result.figures) == 4
+    assert not list((tmp_path / "cells").glob("*.pt"))  # what a training needs to go on is gone when it is done
+    cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.safetensors")}
+    again = run_study("dream", Context(tmp_path, quick=True))
+    assert {path: path.stat().st_mtime_ns for path in cells} == cells
+    assert [t.rows for t in again.tables] == [t.rows for t in result.tables]
