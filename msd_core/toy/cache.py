@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..densities import GaussianMixture
+from ..densities import GaussianMixture, make_density
 from ..optimizers import check_memory
 from ..tensorfile import read_tensors, write_tensors
 from ..validation import check_count
@@ -51,7 +51,7 @@ def load_or_train(
         ValueError: for an unknown density or class, or a file that is damaged or cannot be written.
     """
     check_count("save_every", save_every)
-    mixture = mixture_of(settings, _named(settings.density) if density is None else density)
+    mixture = mixture_of(settings, make_density(settings.density) if density is None else density)
     key, path = cache_key(settings, mixture), model_path(settings, folder, mixture)
     if path.exists():
         return ToyDenoiser(toy_network(settings, _part(_read(path, FORMAT, key), "network.")))
@@ -102,12 +102,6 @@ def _make_folder(folder: Path) -> None:
             f"folder: cannot make {str(folder)!r} ({error.strerror}); allowed is a folder, or a name for a new one in "
             "a place that is writable. Choose another."
         ) from error
-
-
-def _named(name: str) -> HasClasses:
-    from ..densities import make_density
-
-    return make_density(name)
 
 
 def _training_tensors(state: Training) -> dict[str, Tensor]:

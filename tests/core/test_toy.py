@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from msd_core import GaussianMixture
+from msd_core.densities import make_density
 from msd_core.toy import (
     ToyDenoiser,
     ToyNetwork,
@@ -350,6 +351,20 @@ def test_resumed_without_adams_memory_is_not() -> None:
     for moments, equal in ((states[5].moments, True), ({}, False)):
         *_, last = train_steps(TINY, three(), replace(states[5], moments=moments))
         assert equal == all(torch.equal(last.average[name], states[-1].average[name]) for name in last.average)
+
+
+def test_a_density_by_name_is_its_class(tmp_path: Path, rows: tuple[Tensor, Tensor]) -> None:
+    by_class = []
+    for cls in ("A", "B", None):
+        settings = replace(TINY, density="fractal", cls=cls, steps=2)
+        by_class.append(load_or_train(settings, tmp_path)(*rows))
+        given = load_or_train(settings, tmp_path, density=make_density("fractal").of(cls), progress=never)
+        assert torch.equal(by_class[-1], given(*rows))
+    assert not torch.equal(by_class[0], by_class[1])
+    with pytest.raises(ValueError, match="name: got 'mine'"):
+        load_or_train(TINY, tmp_path)
+    with pytest.raises(ValueError, match="cls: got 'C'"):
+        load_or_train(replace(TINY, density="fractal", cls="C"), tmp_path)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
