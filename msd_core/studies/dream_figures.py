@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from . import dream_pictures as pictures
 from . import dream_toy as toy
-from .dream_pictures import LABELS, NAMES, Outcome, mean_and_error
+from .dream_pictures import LABELS, NAMES, Outcomes, mean_and_error
 from .figures import curves, panels
 from .result import Figure
 
-Outcomes = Mapping[float, Outcome]
 _LOSS_CAPTION = (
     "Left: the objective each training minimised; with DREAM the target noise n + λ(n - ε̂) has another variance, so "
     "that heights are not comparable. Right: the same objective for all."
@@ -28,17 +27,21 @@ def _smooth(values: Tensor, window: int) -> tuple[Tensor, Tensor]:
     return (torch.arange(len(whole)) + 1) * window, whole
 
 
-def loss_figure(plan: pictures.Plan, outcomes: Outcomes) -> Figure:
-    figure, axes = panels(1, 2, height=3.2)
-    own = {NAMES[p]: _smooth(o.losses, 32) for p, o in outcomes.items()}
-    held = {NAMES[p]: (plan.snapshots, [o.held_out[s] for s in plan.snapshots]) for p, o in outcomes.items()}
-    titles = ("its own objective (mean of 32)", "standard objective, held out, averaged weights")
-    for ax, series, title in zip(axes[0], (own, held), titles, strict=True):
-        curves(ax, series, xlabel="iterations", ylabel="loss", title=title, xscale="log", yscale="log")
+def loss_figure(plan: pictures.Plan, networks: Mapping[str, Outcomes]) -> Figure:
+    """Losses against iterations."""
+    figure, axes = panels(len(networks), 2, height=2.7 * len(networks))
+    for line, (prediction, outcomes) in zip(axes, networks.items(), strict=True):
+        own = {NAMES[p]: _smooth(o.losses, 32) for p, o in outcomes.items()}
+        held = {NAMES[p]: (plan.snapshots, [o.held_out[s] for s in plan.snapshots]) for p, o in outcomes.items()}
+        titles = ("own objective (mean of 32)", "standard objective, held out, averaged weights")
+        for ax, series, title in zip(line, (own, held), titles, strict=True):
+            title = f"{prediction}: {title}"
+            curves(ax, series, xlabel="iterations", ylabel="loss", title=title, xscale="log", yscale="log")
     return Figure("dream-loss", "Losses of the super-resolution training", _LOSS_CAPTION, figure)
 
 
-def quality_figure(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measured) -> Figure:
+def quality_figure(plan: pictures.Plan, prediction: str, outcomes: Outcomes, base: pictures.Measured) -> Figure:
+    """Quality against iterations and against DDIM steps."""
     figure, axes = panels(2, 3, height=5.6)
     walks = ((pictures.curve(plan), plan.snapshots, "iterations"), (pictures.final(plan), plan.steps, "DDIM steps"))
     for row, (where, x, xlabel) in zip(axes, walks, strict=True):
@@ -50,15 +53,16 @@ def quality_figure(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measu
             level = {"bicubic": mean_and_error(base[name])[0]}
             curves(ax, series, xlabel=xlabel, ylabel=LABELS[name], xscale="log", levels=level, legend=ax is row[0])
     return Figure(
-        "dream-quality",
-        "Quality of the enlarged pictures",
+        f"dream-quality-{prediction}",
+        f"{prediction.capitalize()} network: quality of the enlarged pictures",
         f"Above: against training iterations, {plan.curve_steps} DDIM steps. Below: against DDIM steps, after "
         f"{plan.snapshots[-1]:,} iterations. Bands: one standard error over {plan.held_out} pictures.",
         figure,
     )
 
 
-def picture_figure(plan: pictures.Plan, outcomes: Outcomes, target: Tensor) -> Figure:
+def picture_figure(plan: pictures.Plan, prediction: str, outcomes: Outcomes, target: Tensor) -> Figure:
+    """Low resolution, bicubic, each exponent at few steps and at many, truth."""
     low, few, many = pictures.reduce(target), plan.steps[len(plan.steps) // 3], plan.steps[-1]
     rows = {"low": F.interpolate(low, scale_factor=4.0), "bicubic": pictures.enlarge(low)}
     for n in (few, many):
@@ -73,10 +77,12 @@ def picture_figure(plan: pictures.Plan, outcomes: Outcomes, target: Tensor) -> F
             ax.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     caption = f"Held-out pictures; p and the number of DDIM steps are written beside the rows. Side {plan.side} pixels."
-    return Figure("dream-pictures", "Pictures enlarged by 4", caption, figure)
+    title = f"{prediction.capitalize()} network: pictures enlarged by 4"
+    return Figure(f"dream-pictures-{prediction}", title, caption, figure)
 
 
 def toy_figure(plan: toy.Plan, trainings: Mapping[str, Mapping], entropy: float) -> Figure:
+    """Figures of the learned denoiser in the plane against iterations."""
     figure, axes = panels(1, 3, height=3.0)
     for ax, name in zip(axes[0], ("score_error", "nll", "recall"), strict=True):
         series = {training: (plan.snapshots, numbers[name]) for training, numbers in trainings.items()}

@@ -1,5 +1,8 @@
 """DREAM in super-resolution: the same training with p = infinity, 1 and 0, measured against steps of both kinds.
 
+For each of two networks: one that puts out the noise, as SR3's does, and one that puts out the velocity, whose errors
+at high noise are not magnified in the denoised picture.
+
 Weights are the averaged ones of each snapshot; pictures and starting noises are the same for all, so that differences
 are paired.
 """
@@ -30,6 +33,7 @@ from ..super_resolution import (
 )
 from .study import Cell, Context, Progress
 
+PREDICTIONS = ("velocity", "noise")
 EXPONENTS = (math.inf, 1.0, 0.0)
 NAMES = {math.inf: "p = ∞ (standard)", 1.0: "p = 1 (DREAM)", 0.0: "p = 0 (rectification)"}
 LABELS = {
@@ -57,8 +61,10 @@ class Plan:
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     curve_steps: int = 16
 
-    def settings(self, p: float, seed: int) -> SuperResolutionSettings:
-        return SuperResolutionSettings(p, seed, self.side, self.width, self.snapshots, self.batch)
+    def settings(self, prediction: str, p: float, seed: int) -> SuperResolutionSettings:
+        """Of one training."""
+        sizes = {"side": self.side, "width": self.width, "snapshots": self.snapshots, "batch": self.batch}
+        return SuperResolutionSettings(dream=p, seed=seed, prediction=prediction, **sizes)
 
 
 QUICK = Plan(snapshots=(2, 4), side=16, width=32, batch=2, held_out=4, draws=2, steps=(1, 2), curve_steps=2)
@@ -74,7 +80,7 @@ def as_json(settings: SuperResolutionSettings) -> dict[str, Any]:
 
 def cells(plan: Plan) -> int:
     """Cells that this part asks for."""
-    return len(EXPONENTS) * (2 + len(_walks(plan)))
+    return len(PREDICTIONS) * len(EXPONENTS) * (2 + len(_walks(plan)))
 
 
 def curve(plan: Plan) -> list[tuple[int, int]]:
@@ -108,9 +114,9 @@ def trained(context: Context, settings: SuperResolutionSettings) -> Cell:
     return cell
 
 
-def network(cell: Cell, settings: SuperResolutionSettings, snapshot: int) -> SuperResolver:
+def _network(cell: Cell, settings: SuperResolutionSettings, snapshot: int) -> SuperResolver:
     """The network with the averaged weights of a snapshot."""
-    model, prefix = SuperResolver(settings.width), f"{snapshot}."
+    model, prefix = SuperResolver(settings.width, settings.prediction), f"{snapshot}."
     model.load_state_dict({k.removeprefix(prefix): v for k, v in cell.tensors.items() if k.startswith(prefix)})
     return model.eval().requires_grad_(False)
 
@@ -128,7 +134,7 @@ def held_out_loss(context: Context, plan: Plan, settings: SuperResolutionSetting
         alphas_cumprod, pictures = sd15_schedule().alphas_cumprod.float(), truth(context, plan)
         losses = []
         for i, snapshot in enumerate(settings.snapshots):
-            model, generator = network(training, settings, snapshot), context.generator("dream", "loss")
+            model, generator = _network(training, settings, snapshot), context.generator("dream", "loss")
             some = []
             for chunk in pictures.repeat(plan.draws, 1, 1, 1).split(CHUNK):
                 t = torch.linspace(0, len(alphas_cumprod) - 1, len(chunk)).round().long()
@@ -156,7 +162,7 @@ def sampled(
 
     def compute(progress: Progress) -> Cell:
         target, generator = truth(context, plan), context.generator("dream", "samples")
-        model, made = network(training, settings, snapshot), []
+        model, made = _network(training, settings, snapshot), []
         for chunk in target.split(CHUNK):
             made.append(super_resolve(model, reduce(chunk), steps=steps, generator=generator))
             progress(len(made), math.ceil(plan.held_out / CHUNK))
@@ -178,9 +184,18 @@ class Outcome:
     pictures: Mapping[tuple[int, int], Tensor]
 
 
-def outcome(context: Context, plan: Plan, p: float) -> Outcome:
-    """Train with exponent ``p`` and measure."""
-    settings = plan.settings(p, context.seed)
+Outcomes = Mapping[float, Outcome]
+"""Outcomes of one network by exponent."""
+
+
+def outcomes(context: Context, plan: Plan, prediction: str) -> Outcomes:
+    """Train one network with every exponent, and measure."""
+    return {p: outcome(context, plan, prediction, p) for p in EXPONENTS}
+
+
+def outcome(context: Context, plan: Plan, prediction: str, p: float) -> Outcome:
+    """Train one network with exponent ``p``, and measure."""
+    settings = plan.settings(prediction, p, context.seed)
     training = trained(context, settings)
     losses = held_out_loss(context, plan, settings, training).numbers["losses"]
     walks = {walk: sampled(context, plan, settings, training, walk) for walk in _walks(plan)}

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from . import dream_pictures as pictures
 from . import dream_toy as toy
 from .dream_gaussian import converged_denoiser
-from .dream_pictures import LABELS, NAMES, Outcome, fewest, mean_and_error, means
+from .dream_pictures import LABELS, NAMES, Outcomes, fewest, mean_and_error, means
 from .result import Table
 
 LEVELS = (0.1, 0.3, 1.0, 3.0)
-Outcomes = Mapping[float, Outcome]
 
 
 def _row(figures: pictures.Measured) -> list[float]:
@@ -20,7 +19,8 @@ def _row(figures: pictures.Measured) -> list[float]:
     return [*mean_and_error(figures["psnr"]), *(mean_and_error(figures[k])[0] for k in list(LABELS)[1:])]
 
 
-def by_steps(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measured) -> Table:
+def by_steps(plan: pictures.Plan, prediction: str, outcomes: Outcomes, base: pictures.Measured) -> Table:
+    """Every figure against the number of DDIM steps."""
     rows = [["bicubic", None, *_row(base), None]]
     for n in plan.steps:
         walk = (plan.snapshots[-1], n)
@@ -30,8 +30,8 @@ def by_steps(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measured) -
             rows.append([NAMES[p], n, *_row(outcome.figures[walk]), shown])
     columns = ["training", "DDIM steps", "PSNR", "error", "SSIM", "sharpness", "consistency", "PSNR against p = ∞"]
     return Table(
-        "dream-steps",
-        f"Super-resolution by 4 after {plan.snapshots[-1]:,} iterations, against sampling steps",
+        f"dream-steps-{prediction}",
+        f"{prediction.capitalize()} network: quality after {plan.snapshots[-1]:,} iterations, against sampling steps",
         columns,
         rows,
         f"{plan.held_out} held-out pictures, one sample each, the same starting noise for all. PSNR and consistency in "
@@ -41,7 +41,8 @@ def by_steps(plan: pictures.Plan, outcomes: Outcomes, base: pictures.Measured) -
     )
 
 
-def by_iterations(plan: pictures.Plan, outcomes: Outcomes) -> Table:
+def by_iterations(plan: pictures.Plan, prediction: str, outcomes: Outcomes) -> Table:
+    """Losses and figures against the number of training iterations."""
     rows = []
     for i, snapshot in enumerate(plan.snapshots):
         before = plan.snapshots[i - 1] if i else 0
@@ -50,8 +51,8 @@ def by_iterations(plan: pictures.Plan, outcomes: Outcomes) -> Table:
             measured = _row(outcome.figures[snapshot, plan.curve_steps])
             rows.append([snapshot, NAMES[p], loss, outcome.held_out[snapshot], *measured])
     return Table(
-        "dream-iterations",
-        f"Super-resolution by 4 against training iterations, {plan.curve_steps} DDIM steps",
+        f"dream-iterations-{prediction}",
+        f"{prediction.capitalize()} network: quality against training iterations, {plan.curve_steps} DDIM steps",
         ["iterations", "training", "own loss", "held-out loss", "PSNR", "error", "SSIM", "sharpness", "consistency"],
         rows,
         "Own loss: mean since the row before, of the objective that was minimised; it is not comparable between "
@@ -61,28 +62,34 @@ def by_iterations(plan: pictures.Plan, outcomes: Outcomes) -> Table:
     )
 
 
-def equal_quality(plan: pictures.Plan, outcomes: Outcomes) -> Table:
-    """Who reaches whose quality in how many steps and iterations; standard against p = 1, both ways."""
-    last, rows = plan.steps[-1], []
-    for figure in ("psnr", "ssim"):
-        for a, b in ((1.0, math.inf), (math.inf, 1.0), (0.0, math.inf), (math.inf, 0.0)):
-            steps = dict(zip(plan.steps, means(outcomes[a], pictures.final(plan), figure), strict=True))
-            goal = means(outcomes[b], pictures.final(plan)[-1:], figure)[0]
-            iterations = dict(zip(plan.snapshots, means(outcomes[a], pictures.curve(plan), figure), strict=True))
-            end = means(outcomes[b], pictures.curve(plan)[-1:], figure)[0]
-            rows.append([LABELS[figure], NAMES[a], NAMES[b], goal, fewest(steps, goal), end, fewest(iterations, end)])
+def equal_quality(plan: pictures.Plan, networks: Mapping[str, Outcomes]) -> Table:
+    """Who reaches whose quality in how many steps and iterations, both ways."""
+    pairs = [pair for p in (1.0, 0.0) for pair in ((p, math.inf), (math.inf, p))]
+    rows = []
+    for prediction, outcomes in networks.items():
+        for figure in ("psnr", "ssim"):
+            for a, b in pairs:
+                steps = dict(zip(plan.steps, means(outcomes[a], pictures.final(plan), figure), strict=True))
+                goal = means(outcomes[b], pictures.final(plan)[-1:], figure)[0]
+                iterations = dict(zip(plan.snapshots, means(outcomes[a], pictures.curve(plan), figure), strict=True))
+                end = means(outcomes[b], pictures.curve(plan)[-1:], figure)[0]
+                found = [goal, fewest(steps, goal), end, fewest(iterations, end)]
+                rows.append([prediction, LABELS[figure], NAMES[a], NAMES[b], *found])
+    last, total = plan.steps[-1], plan.snapshots[-1]
+    columns = [f"its value at {last} steps", "DDIM steps", f"its value after {total:,}", "iterations"]
     return Table(
         "dream-equal",
         "Fewest steps and iterations to another training's quality",
-        ["figure", "training", "reaches", f"its value at {last} steps", "DDIM steps", "its last value", "iterations"],
+        ["network", "figure", "training", "reaches", *columns],
         rows,
         f"DDIM steps: the fewest at which it is as good as the other is at {last} steps, both fully trained. "
-        f"Iterations: the fewest after which it is as good as the other is after {plan.snapshots[-1]:,}, both at "
-        f"{plan.curve_steps} steps. A dash: never. Only fidelity counts here; see sharpness for the other side.",
+        f"Iterations: the fewest after which it is as good as the other is after {total:,}, both at {plan.curve_steps} "
+        "steps. A dash: never. Only fidelity counts here; see sharpness for the other side.",
     )
 
 
 def gaussian() -> Table:
+    """The closed form."""
     rows = [[s, *(converged_denoiser(s, p) for p in (math.inf, 2.0, 1.0, 0.5, 0.0))] for s in LEVELS]
     columns = ["σ", "p = ∞: E[y | z]/z", "p = 2", "p = 1", "p = 0.5", "p = 0"]
     return Table(
@@ -96,6 +103,7 @@ def gaussian() -> Table:
 
 
 def toy_table(plan: toy.Plan, trainings: Mapping[str, Mapping], entropy: float) -> Table:
+    """Figures of the learned denoiser in the plane."""
     rows = [
         [snapshot, name, *(numbers[figure][i] for figure in toy.FIGURES)]
         for i, snapshot in enumerate(plan.snapshots)

@@ -1,8 +1,9 @@
 """A small conditional diffusion model for super-resolution by 4.
 
-The network is SR3's in small (Saharia et al. 2021): it predicts the noise of a noisy high-resolution picture and is
-given the bicubic enlargement of the low-resolution one as further channels. Both are cut into 2 × 2 blocks of pixels
-first, so that the demo model's UNet runs at half the side, where two CPU cores can train it.
+The network is SR3's in small (Saharia et al. 2021): it predicts the noise of a noisy high-resolution picture, directly
+or through the velocity, and is given the bicubic enlargement of the low-resolution one as further channels.
+Both are cut into 2 × 2 blocks of pixels first, so that the demo model's UNet runs at half the side, where two CPU cores
+can train it.
 
 Conventions: pictures are (B, 3, S, S) in [0, 1] outside, x = 2·picture - 1 inside; z = x + sigma n as everywhere.
 """
@@ -16,21 +17,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..demo.unet import UNet
-from ..denoiser import Sigma
+from ..denoiser import Sigma, expand_sigma
 from ..parametrization import EpsDenoiser
 from ..sampling import ddim_sample
 from ..schedule import DiscreteSchedule, sd15_schedule, sigma_schedule
+from ..validation import check_choice
 from .pictures import FACTOR, enlarge
 
 BLOCK = 2
 """Pixels a side of the blocks that the network works on."""
+PREDICTIONS = ("noise", "velocity")
 
 
 class SuperResolver(nn.Module):
-    """Noise-predicting network of (x (B, 3, S, S), t (B,), condition (B, 3, S, S)); ``width`` a multiple of 32."""
+    """Noise predictor of (x (B, 3, S, S) = z/sqrt(1 + sigma^2), t (B,), condition (B, 3, S, S)).
 
-    def __init__(self, width: int = 64) -> None:
+    Args:
+        width: channels of the UNet, a multiple of 32.
+        prediction: what the UNet puts out: "noise", as SR3's does, or "velocity" v = a n - s y, from which the noise
+            is n = s x + a v with a = 1/sqrt(1 + sigma^2), s = sigma a (Salimans & Ho 2022). An error of v is not
+            magnified by sigma in the denoised picture; an error of n is.
+
+    Raises:
+        ValueError: for another prediction.
+    """
+
+    def __init__(self, width: int = 64, prediction: str = "noise") -> None:
         super().__init__()
+        check_choice("prediction", prediction, PREDICTIONS)
+        self.prediction, self.schedule = prediction, sd15_schedule()
         self.unet = UNet(
             {
                 "in_channels": 2 * 3 * BLOCK**2,
@@ -44,15 +59,19 @@ class SuperResolver(nn.Module):
         )
 
     @classmethod
-    def random(cls, seed: int, width: int = 64) -> SuperResolver:
+    def random(cls, seed: int, width: int = 64, prediction: str = "noise") -> SuperResolver:
         """Freshly initialised; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(width)
+            return cls(width, prediction)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         blocks = F.pixel_unshuffle(torch.cat([x, condition], dim=1), BLOCK)
-        return F.pixel_shuffle(self.unet(blocks, t), BLOCK)
+        predicted = F.pixel_shuffle(self.unet(blocks, t), BLOCK)
+        if self.prediction == "noise":
+            return predicted
+        sigma = expand_sigma(self.schedule.sigma(t), x)
+        return (sigma * x + predicted) / (1 + sigma**2).sqrt()
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,7 @@ class SuperResolutionSettings:
 
     Args:
         dream: DREAM's exponent; math.inf is standard training.
+        prediction: what the UNet puts out, see `SuperResolver`; the objective is the same.
         snapshots: steps after which the averaged weights are kept; the last one ends the training.
     """
 
@@ -48,6 +49,7 @@ class SuperResolutionSettings:
     batch: int = 16
     lr: float = 1e-3
     ema: float = 0.999
+    prediction: str = "noise"
 
     def __post_init__(self) -> None:
         check_dream(self.dream)
@@ -93,7 +95,7 @@ def train_super_resolution(
 ) -> Record:
     """Train to the last snapshot, going on from ``checkpoint`` if it is there; ``progress`` gets (steps done, all)."""
     s = settings
-    model = SuperResolver.random(s.seed, s.width)
+    model = SuperResolver.random(s.seed, s.width, s.prediction)
     record = Record(copy.deepcopy(model).requires_grad_(False))
     alphas_cumprod, began = sd15_schedule().alphas_cumprod.float(), 0.0
 

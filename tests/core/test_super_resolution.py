@@ -72,6 +72,30 @@ def test_a_side_that_cannot_be_reduced_is_refused() -> None:
         draw_pictures(1, 30, source())
 
 
+def velocity_is_turned_into_noise(sign: float) -> None:
+    model = SuperResolver.random(0, 32, "velocity")
+    x, condition = torch.randn(2, 2, 3, 8, 8, generator=source())
+    t = torch.tensor([0, 700])
+    s = (1 - ALPHAS[t]).sqrt()[:, None, None, None]
+    torch.testing.assert_close(model(x, t, condition), sign * s * x)  # a fresh network puts out v = 0: n = s x
+
+
+def test_a_network_of_the_velocity_predicts_noise() -> None:
+    velocity_is_turned_into_noise(1.0)
+    with pytest.raises(AssertionError):
+        velocity_is_turned_into_noise(-1.0)
+    # n = s x + a v: the velocity of a known picture gives its noise back
+    y, n = torch.randn(2, 2, 3, 8, 8, generator=source())
+    t, model = torch.tensor([30, 900]), SuperResolver.random(0, 32, "velocity")
+    a, s = (m[:, None, None, None] for m in (ALPHAS[t].sqrt(), (1 - ALPHAS[t]).sqrt()))
+    blocks = torch.nn.functional.pixel_unshuffle(a * n - s * y, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.unet, "forward", lambda x, t: blocks)
+        torch.testing.assert_close(model(a * y + s * n, t, y), n, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="prediction: got 'score'; allowed are 'noise', 'velocity'"):
+        SuperResolver(32, "score")
+
+
 def test_a_unet_without_attention_does_not_read_its_context() -> None:
     assert not [name for name, _ in SuperResolver.random(0, 32).named_modules() if "transformer" in name]
     assert [name for name, _ in UNet().named_modules() if "transformer" in name]
