@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from scipy.ndimage import maximum_filter
 from scipy.stats import spearmanr
@@ -227,4 +228,4 @@ def compare(potential: Tensor, truth: Truth) -> dict[str, float]:
 
 
 def _spearman(a: Tensor, b: Tensor) -> float:
-    return float(spearmanr(a.flatten().numpy(), b.flatten().numpy()).statistic)
+    return float(np.asarray(spearmanr(a.flatten().numpy(), b.flatten().numpy()))[0])
