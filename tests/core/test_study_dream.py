@@ -63,11 +63,25 @@ def test_the_closed_form_at_its_ends() -> None:
         converged_denoiser(1.0, -1)
 
 
+def trained_on(sigma: float, p: float, shrinkage: float) -> float:
+    """Where a training goes that starts with D = shrinkage z and moves by a tenth of what it is told."""
+    for _ in range(400):
+        shrinkage = 0.9 * shrinkage + 0.1 * retrained_exactly(sigma, p, shrinkage)
+    return shrinkage
+
+
 def test_training_from_nothing_ends_at_the_smallest_root() -> None:
-    shrinkage = 1.0  # c = 0
-    for _ in range(60):
-        shrinkage = 0.5 * shrinkage + 0.5 * retrained_exactly(1.0, 1.0, shrinkage)
-    assert shrinkage == pytest.approx(converged_denoiser(1.0, 1.0), abs=1e-6)
+    for sigma, p in ((1.0, 1.0), (0.5, 0.0), (0.5, 2.0), (3.0, 0.0)):  # c = 0 is D = z
+        assert trained_on(sigma, p, 1.0) == pytest.approx(converged_denoiser(sigma, p), abs=1e-4)
+
+
+def test_rectification_alone_can_be_pushed_to_the_wrong_sign() -> None:
+    for sigma in (0.5, 1.0, 1.5):
+        unstable = min(0.0, (1 - sigma**2) / (1 + sigma**2))
+        assert retrained_exactly(sigma, 0.0, unstable) == pytest.approx(unstable, abs=1e-9)
+        assert trained_on(sigma, 0.0, unstable - 0.05) == pytest.approx(-1, abs=1e-3)
+        assert trained_on(sigma, 1.0, unstable - 0.05) == pytest.approx(converged_denoiser(sigma, 1.0), abs=1e-4)
+    assert trained_on(1.5, 0.0, unstable + 0.05) == pytest.approx(0, abs=1e-3)
 
 
 def retrained_exactly(sigma: float, p: float, shrinkage: float) -> float:
