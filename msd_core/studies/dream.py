@@ -70,9 +70,9 @@ def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes]) -> list[s
         f"After {plan.snapshots[-1]:,} iterations, at {plan.steps[-1]} DDIM steps: {found}.",
         "DREAM does not estimate the score. On N(0, 1), where its limit is known in closed form (table below), p = 0 "
         "shrinks twice as far as the posterior mean does and, from σ = 1 on, answers with the mean of the data "
-        "whatever z is; p = 1 lies between. In super-resolution that means towards the mean given the low-resolution "
-        "picture, which has the best PSNR and no fine detail. A denoiser trained this way is not the one that "
-        "mean-shift distillation assumes.",
+        "whatever z is; around σ = 1 fluctuations carry it on to D = -z. p = 1 lies between, and is stable. In "
+        "super-resolution that means towards the mean given the low-resolution picture, which has the best PSNR and no "
+        "fine detail. A denoiser trained this way is not the one that mean-shift distillation assumes.",
         "One seed, one training of each kind; an iteration of DREAM costs one evaluation more. A training took "
         f"{min(seconds):,.0f} to {max(seconds):,.0f} s, on cores shared with other work. Not measured: the demo model "
         "trained with DREAM (`msd train-demo --dream 1`).",

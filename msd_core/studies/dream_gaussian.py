@@ -8,9 +8,9 @@ where A = 1 - sigma lambda c and B = 1 + lambda - lambda sigma c, so that
 
 The denoiser is D(z) = (1 - sigma c) z; without DREAM it is E[y | z] = z/(1 + sigma^2). Of the cubic's real roots the
 smallest is where a training from c = 0 ends. At p = 0 they are D/z = (1 - sigma^2)/(1 + sigma^2), 0 and -1, so that a
-training from c = 0 ends at twice the posterior mean's shrinkage below sigma = 1 and at the data's mean above. But D = -z
-attracts too, the root in the middle is what keeps a training from it, and at sigma = 1 that meets the first: there
-nothing does, and small fluctuations are enough.
+training from c = 0 ends at twice the posterior mean's shrinkage below sigma = 1 and at the data's mean above. But
+D = -z attracts too, the root in the middle is what keeps a training from it, and at sigma = 1 that meets the first:
+there nothing does, and small fluctuations are enough.
 """
 
 from __future__ import annotations
