@@ -180,17 +180,17 @@ def sample_ddim(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tenso
     return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=generator), denoiser, sigmas)
 
 
-def moved_points(context: Context, case: Case, kind: str, recipe: Recipe) -> Cell:
-    """Where the recipe takes the grid of points with the denoiser ``kind``: tensor "x", and "evaluations" a point."""
-    size = size_of(context)
-    key = {"density": case.name, "denoiser": kind, **asdict(recipe), "side": size.side, "data": size.data}
+def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: int) -> Cell:
+    """Where the recipe takes the grid of side² points with the denoiser ``kind``: tensor "x", "evaluations" a point."""
+    data = size_of(context).data
+    key = {"density": case.name, "denoiser": kind, **asdict(recipe), "side": side, "data": data}
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: Progress) -> Cell:
         generator = context.generator("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
-            return Cell({"evaluations": DDIM_STEPS}, {"x": sample_ddim(denoiser, size.side**2, generator)})
-        return move_points(start_points(size.side), recipe, denoiser, generator, progress)
+            return Cell({"evaluations": DDIM_STEPS}, {"x": sample_ddim(denoiser, side**2, generator)})
+        return move_points(start_points(side), recipe, denoiser, generator, progress)
 
     return context.cell("points", key, compute)
 
