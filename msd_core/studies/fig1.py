@@ -20,12 +20,12 @@ from ..guidance import GuidedDenoiser
 from ..landscape import Extent
 from ..toy import smaller, unconditional
 from ..toy.guided import AUTOGUIDANCE, CFG
-from .fields import Truth, compare, landscape, off_support, peaks, resolution_of, truth_of
-from .figures import log_density, panel_landscape, panel_points, panels
+from .fields import Truth, compare, landscape, off_support, resolution_of, truth_of
+from .figures import log_density, panel_points, panels
+from .landscapes import DEPTH, LAND_COLUMNS, LAND_FORMATS, land_note, land_row, panel_land
 from .result import Figure, Result, Table
 from .setting import (
     DDIM_STEPS,
-    SQUARE,
     Case,
     Recipe,
     learned_denoiser,
@@ -44,8 +44,6 @@ IN_ALL = True
 NAME, KIND = "fractal", "learned"
 GUIDANCES = {"cfg": f"DDIM, cfg = {CFG:g}", "autoguidance": f"DDIM, autoguidance {AUTOGUIDANCE:g}"}
 DESCENTS = ("sds", "split", "exact", "one-step")
-DEPTH = 12.0
-"""Nats below its highest value that a landscape of MSD is shown to."""
 CLOSE_UP = (-0.25, 0.45, 0.2, 0.9)
 WARM = ("#fdf3e3", "#fbe7c8", "#f8d9ab", "#f3c98d")
 
@@ -93,7 +91,7 @@ def points_of(context: Context, case: Case, name: str) -> tuple[Tensor, dict[str
 def run(context: Context) -> Result:
     """Points and landscapes in a figure, a close-up, and a table of each."""
     case, names = make_case(NAME), ("ddim", *GUIDANCES, *DESCENTS)
-    context.plan("fig1", 3 + 2 * len(names) + len(GUIDANCES) + len(DESCENTS))
+    context.plan("fig1", 4 * (1 + len(DESCENTS)) + 5 * len(GUIDANCES) + 2 + 2 * len(DESCENTS))
     found = {name: points_of(context, case, name) for name in names}
     truth, modes = truth_of(context, case), true_modes(context, case)
     fields = {name: landscape(context, case, KIND, name) for name in DESCENTS}
@@ -130,38 +128,10 @@ def landscape_table(
     context: Context, fields: dict[str, Cell], reports: dict[str, dict[str, float]], truth: Truth
 ) -> Table:
     """How the landscapes compare with the smoothed density."""
-    names = ("peaks", "peak to mode", "peaks at a mode", "modes with a peak", "peaks off support", "order")
-    columns = ("landscape", *names, "order on support", "no gradient", "noise")
-    rows = [[label(name), *reports[name].values(), *_shares(cell)] for name, cell in fields.items()]
-    rows.insert(0, ["log (p ∗ N(0, λ²))", *compare(truth.potential, truth).values(), None, None])
-    order = list(compare(truth.potential, truth))
-    rows = [[row[0], *(row[1 + order.index(n)] for n in (*names, "order on support")), *row[-2:]] for row in rows]
-    return Table("landscapes", "Fig. 1: landscapes", columns, rows, landscape_note(context, len(truth.modes)), FORMATS)
-
-
-FORMATS = {"peak to mode": ".4f", "peaks at a mode": ".2f", "modes with a peak": ".2f", "peaks off support": ".2f"}
-FORMATS |= {"order": ".3f", "order on support": ".3f", "no gradient": ".1e", "noise": ".1e"}
-
-
-def landscape_note(context: Context, modes: int | None = None) -> str:
-    """What the columns of a table of landscapes mean."""
-    r = resolution_of(context)
-    count = f", which has {modes} modes" if modes else ""
-    return (
-        f"Fields on {r.side}² nodes over [−1.5, 1.5]², {r.spacing:.3f} apart, integrated by least squares. MSD: "
-        f"m(x)/λ² at λ = {r.bandwidth:g}; *exact* averages {r.chains} draws, *split* and *one-step* draw nothing. SDS: "
-        f"expectation over t ({r.levels} levels) and n ({2 * r.pairs} draws a level, in antithetic pairs). Compared "
-        f"with the true density smoothed by the same λ, p ∗ N(0, λ²){count}; the row of its log on the same grid is the "
-        "best that nodes can show. *Peaks*: nodes above their eight neighbours; *at a mode* and *with a peak*: within "
-        "two spacings; *off support*: where the smoothed density is lower than at 999 of 1,000 of its samples; "
-        "*order*: Spearman's rank correlation with its log over all nodes. *No gradient*: share of the field's square "
-        "that no landscape explains, discretisation included; *noise*: share that is left of the draws, from two "
-        "independent halves."
-    )
-
-
-def _shares(cell: Cell) -> list[float]:
-    return [cell.numbers["residual"], cell.numbers["noise"]]
+    rows = [["log (p ∗ N(0, λ²))", *land_row(compare(truth.potential, truth))]]
+    rows += [[label(name), *land_row(reports[name], cell)] for name, cell in fields.items()]
+    note = land_note(context, len(truth.modes))
+    return Table("landscapes", "Fig. 1: landscapes", ("landscape", *LAND_COLUMNS), rows, note, LAND_FORMATS)
 
 
 def draw(
@@ -212,16 +182,6 @@ def warm(ax: Axes, mixture: GaussianMixture, extent: Extent, depth: float = 6.0)
     values = log_density(mixture, extent)
     levels = np.linspace(values.max() - depth, values.max(), len(WARM) + 1)
     ax.contourf(values, levels=levels, extent=extent, colors=WARM, zorder=1.2)
-
-
-@matplotlib.rc_context(STYLE)
-def panel_land(ax: Axes, potential: Tensor, name: str, truth: Truth) -> None:
-    """A landscape with the true modes and its own peaks."""
-    limits = None if name == "sds" else (-DEPTH, 0.0)
-    panel_landscape(ax, potential, SQUARE, points=truth.modes, colour=INK, size=1.4, limits=limits)
-    xy = peaks(potential).numpy()
-    ax.plot(xy[:, 0], xy[:, 1], "o", markersize=3.4, markerfacecolor="none", color="#ffffff", markeredgewidth=0.5)
-    ax.set_title(f"landscape of {METHOD_LABELS[name]}")
 
 
 def _paragraphs(
