@@ -56,7 +56,7 @@ class Plan:
     side: int = 32
     width: int = 64
     batch: int = 16
-    held_out: int = 128
+    held_out: int = 64
     draws: int = 8
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     curve_steps: int = 16
