@@ -168,8 +168,9 @@ def _crossings(found: Found) -> Table:
 def _note(count: int, draws: int) -> str:
     return (
         f"Ideal denoiser; {draws} draws at each of {count} points, samples of the truth plus noise of standard "
-        f"deviation λ; m = D(x; λ) − x, exact for this density; SDS, {SDS_DRAWS} draws, times the one factor that fits m best. Averages over points. Bias² is "
-        "estimated without its Monte-Carlo part and shown as 0 where that comes out negative."
+        f"deviation λ; m = D(x; λ) − x, exact for this density; SDS, {SDS_DRAWS} draws, times the one factor that fits "
+        "m best. Averages over points. Bias² is estimated without its Monte-Carlo part and shown as 0 where that comes "
+        "out negative."
     )
 
 
@@ -181,8 +182,8 @@ def _text(found: Found) -> str:
     return (
         "The split estimator cannot buy its bias off: with up to 64 steps bias²/|m|² stays between "
         f"{min(biased):.2g} and {max(biased):.2g}, while the averaged exact chain overtakes it {where} within "
-        f"{BUDGETS[-1]:,} evaluations. Draw for draw neither dominates the other: the chain has the variance of the product density, the split walk next to "
-        "none. What dominates both, and SDS, in every density is the chain's own mean, the one-step form: no bias, no "
-        "variance, one evaluation. This holds for a denoiser that is exact; a learned image model is asked there for "
-        "inputs it never saw, which is why the chain exists."
+        f"{BUDGETS[-1]:,} evaluations. Draw for draw neither dominates the other: the chain has the variance of the "
+        "product density, the split walk next to none. What dominates both, and SDS, in every density is the chain's "
+        "own mean, the one-step form: no bias, no variance, one evaluation. This holds for a denoiser that is exact; a "
+        "learned image model is asked there for inputs it never saw, which is why the chain exists."
     )
