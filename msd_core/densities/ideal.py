@@ -87,7 +87,7 @@ class IdealDenoiser:
                 "End the schedule's evaluations at its last non-zero level."
             )
         spread = 2 * level**2 * self._cutoff(z.dtype)
-        if self._blocks is None or float(spread.min().sqrt()) >= 2 * self._radius:
+        if self._blocks is None or self._all_count(rows, level, spread, z.dtype):
             denoised = self._attend(rows, level, self._points, z.dtype)
         else:
             denoised = self._near(rows, level, spread, self._blocks, z.dtype)
@@ -96,6 +96,12 @@ class IdealDenoiser:
     def _cutoff(self, dtype: torch.dtype) -> float:
         """T: all that is dropped weighs less than 1e-6, or 1e-12 for float64."""
         return math.log(len(self._points)) + (12 if dtype == torch.float64 else 6) * math.log(10)
+
+    def _all_count(self, rows: Tensor, level: Tensor, spread: Tensor, dtype: torch.dtype) -> bool:
+        """Whether to ask all data at once: where most of it counts, that is faster than to choose, in float32."""
+        reach = float(spread.min().sqrt()) / max(self._radius, 1e-300)
+        single = dtype != torch.float64 and self._rounding(rows, level, self._radius) <= _ROUNDING
+        return reach >= 2 or (single and reach >= 0.75)
 
     def _near(self, rows: Tensor, level: Tensor, spread: Tensor, blocks: Blocks, dtype: torch.dtype) -> Tensor:
         """Block by block, each with the data that can matter to it: (B, D)."""

@@ -18,7 +18,7 @@ from .style import METHOD_LABELS
 from .table2 import MORE, row_of, true_entropy
 
 IN_ALL = True
-FIRST = (0.5, FIRST_BANDWIDTH, 0.2, 0.1, 0.07, 0.05, 0.03)
+FIRST = (0.5, FIRST_BANDWIDTH, 0.2, 0.1, 0.05, 0.03)
 METHODS = {"one-step": 1, "exact": 1, "split": 1}
 COLUMNS = ("density", "method", "first λ", "NLL", "precision", "recall", *MORE)
 FORMATS = {"first λ": ".3f", "NLL": ".2f", "precision": ".3f", "recall": ".3f", "to mode": ".4f"}
@@ -28,7 +28,7 @@ Found = dict[tuple[str, str], list[dict[str, float]]]
 
 def run(context: Context) -> Result:
     """Table, figure and the recommended start."""
-    steps, side = size_of(context).descent_steps, 16 if context.quick else 40
+    steps, side = size_of(context).descent_steps, 16 if context.quick else 32
     context.plan("bandwidth", len(CASES) * len(METHODS) * len(FIRST) * 3)
     found, entropies = {}, {}
     for case in map(make_case, CASES):

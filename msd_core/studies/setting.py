@@ -4,7 +4,7 @@ Conventions, where the paper (section 4.2) is silent: 10^4 points start on a 100
 the learned denoiser they move by Adam (lr .08, 150 steps) as in the paper; with the ideal one by what the paper calls
 "a few steps of gradient descent with a high learning rate": 30 steps of lr 1, which for mean shift is x <- x'. lambda
 falls linearly from sqrt(.1) to `LAST_BANDWIDTH`. SDS draws t uniformly over the sampler's own schedule (Karras, rho =
-7, sigma from .002 to 5), weight 1 - alpha_bar, and averages 8 draws a step.
+7, sigma from .002 to 5), weight 1 - alpha_bar, and averages 4 draws a step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .study import Cell, Context, Progress
 SQUARE = (-1.5, 1.5, -1.5, 1.5)
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 5.0, 7.0
 FIRST_BANDWIDTH, LAST_BANDWIDTH = math.sqrt(0.1), 0.02
-SDS_SAMPLES, DDIM_STEPS, SPLIT_STEPS, HEUN_STEPS = 8, 32, 32, 8
+SDS_SAMPLES, DDIM_STEPS, SPLIT_STEPS, HEUN_STEPS = 4, 32, 32, 8
 
 CASES: dict[str, str | None] = {"fractal": "A", "spiral": None, "pinwheel": None}
 """The paper's three densities, and the class of each that is sought; None is all there is."""
