@@ -84,7 +84,7 @@ def points_of(context: Context, case: Case, name: str) -> tuple[Tensor, dict[str
         x, key = guided_points(context, case, name).tensors["x"], {"guidance": name}
     else:
         recipe: Recipe = recipe_of(context, KIND, name)
-        x, key = moved_points(context, case, KIND, recipe).tensors["x"], asdict(recipe)
+        x, key = moved_points(context, case, KIND, recipe, size_of(context).side).tensors["x"], asdict(recipe)
     return x, measured(context, case, x, {"denoiser": KIND, **key, "side": size_of(context).side})
 
 

@@ -32,7 +32,7 @@ class Panel:
     def __init__(self, context: Context, case: Case, kind: str, method: str, truth: Truth) -> None:
         recipe = recipe_of(context, kind, method)
         self.case, self.kind, self.method, self.truth = case, kind, method, truth
-        self.x = moved_points(context, case, kind, recipe).tensors["x"]
+        self.x = moved_points(context, case, kind, recipe, size_of(context).side).tensors["x"]
         key = {"denoiser": kind, **asdict(recipe), "side": size_of(context).side}
         self.numbers = measured(context, case, self.x, key)
         self.outside = off_support(case, truth, self.x)

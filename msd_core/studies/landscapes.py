@@ -53,5 +53,5 @@ def panel_land(ax: Axes, potential: Tensor, method: str, truth: Truth) -> None:
     limits = None if method == "sds" else (-DEPTH, 0.0)
     panel_landscape(ax, potential, SQUARE, points=truth.modes, colour=INK, size=1.4, limits=limits)
     xy = peaks(potential).numpy()
-    ax.plot(xy[:, 0], xy[:, 1], "o", markersize=3.4, markerfacecolor="none", color="#ffffff", markeredgewidth=0.5)
+    ax.plot(xy[:, 0], xy[:, 1], "o", markersize=3.4, markerfacecolor="none", color="#c1121f", markeredgewidth=0.7)
     ax.set_title(f"landscape of {METHOD_LABELS[method]}")
