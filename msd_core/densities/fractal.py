@@ -7,8 +7,9 @@ at .07 .. .93 of it. With u = (cos a, sin a) and its thickness t = .2 .8^d / L a
 
 "*" elementwise. Its two children start at its end, at the angles a +- .7^d (1 + .2 n). The whole tree stands at the
 origin and is then scaled, so that both classes, weighed by their trees' own sums of weights, have mean 0 and standard
-deviation .5 in each coordinate (weighed alike, as in `Density.mixture`, the mean is .017 off). One stream, `RandomState(2)`, class A first, gives a branch its length, then the first child's angle, all of that child, and
-the second child's angle; the angles are drawn at the last depth too, for children that are not there.
+deviation .5 in each coordinate (weighed alike, as in `Density.mixture`, the mean is .017 off). One stream,
+`RandomState(2)`, class A first, gives a branch its length, then the first child's angle, all of that child, and the
+second child's angle; the angles are drawn at the last depth too, for children that are not there.
 """
 
 from __future__ import annotations
