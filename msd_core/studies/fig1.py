@@ -211,6 +211,6 @@ def _paragraphs(
 WHY_SDS = (
     "Of an exact denoiser both fields are gradients. MSD's landscape is log (p ∗ N(0, λ²)): the density is smoothed, "
     "then its log is taken. SDS's is E[w σ (log p_σ ∗ N(0, σ²))] over t, p_σ = p ∗ N(0, σ²): the log itself is "
-    "smoothed again, and all levels are averaged. A log falls without bound where the density is low, so the second "
-    "smoothing rewards a place that is far from what is empty, not one where the density is high."
+    "smoothed again, and all levels are averaged. A log falls without bound where the density is low, so the average "
+    "of logs around x says how near the emptiest places are, not how high the density is at x."
 )
