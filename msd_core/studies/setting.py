@@ -29,7 +29,7 @@ from .study import Cell, Context, Progress
 
 SQUARE = (-1.5, 1.5, -1.5, 1.5)
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 5.0, 7.0
-FIRST_BANDWIDTH, LAST_BANDWIDTH = math.sqrt(0.1), 0.02
+FIRST_BANDWIDTH, LAST_BANDWIDTH = math.sqrt(0.1), 0.03
 SDS_SAMPLES, DDIM_STEPS, SPLIT_STEPS, HEUN_STEPS = 4, 32, 32, 8
 
 CASES: dict[str, str | None] = {"fractal": "A", "spiral": None, "pinwheel": None}
