@@ -37,7 +37,7 @@ def run(context: Context) -> Result:
         title="DREAM: training on the noise that estimates lead to",
         tables=[equal_quality(plan, networks), *steps, *iterations, gaussian(), toy_table(flat, trainings, entropy)],
         figures=[*quality, *samples, loss_figure(plan, networks), toy_figure(flat, trainings, entropy)],
-        paragraphs=_paragraphs(plan, networks),
+        paragraphs=_paragraphs(plan, networks, base),
         settings={
             "super-resolution": pictures.as_json(plan.settings("noise", 1.0, context.seed))
             | {"dream": ["inf", "1", "0"], "prediction": list(networks), "held-out pictures": plan.held_out},
@@ -58,8 +58,9 @@ def _found(plan: pictures.Plan, prediction: str, outcomes: Outcomes) -> str:
     return f"{prediction} network, against p = ∞ (sharpness {fine[math.inf]:.2f}): {changed}"
 
 
-def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes]) -> list[str]:
+def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes], base: pictures.Measured) -> list[str]:
     side, low = plan.side, plan.side // 4
+    plain, blurred = (mean_and_error(base[name])[0] for name in ("psnr", "sharpness"))
     found = "; ".join(_found(plan, name, outcomes) for name, outcomes in networks.items())
     seconds = [outcome.seconds for outcomes in networks.values() for outcome in outcomes.values()]
     return [
@@ -67,7 +68,9 @@ def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes]) -> list[s
         f"pictures of {low} × {low} pixels to {side} × {side}. Two networks: one puts out the noise, as SR3's, one the "
         "velocity; the objective, on the noise, is the same. For each, three trainings differ in DREAM's exponent "
         "alone: same weights at the start, same pictures, levels and noises. "
-        f"After {plan.snapshots[-1]:,} iterations, at {plan.steps[-1]} DDIM steps: {found}.",
+        f"After {plan.snapshots[-1]:,} iterations, at {plan.steps[-1]} DDIM steps: {found}. "
+        f"Bicubic interpolation has {plain:.2f} dB and a sharpness of {blurred:.2f}: fidelity alone is no measure of "
+        "what super-resolution is for. Few DDIM steps raise it too, by leaving out detail.",
         "DREAM does not estimate the score. On N(0, 1), where its limit is known in closed form (table below), p = 0 "
         "shrinks twice as far as the posterior mean does and, from σ = 1 on, answers with the mean of the data "
         "whatever z is; around σ = 1 fluctuations carry it on to D = -z. p = 1 lies between, and is stable. In "

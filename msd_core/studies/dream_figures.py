@@ -51,7 +51,9 @@ def quality_figure(plan: pictures.Plan, prediction: str, outcomes: Outcomes, bas
                 points = [mean_and_error(outcome.figures[walk][name]) for walk in where]
                 series[NAMES[p]] = (x, *map(list, zip(*points, strict=True)))
             level = {"bicubic": mean_and_error(base[name])[0]}
-            curves(ax, series, xlabel=xlabel, ylabel=LABELS[name], xscale="log", levels=level, legend=ax is row[0])
+            yscale, legend = "log" if name == "sharpness" else "linear", ax is row[0]
+            words = {"xlabel": xlabel, "ylabel": LABELS[name], "xscale": "log", "yscale": yscale}
+            curves(ax, series, levels=level, legend=legend, **words)
     return Figure(
         f"dream-quality-{prediction}",
         f"{prediction.capitalize()} network: quality of the enlarged pictures",
