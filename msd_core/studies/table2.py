@@ -158,7 +158,7 @@ def _truths(rows: list[list[float | str]]) -> Table:
         "modes reached",
     )
     note = (
-        "*Lowest NLL*: that of the highest mode. To its right two independent sets of samples of the truth against each "
+        "*Lowest NLL*: that of the highest mode. To the right, two independent sets of samples against each "
         "other: what no method can be told from."
     )
     formats = {"entropy": ".3f", "± s.e.": ".3f", "lowest NLL": ".3f", "modes": ".0f", **FORMATS}
