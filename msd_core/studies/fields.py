@@ -33,6 +33,8 @@ from .setting import SQUARE, Case, Recipe, make_denoiser, size_of
 from .study import Cell, Context, Progress
 
 _ROWS = 4096
+REACH = 4
+"""Nodes: 2 lambda at both resolutions, nearer than which two Gaussians of width lambda make one mode."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,9 @@ def _sds(
 
 
 def peaks(potential: Tensor) -> Tensor:
-    """Nodes (x, y) that are higher than their eight neighbours, border excepted: (M, 2), float64."""
+    """Nodes (x, y) that are the highest within `REACH` nodes each way, border excepted: (M, 2), float64."""
     values = potential.numpy()
-    highest = torch.from_numpy((values == maximum_filter(values, size=3)) & (values > values.min()))
+    highest = torch.from_numpy((values == maximum_filter(values, size=2 * REACH + 1)) & (values > values.min()))
     inside = torch.zeros_like(highest)
     inside[1:-1, 1:-1] = True
     return grid(SQUARE, (values.shape[0], values.shape[1]))[highest & inside]
@@ -205,22 +207,27 @@ def compare(potential: Tensor, truth: Truth) -> dict[str, float]:
 
     Returns:
         "peaks", how many there are; "peak to mode", median distance of a peak to the nearest mode; "peaks at a mode",
-        the share that is nearer than two nodes are; "modes with a peak" likewise; "peaks off support"; "order" and
-        "order on support", Spearman's rank correlation with the log of the smoothed density.
+        the share within two spacings of one; "modes with a peak" likewise; "rise at a peak", median nats by which the
+        log of the smoothed density is higher somewhere within two spacings; "peaks off support"; "order" and "order on
+        support", Spearman's rank correlation with that log.
     """
     found, side = peaks(potential), potential.shape[0]
     spacing = (SQUARE[1] - SQUARE[0]) / (side - 1)
     mine, true = potential.double(), truth.potential
     order = {"order": _spearman(mine, true), "order on support": _spearman(mine[truth.support], true[truth.support])}
     if not len(found):
-        nothing = dict.fromkeys(("peak to mode", "peaks at a mode", "peaks off support"), float("nan"))
+        nothing = dict.fromkeys(
+            ("peak to mode", "peaks at a mode", "rise at a peak", "peaks off support"), float("nan")
+        )
         return {"peaks": 0, **nothing, "modes with a peak": 0.0, **order}
     distances = distance_to_nearest(found, truth.modes)
     nodes = ((found - found.new_tensor([SQUARE[0], SQUARE[2]])) / spacing).round().long()
+    rise = torch.from_numpy(maximum_filter(true.numpy(), size=5)) - true
     return {
         "peaks": len(found),
         "peak to mode": float(distances.median()),
         "peaks at a mode": float((distances < 2 * spacing).double().mean()),
+        "rise at a peak": float(rise[nodes[:, 1], nodes[:, 0]].median()),
         "peaks off support": float((~truth.support[nodes[:, 1], nodes[:, 0]]).double().mean()),
         "modes with a peak": float((distance_to_nearest(truth.modes, found) < 2 * spacing).double().mean()),
         **order,

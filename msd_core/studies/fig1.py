@@ -201,8 +201,8 @@ def _paragraphs(
     leaving = ", ".join(f"{label(name)} {outside[name]:.1%}" for name in DESCENTS)
     support = f"Share of the points outside of the support (DDIM {outside['ddim']:.1%}): {leaving}."
     lands = "; ".join(
-        f"{label(name)} {r['peaks at a mode']:.0%} of {r['peaks']:.0f} peaks at a mode of the smoothed density, order "
-        f"{r['order']:.3f}"
+        f"{label(name)} {r['peaks at a mode']:.0%} of {r['peaks']:.0f} peaks at a mode of the smoothed density, whose "
+        f"log rises {r['rise at a peak']:.2f} nats around them, order {r['order']:.3f}"
         for name, r in reports.items()
     )
     return [sampling, support, f"Landscapes: {lands}.", WHY_SDS]

@@ -128,10 +128,10 @@ def _paragraphs(shown: list[Panel]) -> list[str]:
     for method in METHODS:
         mine = [p for p in shown if p.method == method and p.case.name in PAPER]
         outside = [p.outside for p in mine]
-        order, near = [p.report["order"] for p in mine], [p.report["peaks at a mode"] for p in mine]
+        order, rise = [p.report["order"] for p in mine], [p.report["rise at a peak"] for p in mine]
         lines.append(
             f"- {METHOD_LABELS[method]}: {_range(outside, '.1%')} of the points outside of the support; "
-            f"{_range(near, '.0%')} of the landscape's peaks at a mode of the smoothed density; order "
+            f"around the landscape's peaks the log of the smoothed density rises by {_range(rise, '.3f')} nats; order "
             f"{_range(order, '.3f')}."
         )
     return [f"Over {' and '.join(PAPER)} and both denoisers, least to most:\n\n" + "\n".join(lines)]

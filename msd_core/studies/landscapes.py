@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from .fields import Truth, peaks, resolution_of
+from .fields import REACH, Truth, peaks, resolution_of
 from .figures import panel_landscape
 from .setting import SQUARE
 from .study import Cell, Context
@@ -14,10 +14,12 @@ from .style import INK, METHOD_LABELS, STYLE
 
 DEPTH = 12.0
 """Nats below its highest value that a landscape of MSD is shown to."""
-LAND_NAMES = ("peaks", "peak to mode", "peaks at a mode", "modes with a peak", "peaks off support")
+LAND_NAMES = ("peaks", "peak to mode", "peaks at a mode", "modes with a peak", "peaks off support", "rise at a peak")
 LAND_ORDERS = ("order", "order on support")
 LAND_COLUMNS = (*LAND_NAMES, *LAND_ORDERS, "no gradient", "noise")
-LAND_FORMATS = {"peaks": ".0f", "peak to mode": ".4f"} | dict.fromkeys(LAND_NAMES[2:], ".2f")
+LAND_FORMATS = (
+    {"peaks": ".0f", "peak to mode": ".4f"} | dict.fromkeys(LAND_NAMES[2:], ".2f") | {"rise at a peak": ".3f"}
+)
 LAND_FORMATS |= dict.fromkeys(LAND_ORDERS, ".3f") | dict.fromkeys(LAND_COLUMNS[-2:], ".1e")
 
 
@@ -36,8 +38,10 @@ def land_note(context: Context, modes: int | None = None) -> str:
         f"m(x)/λ² at λ = {r.bandwidth:g}; *exact* averages {r.chains} draws, *split* and *one-step* draw nothing. "
         f"SDS: expectation over t ({r.levels} levels) and n ({2 * r.pairs} draws a level, in antithetic pairs). "
         f"Compared with the true density smoothed by the same λ, p ∗ N(0, λ²){count}; the row of its log on the same "
-        "grid is the best that nodes can show. *Peaks*: nodes above their eight neighbours; *at a mode* and *with a "
-        "peak*: within two spacings; *off support*: where the smoothed density is lower than at 999 of 1,000 of its "
+        f"grid is the best that nodes can show. *Peaks*: nodes that are the highest within {REACH} nodes (2 λ); *at "
+        "a mode* and *with a peak*: within two spacings; *rise*: nats by which the true log is higher somewhere within "
+        "two spacings of a peak, median (on a level ridge, as the spiral has, the nodes decide where its peaks are, "
+        "and only the rise tells); *off support*: where the smoothed density is lower than at 999 of 1,000 of its "
         "samples; *order*: Spearman's rank correlation with its log, over all nodes and over those on the support. *No "
         "gradient*: share of the field's square that no landscape explains, discretisation included; *noise*: share "
         "that is left of the draws, from two independent halves."

@@ -46,6 +46,7 @@ def assert_shows_the_density(denoiser, method: str, truth: Truth) -> None:  # no
     report = compare(land(denoiser, method).tensors["potential"], truth)
     assert report["order"] > 0.99
     assert report["peaks at a mode"] == 1
+    assert report["rise at a peak"] < 0.1
     assert report["modes with a peak"] == 1
 
 
