@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 
 from msd_core.densities import Density, GaussianMixture, IdealDenoiser
 from msd_core.landscape import grid
-from msd_core.studies import fig1, fig3, ideal, setting, timing
+from msd_core.studies import fields, fig1, fig3, ideal, setting, timing
 from msd_core.studies.fields import Resolution, Truth, compare, draw_field, integrated, peaks, smoothed
 from msd_core.studies.result import write
 from msd_core.studies.setting import SQUARE, Size
@@ -127,6 +127,7 @@ def reduced(monkeypatch: pytest.MonkeyPatch, mixture: GaussianMixture) -> Densit
     monkeypatch.setattr(setting, "QUICK", Size(12, 144, 4, 3, 8, 2**12))
     monkeypatch.setattr(setting, "make_density", lambda name: density)
     monkeypatch.setattr(fig3, "make_density", lambda name: density)
+    monkeypatch.setattr(fields, "COARSE", Resolution(side=20, bandwidth=0.3, levels=2, chains=2))
     return density
 
 
