@@ -99,7 +99,7 @@ def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
 def learned_denoiser(context: Context, case: Case, settings: ToySettings | None = None) -> ToyDenoiser:
     """The denoiser of ``settings``, default the sought class's; trained once a folder, as a cell of its own."""
     settings = toy_settings(context, case, case.cls) if settings is None else settings
-    folder = context.folder / "models"
+    folder = context.folder / "cells" / "models"
 
     def train(progress: Progress) -> Cell:
         load_or_train(settings, folder, density=case.density, progress=progress)
