@@ -17,6 +17,7 @@ from ..metrics import nll, precision_recall
 from ..sampling import ddim_sample
 from ..schedule import karras_sigmas
 from ..toy import ToyDenoiser, ToySettings, train_steps
+from ..toy.cache import cache_key
 from ..toy.pool import scored_points
 from ..toy.train import score_loss, toy_network
 from .study import Cell, Context, Progress
@@ -56,13 +57,12 @@ FIGURES = ("score_error", "nll", "precision", "recall")
 
 def trained(context: Context, plan: Plan, name: str) -> Cell:
     """Losses of a training, and the figures of each snapshot's averaged weights, in order of the snapshots."""
-    settings = plan.settings(name, context.seed)
+    settings, mixture = plan.settings(name, context.seed), make_density(plan.density).of(plan.cls)
     sizes = {"held_out": plan.held_out, "points": plan.points, "steps": plan.steps}
     key: dict[str, Any] = {"part": "toy", "training": name, "settings": settings.as_json(), **sizes}
-    key["snapshots"] = list(plan.snapshots)
+    key |= {"snapshots": list(plan.snapshots), "model": cache_key(settings, mixture)}
 
     def compute(progress: Progress) -> Cell:
-        mixture = make_density(plan.density).of(plan.cls)
         generator = context.generator("dream", "toy", "held out")
         held_out = scored_points(mixture, plan.held_out, settings.noise_mean, settings.noise_std, generator=generator)
         figures, losses = {f: [] for f in FIGURES}, ()
