@@ -154,8 +154,8 @@ def draw(
         f"The fractal, class A (warm) and class B (grey), learned denoisers. Above: the modes of class A, and "
         f"{len(points['ddim']):,} DDIM samples without guidance, with cfg = {CFG:g} and with autoguidance. Middle: "
         f"{len(points['sds']):,} points from a grid over the square, moved by SDS and by the estimators of MSD, "
-        f"without guidance. Below: the landscapes that their fields integrate to (MSD at λ = {r.bandwidth:g}, the "
-        f"upper {DEPTH:g} nats; SDS whole); dots are the modes of the density smoothed by that λ, rings the "
+        f"without guidance. Below: the landscapes over [−1.5, 1.5]² that their fields integrate to (MSD at "
+        f"λ = {r.bandwidth:g}, the upper {DEPTH:g} nats; SDS whole); dots are the modes of the density smoothed by that λ, rings the "
         "landscape's peaks."
     )
     return Figure("fig1", "Fig. 1: points and landscapes", caption, figure)
