@@ -101,15 +101,14 @@ def test_fewest() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = dataclasses.replace(dream_pictures.QUICK, snapshots=(1, 2), held_out=2, draws=1)
     monkeypatch.setattr(dream_pictures, "QUICK", plan)
-    monkeypatch.setattr(dream_pictures, "PREDICTIONS", ("velocity",))
     monkeypatch.setattr(dream_toy, "QUICK", dataclasses.replace(dream_toy.QUICK, snapshots=(1, 2), points=16))
 
 
 def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, tmp_path: Path) -> None:
     result = run_study("dream", Context(tmp_path, quick=True))
-    names = ["dream-equal", "dream-steps-velocity", "dream-iterations-velocity", "dream-gaussian", "dream-toy"]
-    assert [t.name for t in result.tables] == names
-    assert len(result.figures) == 4
+    networks = [f"dream-{kind}-{name}" for kind in ("steps", "iterations") for name in ("velocity", "noise")]
+    assert [t.name for t in result.tables] == ["dream-equal", *networks, "dream-gaussian", "dream-toy"]
+    assert len(result.figures) == 6
     assert not list((tmp_path / "cells").glob("*.pt"))  # what a training needs to go on is gone when it is done
     cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.safetensors")}
     again = run_study("dream", Context(tmp_path, quick=True))
