@@ -48,7 +48,7 @@ def walk_error(
     """Bias² and variance of one draw, relative to |m|², and its evaluations."""
     denoiser = make_denoiser(context, case, "ideal")
     solver, steps = walk
-    key = {"density": case.name, "bandwidth": bandwidth, "estimator": estimator, "solver": solver, "steps": steps}
+    key = {**case.key, "bandwidth": bandwidth, "estimator": estimator, "solver": solver, "steps": steps}
 
     def compute(progress: Progress) -> Cell:
         generator = context.generator("cost", case.name, bandwidth, estimator, solver, steps)

@@ -83,7 +83,7 @@ def landscape(context: Context, case: Case, kind: str, method: str) -> Cell:
         gradient, "noise", the share of it that is left of the draws, and "evaluations" a node.
     """
     resolution, size = resolution_of(context), size_of(context)
-    key = {"density": case.name, "denoiser": kind, "method": method, "data": size.data, **asdict(resolution)}
+    key = {**case.key, "denoiser": kind, "method": method, "data": size.data, **asdict(resolution)}
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: Progress) -> Cell:
@@ -188,7 +188,7 @@ def truth_of(context: Context, case: Case) -> Truth:
         tensors = {"potential": potential, "modes": find_modes(wide), "support": support}
         return Cell({"floor": float(own.quantile(0.001))}, tensors)
 
-    cell = context.cell("landscape-truth", {"density": case.name, **asdict(resolution)}, compute)
+    cell = context.cell("landscape-truth", {**case.key, **asdict(resolution)}, compute)
     return Truth(cell.tensors["potential"], cell.tensors["modes"], cell.tensors["support"], cell.numbers["floor"])
 
 

@@ -105,8 +105,8 @@ def draw(context: Context, shown: list[Panel]) -> Figure:
     caption = (
         f"The {name}: {len(shown[0].x):,} points from a grid over the square, moved by each method (left), and the "
         f"landscape over [−1.5, 1.5]² that its field integrates to (right; MSD at λ = {r.bandwidth:g}, the "
-        f"upper {DEPTH:g} nats; SDS whole); with the ideal and with the learned denoiser. Dots are the modes of the density smoothed by that λ, "
-        "rings the landscape's peaks."
+        f"upper {DEPTH:g} nats; SDS whole); with the ideal and with the learned denoiser. Dots are the modes of the "
+        "density smoothed by that λ, rings the landscape's peaks."
     )
     return Figure(name, f"Fig. 3: {name}", caption, figure)
 

@@ -9,6 +9,7 @@ falls linearly from sqrt(.1) to `LAST_BANDWIDTH`. SDS draws t uniformly over the
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, replace
 
@@ -77,6 +78,15 @@ class Case:
     def truth(self) -> GaussianMixture:
         """The sought density in closed form."""
         return self.density.of(self.cls)
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What a cell's key says of the density: its name, and a digest of its parameters."""
+        digest = hashlib.sha256()
+        for mixture in self.density.classes.values():
+            for tensor in (mixture.weights, mixture.means, mixture.covariances):
+                digest.update(tensor.double().contiguous().numpy().tobytes())
+        return {"density": self.name, "parameters": digest.hexdigest()[:8]}
 
 
 def make_case(name: str) -> Case:
@@ -183,7 +193,7 @@ def sample_ddim(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tenso
 def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: int) -> Cell:
     """Where the recipe takes the grid of side² points with the denoiser ``kind``: tensor "x", "evaluations" a point."""
     data = size_of(context).data
-    key = {"density": case.name, "denoiser": kind, **asdict(recipe), "side": side, "data": data}
+    key = {**case.key, "denoiser": kind, **asdict(recipe), "side": side, "data": data}
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: Progress) -> Cell:

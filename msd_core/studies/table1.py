@@ -52,7 +52,7 @@ def draw_gradients(
 def measure(context: Context, case: Case, kind: str, recipe: Recipe, side: int, draws: int) -> dict[str, float]:
     """All numbers of one row, over a grid of side² points."""
     denoiser = make_denoiser(context, case, kind)
-    key = {"density": case.name, "denoiser": kind, "method": recipe.method, "bandwidth": recipe.first}
+    key = {**case.key, "denoiser": kind, "method": recipe.method, "bandwidth": recipe.first}
 
     def compute(progress: Progress) -> Cell:
         x = start_points(side)

@@ -55,7 +55,7 @@ FORMATS |= {"paper NLL": ".2f", "median NLL": ".2f", "evaluations": ".0f"}
 
 def true_modes(context: Context, case: Case) -> Tensor:
     """The modes of the sought density (M, 2), float64; a cell that several studies share."""
-    cell = context.cell("modes", {"density": case.name}, lambda _: Cell({}, {"modes": find_modes(case.truth)}))
+    cell = context.cell("modes", case.key, lambda _: Cell({}, {"modes": find_modes(case.truth)}))
     return cell.tensors["modes"]
 
 
@@ -66,7 +66,7 @@ def true_entropy(context: Context, case: Case) -> tuple[float, float]:
         value, error = entropy(case.truth, 20_000, context.generator("entropy", case.name))
         return Cell({"value": float(value), "error": float(error)})
 
-    numbers = context.cell("entropy", {"density": case.name}, compute).numbers
+    numbers = context.cell("entropy", case.key, compute).numbers
     return numbers["value"], numbers["error"]
 
 
@@ -89,7 +89,7 @@ def measured(context: Context, case: Case, x: Tensor, key: dict[str, Any]) -> di
         return Cell({name: float(value) for name, value in numbers.items()})
 
     size = size_of(context)
-    return context.cell("metrics", {"density": case.name, "data": size.data, **key}, compute).numbers
+    return context.cell("metrics", {**case.key, "data": size.data, **key}, compute).numbers
 
 
 def row_of(context: Context, case: Case, kind: str, recipe: Recipe, side: int) -> dict[str, float]:

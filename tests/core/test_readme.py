@@ -39,9 +39,20 @@ def test_the_files_that_the_readme_links_to_exist() -> None:
     assert not missing
 
 
-def test_the_python_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "msd", replace(PRESETS["msd"], steps=2, solver_steps=2))
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def run_example(number: int) -> dict:
+    """The names that README's Python example ``number`` leaves behind."""
     names: dict = {}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(re.findall(r"```python\n(.*?)```", README, re.S)[number], "README.md", "exec"), names)  # noqa: S102
+    return names
+
+
+def test_the_picture_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "msd", replace(PRESETS["msd"], steps=2, solver_steps=2))
+    names = run_example(0)
     assert names["state"].step == 2 and names["picture"].shape == (1, 3, 768, 1024)
+
+
+def test_the_points_example_of_the_readme_runs() -> None:
+    pytest.importorskip("scipy")
+    names = run_example(1)
+    assert names["points"].step == 30 and names["nll"](names["points"].x, names["truth"]) < -1.2
