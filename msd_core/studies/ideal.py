@@ -84,7 +84,7 @@ def memory(context: Context, size: int) -> dict[str, float | None]:
         forms["plain"] = ("plain", "torch.float32")
         return Cell({name: peak_megabytes(form, dtype, size, SIGMAS) for name, (form, dtype) in forms.items()})
 
-    return context.cell("ideal", {"what": "memory", "size": size}, compute).numbers
+    return context.cell("ideal", {"what": "memory", "size": size, "version": 2}, compute).numbers
 
 
 def network() -> ToyDenoiser:
@@ -183,7 +183,7 @@ def other_tables(
             "Descent by the one-step estimator",
             ("points", "data", "steps", "seconds"),
             descent_row,
-            "On the ideal denoiser, by Adam, λ from √.1 to .02; one evaluation a step.",
+            f"On the ideal denoiser, by Adam, λ from √.1 to {LAST_BANDWIDTH:g}; one evaluation a step.",
             {"seconds": ".1f"},
         ),
     ]
@@ -213,7 +213,7 @@ def verdict(found: Mapping[tuple[str, float], Mapping[str, float]], used: Mappin
 
 
 def _chain_verdict(walk: list[list[Any]], seconds: float) -> str:
-    overheads = {kind: max(row[-1] for row in walk if row[0] == kind) - 1 for kind in ("ideal", "network")}
+    overheads = {kind: max(1.0, *(row[-1] for row in walk if row[0] == kind)) - 1 for kind in ("ideal", "network")}
     return (
         f"The chain of the exact estimator costs its evaluations and at most {overheads['ideal']:.0%} more with the "
         f"ideal denoiser, {overheads['network']:.0%} with the network. The descent takes {seconds:.0f} s "

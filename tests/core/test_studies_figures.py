@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,10 @@ def test_one_level_of_the_ideal_study(tmp_path: Path) -> None:
     table = ideal.speed_table({("grid", 0.1): n}, len(data))
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert row["× faster than plain"] == pytest.approx(n["plain"] / n["float32"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told by /proc")
+def test_the_peak_is_that_of_the_form_and_not_of_the_process_that_asks() -> None:
+    held = torch.ones(150_000_000)  # 600 MB: more than either form needs
+    used = {form: timing.peak_megabytes(form, "torch.float32", 4000, (1.0,)) for form in ("plain", "ours")}
+    assert held.numel() and used["plain"] > 100 > 40 > used["ours"] >= 0
