@@ -7,8 +7,9 @@ A distillation method gives a vector at every point, not a loss. Its loss landsc
 du the difference of the two nodes of an edge, f the average of the field at these nodes, and w the edge's share of the
 area: 1, and 1/2 on the border. Both are of second order in the spacing, for fields that are no gradient too. The normal
 equations are Poisson's with Neumann boundary, solved exactly by the cosine transform of type I (scipy.fft), which
-diagonalises the second difference with half cells at the ends. A field need not be a gradient: SDS is none, the exact
-mean shift is one. `residual` is the share of the field that no landscape shows.
+diagonalises the second difference with half cells at the ends. The exact mean shift is a gradient, and so is what SDS
+expects of an exact denoiser; an estimator's field, or a learned denoiser's, need not be. `residual` is the share of the
+field that no landscape shows.
 
 The potential increases along the field. For a loss, which a descent direction decreases, pass minus the direction.
 

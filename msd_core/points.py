@@ -2,8 +2,8 @@
 
     x <- update(x, g(x)),   g the descent gradient of a method, row by row independent
 
-With `OptimizerConfig` "adam" (the paper's, lr = .08) or "gd": with x as its own parameters, "gd" is x <- x - lr g, plain
-gradient descent, and with a mean-shift method and lr = 1 the mean-shift iteration x <- x' itself (Mean-Shift
+With `OptimizerConfig` "adam" (the paper's, lr = .08) or "gd": with x as its own parameters, "gd" is x <- x - lr g,
+plain gradient descent, and with a mean-shift method and lr = 1 the mean-shift iteration x <- x' itself (Mean-Shift
 Distillation, Eq. 6; Comaniciu & Meer 2002).
 """
 

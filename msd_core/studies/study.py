@@ -58,7 +58,7 @@ class Context:
         seed: of everything random in the study.
         bar: makes progress bars; called as tqdm is. Silent if left out.
 
-    ``seconds`` is the sum of the seconds of the cells asked for, however long ago they were computed.
+    ``seconds`` is the sum of the seconds of the cells asked for, each once, however long ago they were computed.
     """
 
     folder: Path
@@ -66,6 +66,7 @@ class Context:
     seed: int = 0
     bar: Callable[..., Any] = partial(tqdm, disable=True)
     seconds: float = field(default=0.0, init=False)
+    _counted: set[Path] = field(default_factory=set, init=False, repr=False)
     _outer: Any = field(default=None, init=False, repr=False)
     _depth: int = field(default=0, init=False, repr=False)
 
@@ -107,7 +108,9 @@ class Context:
         if cell is None:
             cell = self._compute(_label(study, key), compute)
             _write(path, identity, cell)
-        self.seconds += cell.seconds
+        if path not in self._counted:
+            self._counted.add(path)
+            self.seconds += cell.seconds
         if self._outer is not None:
             self._outer.update()
         return cell
@@ -144,8 +147,9 @@ def _advance(bar: Any, done: int, total: int) -> None:  # noqa: ANN401 - whateve
 
 
 def _label(study: str, key: Mapping[str, Any]) -> str:
-    """What a cell's bar says: the study and the words of the key."""
-    return " ".join([study, *(value for value in key.values() if isinstance(value, str))])[:60]
+    """What a cell's bar says: the study and the words of the key, but for the digest of a density's parameters."""
+    words = (value for name, value in key.items() if isinstance(value, str) and name != "parameters")
+    return " ".join([study, *words])[:60]
 
 
 def _json(name: str, value: object, *, allow_nan: bool = True) -> str:

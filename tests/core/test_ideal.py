@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Tensor
@@ -134,34 +131,6 @@ def test_levels_of_very_different_size_in_one_batch() -> None:
     sigma = torch.logspace(-3, 0.5, len(z))[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))]
     rows = torch.cat([slow(data, z[i : i + 1], float(sigma[i])) for i in range(len(z))])
     torch.testing.assert_close(IdealDenoiser(data, block=16)(z, sigma).double(), rows, rtol=0, atol=1e-5)
-
-
-PEAK = """
-import resource
-import torch
-from msd_core import IdealDenoiser
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-small, data = torch.rand(300, 2), torch.rand(10_000, 2)
-for sigma in (1.0, 0.2, 0.002):
-    IdealDenoiser(small)(small, sigma)
-before = peak()
-for sigma in {sigmas}:
-    {call}
-print(peak() - before)
-"""
-
-
-def peak_megabytes(call: str, sigmas: tuple[float, ...]) -> float:
-    """Growth of a fresh process's peak memory by ``call`` at 10,000 points and 10,000 data, in MB."""
-    script = PEAK.format(call=call, sigmas=sigmas)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
-    return float(done.stdout)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
-def test_memory_stays_below_200_megabytes() -> None:
-    assert peak_megabytes("IdealDenoiser(data)(data, sigma)", (1.0, 0.2, 0.002)) < 200
-    assert peak_megabytes("(-torch.cdist(data, data) ** 2 / 2 / sigma**2).softmax(dim=1) @ data", (1.0,)) > 400
 
 
 def test_a_flipped_query_would_fail(data: Tensor, points: Tensor) -> None:

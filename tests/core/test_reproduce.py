@@ -161,6 +161,9 @@ def test_seconds_are_those_of_the_cells_however_old(tmp_path: Path) -> None:
         for n in range(3):
             context.cell("mine", {"n": n}, Counted())
     assert first.seconds == second.seconds > 0
+    once = first.seconds
+    first.cell("mine", {"n": 0}, Counted())
+    assert first.seconds == once, "a cell that is asked for again costs nothing"
 
 
 @pytest.mark.parametrize(
