@@ -157,57 +157,93 @@ def latent_data(autoencoder: Autoencoder, settings: TrainSettings, cache: Path) 
     if cache.exists():
         saved = load_file(cache)
         return saved["latents"], saved["tokens"]
-    latents, tokens = [], []
-    for first in tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0):
-        generator = step_generator(settings.seed + 2, first)
-        scenes = [random_scene(generator) for _ in range(128)]
-        spoken = torch.rand(len(scenes), generator=generator) < 0.5
-        tokens.append(tokenize([caption(s, say_medium=bool(m)) for s, m in zip(scenes, spoken, strict=True)]))
-        pictures = draw(scenes, settings.side, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            latents.append(autoencoder.encode(2 * pictures - 1).float() * LATENT_SCALE)
+    blocks = tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0)
+    latents, tokens = zip(*(scene_latents(autoencoder, settings, first) for first in blocks), strict=True)
     data = {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}
     save_file(data, cache)
     return data["latents"], data["tokens"]
 
 
-def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> None:
-    """Second stage; ``model`` ends with the exponential moving average of the weights."""
-    latents, tokens = latent_data(model.autoencoder, settings, folder / "latents.safetensors")
-    alphas_cumprod = sd15_schedule().alphas_cumprod.float()
-    empty = tokenize([""])
-    trained = nn.ModuleDict({"text": model.text, "unet": model.unet})
-    average = copy.deepcopy(trained).requires_grad_(False)
+@torch.no_grad()
+def scene_latents(
+    autoencoder: Autoencoder, settings: TrainSettings, first: int, count: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Scaled latents (N, 4, h, w) and word numbers (N, L) of the ``count`` scenes that start at number ``first``."""
+    generator = step_generator(settings.seed + 2, first)
+    scenes = [random_scene(generator) for _ in range(count)]
+    spoken = torch.rand(len(scenes), generator=generator) < 0.5
+    tokens = tokenize([caption(s, say_medium=bool(m)) for s, m in zip(scenes, spoken, strict=True)])
+    pictures = draw(scenes, settings.side, generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return autoencoder.encode(2 * pictures - 1).float() * LATENT_SCALE, tokens
+
+
+def trained_networks(model: DemoModel) -> nn.ModuleDict:
+    """What the second stage trains, "text" and "unet"; the very networks of ``model``, not copies."""
+    return nn.ModuleDict({"text": model.text, "unet": model.unet})
+
+
+def denoiser_loss(
+    networks: nn.ModuleDict, latents: Tensor, tokens: Tensor, t: Tensor, noise: Tensor, dream: float = math.inf
+) -> Tensor:
+    """Objective of the second stage, the module's equation: mean () over rows.
+
+    Args:
+        networks: see `trained_networks`.
+        latents, tokens: x (B, 4, h, w), scaled, and the captions' word numbers (B, L).
+        t, noise: steps (B,), 0 .. 999, and n (B, 4, h, w), standard normal.
+        dream: DREAM's exponent.
+    """
+    alpha_bar = sd15_schedule().alphas_cumprod.float()[t][:, None, None, None]
+    context = networks["text"](tokens)
+
+    def predict(noise: Tensor) -> Tensor:
+        noisy = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
+        return networks["unet"](noisy, t, context)
+
+    noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), dream)
+    return (predict(noise) - noise).square().mean()
+
+
+def denoiser_steps(
+    networks: nn.ModuleDict, average: nn.Module, data: tuple[Tensor, Tensor], settings: TrainSettings, checkpoint: Path
+) -> Iterator[TrainingStep]:
+    """Train ``networks`` on ``data``, latents and tokens, in place; ``average`` becomes the average of their weights.
+
+    A step's rows, levels, noises and dropped captions do not depend on ``settings.dream``.
+    """
+    latents, tokens = data
+    empty, levels = tokenize([""]), len(sd15_schedule().alphas_cumprod)
 
     def loss_at(step: int) -> Tensor:
         generator = step_generator(settings.seed + 3, step)
         rows = torch.randint(len(latents), (settings.batch,), generator=generator)
-        t = torch.randint(len(alphas_cumprod), (settings.batch,), generator=generator)
+        t = torch.randint(levels, (settings.batch,), generator=generator)
         noise = torch.randn((settings.batch, *latents.shape[1:]), generator=generator)
         dropped = torch.rand(settings.batch, 1, generator=generator) < settings.dropout
-        alpha_bar = alphas_cumprod[t][:, None, None, None]
-        context = trained["text"](torch.where(dropped, empty, tokens[rows]))
+        spoken = torch.where(dropped, empty, tokens[rows])
+        return denoiser_loss(networks, latents[rows], spoken, t, noise, settings.dream)
 
-        def predict(noise: Tensor) -> Tensor:
-            noisy = alpha_bar.sqrt() * latents[rows] + (1 - alpha_bar).sqrt() * noise
-            return trained["unet"](noisy, t, context)
-
-        noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), settings.dream)
-        return (predict(noise) - noise).square().mean()
-
-    walk = training_steps(
-        trained,
+    return training_steps(
+        networks,
         loss_at,
-        folder / "denoiser.pt",
+        checkpoint,
         steps=settings.steps,
         lr=settings.lr,
         decay_fraction=settings.decay_fraction,
         save_every=settings.save_every,
-        after_step=lambda step: update_average(average, trained, step, settings.ema),
+        after_step=lambda step: update_average(average, networks, step, settings.ema),
         extra=average,
     )
-    _run(walk, "denoiser", settings.steps)
-    trained.load_state_dict(average.state_dict())
+
+
+def train_denoiser(model: DemoModel, settings: TrainSettings, folder: Path) -> None:
+    """Second stage; ``model`` ends with the exponential moving average of the weights."""
+    data = latent_data(model.autoencoder, settings, folder / "latents.safetensors")
+    networks = trained_networks(model)
+    average = copy.deepcopy(networks).requires_grad_(False)
+    _run(denoiser_steps(networks, average, data, settings, folder / "denoiser.pt"), "denoiser", settings.steps)
+    networks.load_state_dict(average.state_dict())
 
 
 def disturb(pictures: Tensor, generator: torch.Generator) -> Tensor:

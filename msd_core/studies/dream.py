@@ -1,4 +1,4 @@
-"""DREAM against standard training: super-resolution, the learned denoiser in the plane, and a case in closed form.
+"""DREAM against standard training: super-resolution, the demo model, the plane, and a case in closed form.
 
 Zhou et al. 2024 report, for SR3 on faces, 0.8 dB more and half the training or a tenth of the sampling steps for the
 same quality. Here the same comparison is made in small, on drawn pictures, with what it costs in fineness beside it.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
+import torch
+
+from ..demo.train import TrainSettings
+from . import dream_demo as demo
 from . import dream_pictures as pictures
 from . import dream_toy as toy
-from .dream_figures import loss_figure, picture_figure, quality_figure, toy_figure
+from .dream_figures import demo_figure, loss_figure, picture_figure, quality_figure, toy_figure
 from .dream_pictures import Outcomes, mean_and_error
-from .dream_tables import by_iterations, by_steps, equal_quality, gaussian, toy_table
+from .dream_tables import by_iterations, by_steps, demo_table, equal_quality, gaussian, toy_table
 from .result import Result
-from .study import Context
+from .study import Cell, Context
 
 IN_ALL = False
 
@@ -23,11 +28,12 @@ IN_ALL = False
 def run(context: Context) -> Result:
     """Train, measure, and lay out what was found."""
     plan, flat = (pictures.QUICK, toy.QUICK) if context.quick else (pictures.Plan(), toy.Plan())
-    context.plan("dream", pictures.cells(plan) + len(toy.TRAININGS))
+    short = demo.QUICK if context.quick else demo.Plan()
+    context.plan("dream", pictures.cells(plan) + len(toy.TRAININGS) + demo.CELLS)
     networks = {name: pictures.outcomes(context, plan, name) for name in pictures.PREDICTIONS}
     trainings = {name: toy.trained(context, flat, name).numbers for name in toy.TRAININGS}
     base, target = pictures.bicubic(context, plan), pictures.truth(context, plan)[: pictures.SHOWN]
-    entropy = toy.entropy(context, flat)
+    entropy, demos = toy.entropy(context, flat), demo.outcomes(context, short)
     steps = [by_steps(plan, name, outcomes, base) for name, outcomes in networks.items()]
     iterations = [by_iterations(plan, name, outcomes) for name, outcomes in networks.items()]
     quality = [quality_figure(plan, name, outcomes, base) for name, outcomes in networks.items()]
@@ -35,12 +41,20 @@ def run(context: Context) -> Result:
     return Result(
         name="dream",
         title="DREAM: training on the noise that estimates lead to",
-        tables=[equal_quality(plan, networks), *steps, *iterations, gaussian(), toy_table(flat, trainings, entropy)],
-        figures=[*quality, *samples, loss_figure(plan, networks), toy_figure(flat, trainings, entropy)],
-        paragraphs=[*_paragraphs(plan, networks, base), _plane(flat, trainings)],
+        tables=[
+            *(equal_quality(plan, networks), *steps, *iterations, gaussian()),
+            *(demo_table(short, demos), toy_table(flat, trainings, entropy)),
+        ],
+        figures=[
+            *(*quality, *samples, loss_figure(plan, networks)),
+            *(demo_figure(short, demos), toy_figure(flat, trainings, entropy)),
+        ],
+        paragraphs=[*_paragraphs(plan, networks, base), _demo(short, demos), _plane(flat, trainings)],
         settings={
             "super-resolution": pictures.as_json(plan.settings("noise", 1.0, context.seed))
             | {"dream": ["inf", "1", "0"], "prediction": list(networks), "held-out pictures": plan.held_out},
+            "demo model": {**asdict(short), "snapshots": list(short.snapshots)}
+            | {"settings": demo.as_json(short.settings(math.inf, context.seed)) | {"dream": ["inf", "1", "0"]}},
             "toy": {**flat.settings("score", context.seed).as_json(), "target": list(toy.TRAININGS), "dream": None},
         },
     )
@@ -87,8 +101,27 @@ def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes], base: pic
         f"{better:.1f} dB; much of what DREAM gains there is that.",
         "One seed, one training of each kind; an iteration of DREAM costs one evaluation more. A training took "
         f"{min(seconds):,.0f} to {max(seconds):,.0f} s, all {sum(seconds) / 3600:.1f} h, on cores shared with other "
-        "work. Not measured: the demo model trained with DREAM (`msd train-demo --dream 1`).",
+        "work.",
     ]
+
+
+def _demo(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> str:
+    """How short the demo model's trainings are, and what each ended with."""
+    ends = []
+    for name, cell in outcomes.items():
+        loss = sum(cell.numbers["held_out"][-1]) / demo.QUARTERS
+        share, error = mean_and_error(torch.tensor(cell.numbers["accepted"]))
+        ends.append(f"{name}: {loss:.3f}, {share:.0%} ± {error:.0%}")
+    rows, whole = plan.snapshots[-1] * plan.batch, demo.SHIPPED_STEPS * demo.SHIPPED_BATCH
+    seconds = [cell.numbers["training_seconds"] for name, cell in outcomes.items() if name != demo.SHIPPED]
+    return (
+        "The demo model in short: text encoder and denoiser from scratch on latents of the shipped autoencoder, "
+        f"{plan.snapshots[-1]:,} steps of batch {plan.batch} on {plan.scenes:,} scenes. The shipped model had "
+        f"{demo.SHIPPED_STEPS:,} of {demo.SHIPPED_BATCH} on {TrainSettings.scenes:,}; these saw {rows / whole:.1%} of "
+        f"its rows. Held-out standard loss, and the share of {plan.prompts} samples that the judge accepts: "
+        f"{'; '.join(ends)}. One seed; a training took {min(seconds):,.0f} to {max(seconds):,.0f} s. Not measured: the "
+        "same at the shipped model's length (`msd train-demo --dream 1`)."
+    )
 
 
 def _plane(plan: toy.Plan, trainings: Mapping[str, Mapping]) -> str:

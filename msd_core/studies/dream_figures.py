@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import dream_demo as demo
 from . import dream_pictures as pictures
 from . import dream_toy as toy
 from .dream_pictures import LABELS, NAMES, Outcomes, mean_and_error
 from .figures import curves, panels
 from .result import Figure
+from .study import Cell
 
 _LOSS_CAPTION = (
     "Left: the objective each training minimised; with DREAM the target noise n + λ(n - ε̂) has another variance, so "
@@ -93,3 +95,29 @@ def toy_figure(plan: toy.Plan, trainings: Mapping[str, Mapping], entropy: float)
         scale = "log" if log else "linear"
         curves(ax, series, xlabel="iterations", ylabel=label, xscale="log", yscale=scale, levels=truth, legend=log)
     return Figure("dream-toy", "DREAM in the plane", "Figures of the table above against iterations.", figure)
+
+
+def demo_figure(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> Figure:
+    """Held-out loss of the demo model against iterations, and samples of the last averaged weights."""
+    figure, axes = panels(1, 2, height=3.4)
+    losses = {
+        name: [sum(quarters) / len(quarters) for quarters in c.numbers["held_out"]] for name, c in outcomes.items()
+    }
+    series = {name: (plan.snapshots, values) for name, values in losses.items() if name != demo.SHIPPED}
+    levels, title = {demo.SHIPPED: losses[demo.SHIPPED][-1]}, "standard objective, held out, averaged weights"
+    words = {"xlabel": "iterations", "ylabel": "loss", "title": title, "xscale": "log", "yscale": "log"}
+    curves(axes[0, 0], series, levels=levels, **words)
+    rows = {name.split(" (")[0]: cell.tensors["pictures"] for name, cell in outcomes.items()}
+    montage = torch.cat([torch.cat(list(F.pad(row, (1,) * 4, value=1.0)), dim=2) for row in rows.values()], dim=1)
+    side, ax = montage.shape[1] / len(rows), axes[0, 1]
+    ax.imshow(montage.permute(1, 2, 0).numpy(), interpolation="nearest")
+    ax.set(xticks=[], yticks=[(i + 0.5) * side for i in range(len(rows))], yticklabels=list(rows))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return Figure(
+        "dream-demo",
+        "DREAM on the demo model",
+        f"Left: held-out loss against iterations; at p = 0 and 1 it is not what was minimised. Right: samples after "
+        f"{plan.snapshots[-1]:,} iterations, {plan.steps} DDIM steps, cfg {plan.cfg:g}; one caption a column.",
+        figure,
+    )

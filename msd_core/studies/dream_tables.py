@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
+
+from . import dream_demo as demo
 from . import dream_pictures as pictures
 from . import dream_toy as toy
 from .dream_gaussian import converged_denoiser
 from .dream_pictures import LABELS, NAMES, Outcomes, fewest, mean_and_error, means
 from .result import Table
+from .study import Cell
 
 LEVELS = (0.1, 0.3, 1.0, 3.0)
 
@@ -117,4 +121,29 @@ def toy_table(plan: toy.Plan, trainings: Mapping[str, Mapping], entropy: float) 
         "Score error: mean of σ²|s_θ - s|² against the exact score, over the training's levels. NLL (nats), precision "
         f"and recall (k = 3) of {plan.points:,} DDIM samples in {plan.steps} steps. As many points of the density "
         f"itself have an NLL of {entropy:.3f}.",
+    )
+
+
+def demo_table(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> Table:
+    """Held-out losses and the judge's figures of the demo model."""
+    rows = []
+    for name, cell in outcomes.items():
+        quarters = cell.numbers["held_out"][-1]
+        judged = [mean_and_error(torch.tensor(cell.numbers[k])) for k in ("accepted", "iou", "stray")]
+        steps = None if name == demo.SHIPPED else plan.snapshots[-1]
+        rows.append([name, steps, sum(quarters) / len(quarters), *quarters, *judged[0], judged[1][0], judged[2][0]])
+    levels = [f"loss, quarter {i + 1}" for i in range(demo.QUARTERS)]
+    return Table(
+        "dream-demo",
+        f"The demo model, trained for {plan.snapshots[-1]:,} steps of batch {plan.batch}",
+        ["training", "steps", "held-out loss", *levels, "accepted", "error", "IoU", "stray"],
+        rows,
+        f"Held-out loss: the standard objective (p = ∞) of the averaged weights on {plan.held_out} scenes, with one "
+        "level and one noise each, the same for all; then in each quarter of the schedule, from low noise to high. "
+        f"Samples: {plan.prompts} captions of one object, {plan.steps} DDIM steps, cfg {plan.cfg:g}, the same starting "
+        "noise for all. Accepted: share of pictures with object, shape and background right, and its standard error; "
+        "IoU of the object's shape, 0 where there is none of its colour; stray: share of pixels that are neither "
+        f"object nor background. The shipped model was trained for {demo.SHIPPED_STEPS:,} steps of batch "
+        f"{demo.SHIPPED_BATCH}.",
+        {"accepted": ".2f", "error": ".2f", "IoU": ".3f", "stray": ".3f"},
     )

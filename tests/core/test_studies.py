@@ -143,6 +143,9 @@ def test_bandwidth_recommends_the_most_recall_among_the_likely(context: Context)
     results = [{"NLL": n, "recall": r} for n, r in ((-3, 0.1), (-2.5, 0.3), (-2.1, 0.5), (-1.9, 0.5), (0, 1), (9, 1))]
     assert bandwidth.recommended(results, entropy=-1.4) == 2, "of two equals the larger start"
     assert bandwidth.recommended(results, entropy=-9) == 4, "none is likely: the most recall, the larger start"
+    other = [{"NLL": n, "recall": r} for n, r in ((-3, 0.1), (-3, 0.1), (0, 0.9), (0, 0.9), (0, 0.9), (0, 0.9))]
+    found = {("a", "one-step"): results, ("b", "one-step"): other}
+    assert bandwidth.default_start(found, {"a": -1.4, "b": -1.4}, "one-step") == 1, "2 is likely in a only"
     result = bandwidth.run(context)
     assert len(result.tables[0].rows) == len(CASES) * 3 * len(bandwidth.FIRST)
     firsts = {r["first λ"] for r in rows_of(result.tables[0])}

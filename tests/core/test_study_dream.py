@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 
+from msd_core.demo.judge import judge
+from msd_core.demo.model import DemoModel
+from msd_core.demo.scenes import draw
+from msd_core.demo.text import tokenize
+from msd_core.demo.train import train_denoiser, trained_networks
 from msd_core.dream import dream_noise
-from msd_core.studies import dream_pictures, dream_toy, run_study
+from msd_core.studies import dream_demo, dream_pictures, dream_toy, run_study
 from msd_core.studies.dream_gaussian import converged_denoiser
 from msd_core.studies.study import Context
 
@@ -97,6 +103,54 @@ def test_fewest() -> None:
     assert dream_pictures.fewest({1: 3.0}, 4.0) is None
 
 
+def held_out_loss(model: DemoModel, held_out: dream_demo.Data, stream: str = "loss") -> list[float]:
+    """As the study measures it; ``stream`` names the noises."""
+    generator = Context(Path(), quick=True).generator("dream", "demo model", stream)
+    return dream_demo.held_out_loss(trained_networks(model), held_out, generator)
+
+
+def test_the_held_out_loss_of_no_estimate_is_the_noise_itself() -> None:
+    held_out = (torch.randn(8, 4, 4, 4), tokenize([""] * 8))
+    noise = torch.randn(8, 4, 4, 4, generator=Context(Path(), quick=True).generator("dream", "demo model", "loss"))
+    expected = noise.square().unflatten(0, (4, 2)).mean(dim=(1, 2, 3, 4)).tolist()
+    fresh = DemoModel.random(0)  # its last layer is zero
+    assert held_out_loss(fresh, held_out) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(AssertionError):
+        assert held_out_loss(fresh, held_out, "other noises") == pytest.approx(expected, rel=1e-5)
+
+
+def all_right(numbers: dict[str, list[float]]) -> None:
+    assert numbers["accepted"] == numbers["shapes_right"] == [1.0] * 4
+    assert min(numbers["iou"]) > 0.8
+    assert max(numbers["stray"]) < 0.1
+
+
+def test_the_judges_figures_of_drawn_pictures_are_all_right(tmp_path: Path) -> None:
+    scenes = dream_demo.prompts(Context(tmp_path), dataclasses.replace(dream_demo.QUICK, prompts=4))
+    assert all(len(scene.things) == 1 for scene in scenes)
+    pictures = draw(scenes, 64, torch.Generator().manual_seed(0))
+    all_right(dream_demo.judged([judge(p, s) for p, s in zip(pictures, scenes, strict=True)]))
+    with pytest.raises(AssertionError):
+        all_right(dream_demo.judged([judge(p, s) for p, s in zip(pictures.roll(1, 0), scenes, strict=True)]))
+
+
+def test_the_demo_models_training_is_the_demos_own(tmp_path: Path) -> None:
+    context, plan = Context(tmp_path, quick=True), dream_demo.QUICK
+    scenes = dream_demo.data(context, plan)
+    numbers = dream_demo.trained(context, plan, 1.0, scenes).numbers
+    save_file(dict(zip(("latents", "tokens"), scenes[0], strict=True)), tmp_path / "latents.safetensors")
+
+    def is_the_training(p: float) -> None:
+        (tmp_path / "denoiser.pt").unlink(missing_ok=True)
+        model = DemoModel.random(context.seed)
+        train_denoiser(model, plan.settings(p, context.seed), tmp_path)
+        assert held_out_loss(model, scenes[1]) == numbers["held_out"][-1]
+
+    is_the_training(1.0)
+    with pytest.raises(AssertionError):
+        is_the_training(math.inf)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = dataclasses.replace(dream_pictures.QUICK, snapshots=(1, 2), held_out=2, draws=1)
@@ -107,8 +161,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, tmp_path: Path) -> None:
     result = run_study("dream", Context(tmp_path, quick=True))
     networks = [f"dream-{kind}-{name}" for kind in ("steps", "iterations") for name in ("velocity", "noise")]
-    assert [t.name for t in result.tables] == ["dream-equal", *networks, "dream-gaussian", "dream-toy"]
-    assert len(result.figures) == 6
+    assert [t.name for t in result.tables] == ["dream-equal", *networks, "dream-gaussian", "dream-demo", "dream-toy"]
+    assert len(result.figures) == 7
     assert not list((tmp_path / "cells").glob("*.pt"))  # what a training needs to go on is gone when it is done
     cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.safetensors")}
     again = run_study("dream", Context(tmp_path, quick=True))
