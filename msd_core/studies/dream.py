@@ -17,7 +17,7 @@ from . import dream_demo as demo
 from . import dream_pictures as pictures
 from . import dream_toy as toy
 from .dream_figures import demo_figure, loss_figure, picture_figure, quality_figure, toy_figure
-from .dream_pictures import Outcomes, mean_and_error
+from .dream_pictures import NAMES, Outcomes, mean_and_error
 from .dream_tables import by_iterations, by_steps, demo_table, equal_quality, gaussian, toy_table
 from .result import Result
 from .study import Cell, Context
@@ -107,20 +107,26 @@ def _paragraphs(plan: pictures.Plan, networks: Mapping[str, Outcomes], base: pic
 
 def _demo(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> str:
     """How short the demo model's trainings are, and what each ended with."""
-    ends = []
+    base, losses, counts = torch.tensor(outcomes[NAMES[math.inf]].numbers["held_out"][-1]), [], []
     for name, cell in outcomes.items():
-        loss = sum(cell.numbers["held_out"][-1]) / demo.QUARTERS
-        share, error = mean_and_error(torch.tensor(cell.numbers["accepted"]))
-        ends.append(f"{name}: {loss:.3f}, {share:.0%} ± {error:.0%}")
-    rows, whole = plan.snapshots[-1] * plan.batch, demo.SHIPPED_STEPS * demo.SHIPPED_BATCH
-    seconds = [cell.numbers["training_seconds"] for name, cell in outcomes.items() if name != demo.SHIPPED]
+        quarters = torch.tensor(cell.numbers["held_out"][-1])
+        times = (quarters / base).tolist()
+        losses.append(f"{name}: {float(quarters.mean()):.3f}")
+        if name in (NAMES[1.0], NAMES[0.0]):
+            whole = float(quarters.mean() / base.mean())
+            losses[-1] += f" (× {whole:.2f}; × {times[0]:.2f} at the lowest noises, × {times[-1]:.2f} at the highest)"
+        judged = (sum(cell.numbers[k]) for k in ("accepted", "colours_right", "background_right"))
+        counts.append(f"{name}: {', '.join(f'{n:.0f}' for n in judged)}")
+    share = plan.snapshots[-1] * plan.batch / (demo.SHIPPED_STEPS * demo.SHIPPED_BATCH)
+    seconds = [cell.numbers["training_seconds"] for cell in outcomes.values() if "training_seconds" in cell.numbers]
     return (
         "The demo model in short: text encoder and denoiser from scratch on latents of the shipped autoencoder, "
         f"{plan.snapshots[-1]:,} steps of batch {plan.batch} on {plan.scenes:,} scenes. The shipped model had "
-        f"{demo.SHIPPED_STEPS:,} of {demo.SHIPPED_BATCH} on {TrainSettings.scenes:,}; these saw {rows / whole:.1%} of "
-        f"its rows. Held-out standard loss, and the share of {plan.prompts} samples that the judge accepts: "
-        f"{'; '.join(ends)}. One seed; a training took {min(seconds):,.0f} to {max(seconds):,.0f} s. Not measured: the "
-        "same at the shipped model's length (`msd train-demo --dream 1`)."
+        f"{demo.SHIPPED_STEPS:,} of {demo.SHIPPED_BATCH} on {TrainSettings.scenes:,}: these trainings saw {share:.1%} "
+        f"of its rows. Held-out standard loss: {'; '.join(losses)}. Of {plan.prompts} samples, accepted by the judge, "
+        f"with the object's colour, and with the background's: {'; '.join(counts)}. One seed; a training took "
+        f"{min(seconds):,.0f} to {max(seconds):,.0f} s. Not measured: the same at the shipped "
+        "model's length (`msd train-demo --dream 1`)."
     )
 
 

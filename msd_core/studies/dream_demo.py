@@ -2,7 +2,7 @@
 
 Latents are those of the autoencoder that ships, which no training here changes. Starting weights, scenes, levels,
 noises and dropped captions are the same for every exponent, and so are the noises that samples start from, so that
-differences are paired. The shipped model, measured in the same way, stands beside them.
+differences are paired. The shipped model and an untrained one, measured in the same way, stand beside them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHOWN = 8
 """Pictures kept of every evaluation."""
 QUARTERS = 4
 """Parts of the schedule that the held-out loss is measured in, from low noise to high."""
-SHIPPED = "shipped model"
+SHIPPED, UNTRAINED = "shipped model", "untrained"
 SHIPPED_STEPS, SHIPPED_BATCH = TrainSettings.steps, TrainSettings.batch
 FIGURES = ("accepted", "colours_right", "shapes_right", "background_right")
 
@@ -42,9 +42,9 @@ FIGURES = ("accepted", "colours_right", "shapes_right", "background_right")
 class Plan:
     """Sizes of this part. ``scenes`` and ``block``: pictures trained on, and how many are drawn at once."""
 
-    snapshots: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    batch: int = 32
-    scenes: int = 4096
+    snapshots: tuple[int, ...] = (7, 14, 28, 56, 112, 224, 448)
+    batch: int = 16
+    scenes: int = 2048
     block: int = 128
     held_out: int = 256
     prompts: int = 48
@@ -59,7 +59,7 @@ class Plan:
 
 QUICK = Plan(snapshots=(1, 2), batch=2, scenes=4, block=4, held_out=4, prompts=2, steps=2)
 
-CELLS = len(EXPONENTS) + 2
+CELLS = len(EXPONENTS) + 3
 """Cells that this part asks for."""
 
 Data = tuple[Tensor, Tensor]
@@ -126,6 +126,13 @@ def _samples(context: Context, plan: Plan, model: DemoModel) -> tuple[dict[str, 
     return judged([judge(picture, scene) for scene, picture in made]), torch.stack([p for _, p in made[:SHOWN]])
 
 
+def _untrained(seed: int) -> DemoModel:
+    """Fresh text encoder and denoiser, and the shipped autoencoder."""
+    model = DemoModel.random(seed)
+    model.autoencoder.load_state_dict(load_demo_model().autoencoder.state_dict())
+    return model
+
+
 def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -> Cell:
     """Losses of a training with exponent ``p``, held-out losses of each snapshot's averaged weights, and its samples.
 
@@ -135,8 +142,7 @@ def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -
     key = _key(plan, "demo model, training") | {"settings": as_json(settings)}
 
     def compute(progress: Progress) -> Cell:
-        model = DemoModel.random(settings.seed)
-        model.autoencoder.load_state_dict(load_demo_model().autoencoder.state_dict())
+        model = _untrained(settings.seed)
         networks, losses, standard, seconds = trained_networks(model), [], [], 0.0
         average = copy.deepcopy(networks).requires_grad_(False)
         began = time.perf_counter()
@@ -156,20 +162,20 @@ def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -
     return context.cell("dream", key, compute)
 
 
-def shipped(context: Context, plan: Plan, scenes: tuple[Data, Data]) -> Cell:
-    """The same figures of the model that ships; one row of held-out losses."""
+def reference(context: Context, plan: Plan, name: str, scenes: tuple[Data, Data]) -> Cell:
+    """The same figures of the shipped model, or of an untrained one; one row of held-out losses."""
 
     def compute(progress: Progress) -> Cell:
-        model = load_demo_model()
+        model = load_demo_model() if name == SHIPPED else _untrained(context.seed).eval()
         loss = held_out_loss(trained_networks(model), scenes[1], context.generator("dream", "demo model", "loss"))
         figures, pictures = _samples(context, plan, model)
         return Cell({"held_out": [loss], **figures}, {"pictures": pictures})
 
-    return context.cell("dream", _key(plan, "demo model, shipped"), compute)
+    return context.cell("dream", _key(plan, f"demo model, {name}"), compute)
 
 
 def outcomes(context: Context, plan: Plan) -> dict[str, Cell]:
-    """Train with every exponent, and measure; by name, the shipped model last."""
+    """Train with every exponent, and measure; by name, the references last."""
     scenes = data(context, plan)
     cells = {NAMES[p]: trained(context, plan, p, scenes) for p in EXPONENTS}
-    return cells | {SHIPPED: shipped(context, plan, scenes)}
+    return cells | {name: reference(context, plan, name, scenes) for name in (SHIPPED, UNTRAINED)}

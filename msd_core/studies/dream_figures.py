@@ -103,11 +103,11 @@ def demo_figure(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> Figure:
     losses = {
         name: [sum(quarters) / len(quarters) for quarters in c.numbers["held_out"]] for name, c in outcomes.items()
     }
-    series = {name: (plan.snapshots, values) for name, values in losses.items() if name != demo.SHIPPED}
+    series = {name: (plan.snapshots, values) for name, values in losses.items() if len(values) > 1}
     levels, title = {demo.SHIPPED: losses[demo.SHIPPED][-1]}, "standard objective, held out, averaged weights"
     words = {"xlabel": "iterations", "ylabel": "loss", "title": title, "xscale": "log", "yscale": "log"}
-    curves(axes[0, 0], series, levels=levels, **words)
-    rows = {name.split(" (")[0]: cell.tensors["pictures"] for name, cell in outcomes.items()}
+    curves(axes[0, 0], series, levels=levels, legend=True, **words)
+    rows = {name.split(" (")[0]: cell.tensors["pictures"] for name, cell in outcomes.items() if name != demo.UNTRAINED}
     montage = torch.cat([torch.cat(list(F.pad(row, (1,) * 4, value=1.0)), dim=2) for row in rows.values()], dim=1)
     side, ax = montage.shape[1] / len(rows), axes[0, 1]
     ax.imshow(montage.permute(1, 2, 0).numpy(), interpolation="nearest")

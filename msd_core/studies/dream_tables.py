@@ -129,21 +129,22 @@ def demo_table(plan: demo.Plan, outcomes: Mapping[str, Cell]) -> Table:
     rows = []
     for name, cell in outcomes.items():
         quarters = cell.numbers["held_out"][-1]
-        judged = [mean_and_error(torch.tensor(cell.numbers[k])) for k in ("accepted", "iou", "stray")]
-        steps = None if name == demo.SHIPPED else plan.snapshots[-1]
-        rows.append([name, steps, sum(quarters) / len(quarters), *quarters, *judged[0], judged[1][0], judged[2][0]])
-    levels = [f"loss, quarter {i + 1}" for i in range(demo.QUARTERS)]
+        judged = [mean_and_error(torch.tensor(cell.numbers[k]))[0] for k in (*demo.FIGURES, "iou", "stray")]
+        steps = {demo.SHIPPED: demo.SHIPPED_STEPS, demo.UNTRAINED: 0}.get(name, plan.snapshots[-1])
+        rows.append([name, steps, sum(quarters) / len(quarters), *quarters, *judged])
+    levels = [f"quarter {i + 1}" for i in range(demo.QUARTERS)]
+    shares = ["accepted", "colour", "shape", "background"]
     return Table(
         "dream-demo",
         f"The demo model, trained for {plan.snapshots[-1]:,} steps of batch {plan.batch}",
-        ["training", "steps", "held-out loss", *levels, "accepted", "error", "IoU", "stray"],
+        ["training", "steps", "held-out loss", *levels, *shares, "IoU", "stray"],
         rows,
         f"Held-out loss: the standard objective (p = ∞) of the averaged weights on {plan.held_out} scenes, with one "
         "level and one noise each, the same for all; then in each quarter of the schedule, from low noise to high. "
         f"Samples: {plan.prompts} captions of one object, {plan.steps} DDIM steps, cfg {plan.cfg:g}, the same starting "
-        "noise for all. Accepted: share of pictures with object, shape and background right, and its standard error; "
-        "IoU of the object's shape, 0 where there is none of its colour; stray: share of pixels that are neither "
-        f"object nor background. The shipped model was trained for {demo.SHIPPED_STEPS:,} steps of batch "
-        f"{demo.SHIPPED_BATCH}.",
-        {"accepted": ".2f", "error": ".2f", "IoU": ".3f", "stray": ".3f"},
+        "noise for all. Shares of pictures in which the object's colour is there, its shape and the background's "
+        "colour are right; accepted: all three. IoU: of the region of that colour with the shape that fits it best, "
+        "which blobs have too. Stray: share of pixels that are neither object nor background. The shipped model's "
+        f"batch was {demo.SHIPPED_BATCH}.",
+        dict.fromkeys(levels, ".4f") | dict.fromkeys(shares, ".2f") | {"IoU": ".3f", "stray": ".3f"},
     )

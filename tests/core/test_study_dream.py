@@ -134,8 +134,14 @@ def test_the_judges_figures_of_drawn_pictures_are_all_right(tmp_path: Path) -> N
         all_right(dream_demo.judged([judge(p, s) for p, s in zip(pictures.roll(1, 0), scenes, strict=True)]))
 
 
-def test_the_demo_models_training_is_the_demos_own(tmp_path: Path) -> None:
-    context, plan = Context(tmp_path, quick=True), dream_demo.QUICK
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of quick cells, so that no training is done twice."""
+    return tmp_path_factory.mktemp("quick")
+
+
+def test_the_demo_models_training_is_the_demos_own(quick: Path, tmp_path: Path) -> None:
+    context, plan = Context(quick, quick=True), dream_demo.QUICK
     scenes = dream_demo.data(context, plan)
     numbers = dream_demo.trained(context, plan, 1.0, scenes).numbers
     save_file(dict(zip(("latents", "tokens"), scenes[0], strict=True)), tmp_path / "latents.safetensors")
@@ -158,13 +164,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dream_toy, "QUICK", dataclasses.replace(dream_toy.QUICK, snapshots=(1, 2), points=16))
 
 
-def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, tmp_path: Path) -> None:
-    result = run_study("dream", Context(tmp_path, quick=True))
+def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, quick: Path) -> None:
+    result = run_study("dream", Context(quick, quick=True))
     networks = [f"dream-{kind}-{name}" for kind in ("steps", "iterations") for name in ("velocity", "noise")]
     assert [t.name for t in result.tables] == ["dream-equal", *networks, "dream-gaussian", "dream-demo", "dream-toy"]
     assert len(result.figures) == 7
-    assert not list((tmp_path / "cells").glob("*.pt"))  # what a training needs to go on is gone when it is done
-    cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.safetensors")}
-    again = run_study("dream", Context(tmp_path, quick=True))
+    assert not list((quick / "cells").glob("*.pt"))  # what a training needs to go on is gone when it is done
+    cells = {path: path.stat().st_mtime_ns for path in (quick / "cells").glob("*.safetensors")}
+    again = run_study("dream", Context(quick, quick=True))
     assert {path: path.stat().st_mtime_ns for path in cells} == cells
     assert [t.rows for t in again.tables] == [t.rows for t in result.tables]
