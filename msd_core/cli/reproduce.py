@@ -17,7 +17,7 @@ from .parser import Parser
 
 HELP = "the paper's tables and figures in two dimensions"
 ALL = "all"
-SCIENCE = {"scipy", "sklearn", "matplotlib"}
+SCIENCE = {"scipy", "matplotlib"}
 
 
 def add_arguments(parser: Parser) -> None:
