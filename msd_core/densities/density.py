@@ -7,7 +7,7 @@ mixture of one's own needs no file: `Density("mine", {"all": GaussianMixture(...
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,20 +82,6 @@ class Density:
             if bool(rows.any()):
                 points[rows] = mixture.sample(int(rows.sum()), generator=generator).float()
         return points, labels
-
-
-DENSITIES: dict[str, Callable[[], Density]] = {}
-"""Name to the function that makes the density; filled by the package."""
-
-
-def make_density(name: str) -> Density:
-    """The density ``name``, one of `DENSITIES`.
-
-    Raises:
-        ValueError: for any other name.
-    """
-    check_choice("name", name, DENSITIES)
-    return DENSITIES[name]()
 
 
 def save_density(density: Density, path: str | Path) -> None:

@@ -12,6 +12,7 @@ through log-sum-exp. All arithmetic is in float64, and results come back in the 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -127,6 +128,14 @@ class GaussianMixture:
         means = self.means.double() + torch.einsum("kij,kj->ki", self._axes, local[0] * shrink)
         covariances = (self._axes * (shrink * bandwidth**2)[:, None, :]) @ self._axes.mT
         return GaussianMixture(log_joint[0].softmax(dim=0), means, (covariances + covariances.mT) / 2)
+
+    def digest(self) -> str:
+        """SHA-256 of weights, means and covariances (shapes, and values in float64), in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for tensor in (self.weights, self.means, self.covariances):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def _basis(self) -> Tensor:

@@ -82,11 +82,8 @@ class Case:
     @property
     def key(self) -> dict[str, str]:
         """What a cell's key says of the density: its name, and a digest of its parameters."""
-        digest = hashlib.sha256()
-        for mixture in self.density.classes.values():
-            for tensor in (mixture.weights, mixture.means, mixture.covariances):
-                digest.update(tensor.double().contiguous().numpy().tobytes())
-        return {"density": self.name, "parameters": digest.hexdigest()[:8]}
+        digests = "".join(mixture.digest() for mixture in self.density.classes.values())
+        return {"density": self.name, "parameters": hashlib.sha256(digests.encode()).hexdigest()[:8]}
 
 
 def make_case(name: str) -> Case:
@@ -115,7 +112,7 @@ def learned_denoiser(context: Context, case: Case, settings: ToySettings | None 
         load_or_train(settings, folder, density=case.density, progress=progress)
         return Cell({"steps": settings.steps})
 
-    context.cell("toy", settings.as_json(), train)
+    context.cell("toy", {**case.key, **settings.as_json()}, train)
     return load_or_train(settings, folder, density=case.density)
 
 

@@ -144,7 +144,7 @@ def test_precision_recall_invariances() -> None:
 
 def assert_truth_against_itself(function: Callable[[Tensor, Tensor], tuple[float, float]]) -> None:
     """Two samples of the fractal: .972 each, with a standard error of .002 (eight pairs of samples)."""
-    from msd_core.densities.density import make_density
+    from msd_core.densities import make_density
 
     fractal = make_density("fractal").of("A")
     generator = torch.Generator().manual_seed(0)

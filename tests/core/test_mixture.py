@@ -162,3 +162,9 @@ def test_wrong_points_are_refused(mixture: GaussianMixture, points: Tensor) -> N
         mixture.product(points[0], -1)
     with pytest.raises(ValueError, match="n: got 0"):
         mixture.sample(0, generator=torch.Generator())
+
+
+def test_the_digest_is_that_of_the_parameters(mixture: GaussianMixture) -> None:
+    same = GaussianMixture(mixture.weights.clone(), mixture.means.clone(), mixture.covariances.clone())
+    moved = GaussianMixture(mixture.weights, mixture.means + 1e-12, mixture.covariances)
+    assert mixture.digest() == same.digest() != moved.digest()
