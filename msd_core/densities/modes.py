@@ -12,13 +12,12 @@ negative definite and Newton's step leads nowhere. A mode with no mean in its ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ..validation import check_count, check_positive
 from .mixture import GaussianMixture
+from .paraboloids import Paraboloids
 
 _ROWS, _RISES, _NEWTON, _SETTLING = 256, 10, 100, 4
 _NEAR = 0.1
@@ -40,7 +39,7 @@ def find_modes(mixture: GaussianMixture, *, starts: Tensor | None = None, tolera
     x = mixture.means.double()
     if starts is not None:
         x = torch.cat([x, starts.to(x)])
-    curves = _Paraboloids.of(mixture)
+    curves = Paraboloids.of(mixture)
     widths = torch.linalg.eigvalsh(mixture.covariances.double()).sqrt()
     found = torch.cat([_settle(curves, _climb(curves, rows, float(widths.max()))) for rows in x.split(_ROWS)])
     gradient, hessian = (torch.cat(parts) for parts in zip(*map(curves.derivatives, found.split(_ROWS)), strict=True))
@@ -63,7 +62,7 @@ def entropy(mixture: GaussianMixture, n: int, generator: torch.Generator) -> tup
     return float(values.mean()), float(values.std() / n**0.5)
 
 
-def _climb(curves: _Paraboloids, x: Tensor, reach: float) -> Tensor:
+def _climb(curves: Paraboloids, x: Tensor, reach: float) -> Tensor:
     """Where the points ``x`` (B, D) rise to."""
     for _ in range(_RISES):
         x = torch.linalg.solve(*curves.average(curves.responsibilities(x)))
@@ -80,7 +79,7 @@ def _climb(curves: _Paraboloids, x: Tensor, reach: float) -> Tensor:
     return x
 
 
-def _settle(curves: _Paraboloids, x: Tensor) -> Tensor:
+def _settle(curves: Paraboloids, x: Tensor) -> Tensor:
     """Newton's last steps from ``x`` (B, D), unchecked: nearer to a shallow mode than its height tells in float64.
 
     Taken where the Hessian is negative definite and the step shorter than a tenth of the components' deviation there.
@@ -101,51 +100,6 @@ def _uphill(gradient: Tensor, hessian: Tensor, reach: float) -> Tensor:
     step = (axes @ along[:, :, None])[:, :, 0]
     length = step.norm(dim=1, keepdim=True)
     return step * (reach / length.clamp_min(reach))
-
-
-@dataclass(frozen=True)
-class _Paraboloids:
-    """log w_k N(x; mu_k, C_k) = constant_k + slope_k . x - x . bend_k x / 2: three matrix products for all k at once.
-
-    Attributes:
-        bend: C_k^-1, (K, D, D).
-        slope: C_k^-1 mu_k, (K, D).
-        constant: (K,), without the part that is common to all k.
-    """
-
-    bend: Tensor
-    slope: Tensor
-    constant: Tensor
-
-    @classmethod
-    def of(cls, mixture: GaussianMixture) -> _Paraboloids:
-        """The paraboloids of a mixture's components, float64."""
-        bend, means = torch.linalg.inv(mixture.covariances.double()), mixture.means.double()
-        slope = torch.einsum("kij,kj->ki", bend, means)
-        constant = mixture.weights.double().log() + torch.logdet(bend) / 2 - (slope * means).sum(dim=1) / 2
-        return cls(bend, slope, constant)
-
-    def log_joint(self, x: Tensor) -> Tensor:
-        """log w_k N(x; mu_k, C_k) but for a constant, (B, K)."""
-        square = (x[:, :, None] * x[:, None, :]).flatten(1)
-        return self.constant + x @ self.slope.T - square @ self.bend.flatten(1).T / 2
-
-    def responsibilities(self, x: Tensor) -> Tensor:
-        """r_k at every point, (B, K)."""
-        return self.log_joint(x).softmax(dim=1)
-
-    def average(self, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Averages of bend (B, D, D) and slope (B, D) with the weights ``share`` (B, K)."""
-        return (share @ self.bend.flatten(1)).unflatten(1, self.bend.shape[1:]), share @ self.slope
-
-    def derivatives(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (B, D) and Hessian (B, D, D) of log p."""
-        share = self.responsibilities(x)
-        bend, slope = self.average(share)
-        gradient = slope - torch.einsum("bij,bj->bi", bend, x)
-        pulls = self.slope - torch.einsum("kij,bj->bki", self.bend, x)
-        second = torch.einsum("bki,bkj->bij", share[:, :, None] * pulls, pulls) - bend
-        return gradient, second - gradient[:, :, None] * gradient[:, None, :]
 
 
 def _distinct(points: Tensor, distance: float) -> Tensor:
