@@ -103,6 +103,12 @@ class GaussianMixture:
         offset = torch.einsum("nij,nj->ni", self._axes[chosen], noise * self._variances[chosen].sqrt())
         return self.means[chosen] + offset.to(self.means.dtype)
 
+    def box(self, reach: float = 4.0) -> tuple[Tensor, Tensor]:
+        """Opposite corners (D,) of the smallest box that holds ``reach`` deviations of every component, float64."""
+        deviations = self.covariances.double().diagonal(dim1=1, dim2=2).sqrt()
+        means = self.means.double()
+        return (means - reach * deviations).amin(dim=0), (means + reach * deviations).amax(dim=0)
+
     def mean(self) -> Tensor:
         """E[y], shape (D,), in the dtype of ``means``."""
         return (self._log_weights.exp() @ self.means.double()).to(self.means.dtype)

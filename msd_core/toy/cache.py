@@ -40,6 +40,8 @@ def load_or_train(
 ) -> ToyDenoiser:
     """The denoiser of ``settings``, from ``folder`` if it was trained before, else trained now and kept there.
 
+    It is clipped to the `GaussianMixture.box` of its density.
+
     Args:
         settings: of the training.
         folder: made if it does not exist.
@@ -54,7 +56,7 @@ def load_or_train(
     mixture = mixture_of(settings, make_density(settings.density) if density is None else density)
     key, path = cache_key(settings, mixture), model_path(settings, folder, mixture)
     if path.exists():
-        return ToyDenoiser(toy_network(settings, _part(_read(path, FORMAT, key), "network.")))
+        return ToyDenoiser(toy_network(settings, _part(_read(path, FORMAT, key), "network.")), box=mixture.box())
     partial = path.with_name(f"{path.stem}-partial.safetensors")
     start = _load_training(partial, key) if partial.exists() else initial_training(settings, mixture.means.shape[1])
     state = start
@@ -68,7 +70,7 @@ def load_or_train(
     tensors = _prefixed("network.", state.average) | {"losses": torch.tensor(state.losses)}
     write_tensors(path, tensors, FORMAT, VERSION, entries)
     partial.unlink(missing_ok=True)
-    return ToyDenoiser(toy_network(settings, state.average))
+    return ToyDenoiser(toy_network(settings, state.average), box=mixture.box())
 
 
 def model_path(settings: ToySettings, folder: str | Path, mixture: GaussianMixture) -> Path:

@@ -186,11 +186,15 @@ class ToyDenoiser:
     Args:
         network: trained, its parameters without ``requires_grad`` (as `train_toy` and `load_or_train` return it).
         sigma_min, sigma_max: the levels between which it is meant to be sampled.
+        box: opposite corners (D,) of a box that D is clipped to, or None. E[y | z] never leaves the hull of the data,
+            but a network does, far from what it was trained on: a point there is thrown off for good. (Ho et al. 2020
+            clip to the range of pictures, `clip_denoised` in their code.)
     """
 
     network: ToyNetwork
     sigma_min: float = 0.002
     sigma_max: float = 5.0
+    box: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         """E[y | z], shape and dtype of ``z`` (B, *); half precision comes back as float32.
@@ -200,4 +204,8 @@ class ToyDenoiser:
         """
         with torch.set_grad_enabled(z.requires_grad and torch.is_grad_enabled()):
             score = self.network.score(z, sigma)
-        return at_least_float32(z) + expand_sigma(sigma, z) ** 2 * score
+        denoised = at_least_float32(z) + expand_sigma(sigma, z) ** 2 * score
+        if self.box is None:
+            return denoised
+        low, high = (corner.to(denoised) for corner in self.box)
+        return denoised.flatten(1).clamp(low, high).reshape(denoised.shape)
