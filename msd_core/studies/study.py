@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from ..tensorfile import read_tensors, write_tensors
 
-CELL_FORMAT, CELL_VERSION = "msd-study-cell", "1"
+CELL_FORMAT, CELL_VERSION = "msd-study-cell", "2"
 Progress = Callable[[int, int], None]
 """``progress(done, total)``, called by a computation after each of its steps."""
 
