@@ -83,7 +83,7 @@ def measure(context: Context, case: Case, kind: str, recipe: Recipe, side: int, 
 
 def run(context: Context) -> Result:
     """The table of three densities and two denoisers."""
-    side, draws = (6, 64) if context.quick else (16, 512)
+    side, draws = (6, 64) if context.quick else (16, 256)
     context.plan("table1", len(CASES) * len(DENOISERS) * len(METHODS))
     rows = []
     for case in map(make_case, CASES):

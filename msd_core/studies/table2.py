@@ -21,7 +21,6 @@ from .result import Result, Table
 from .setting import (
     CASES,
     DENOISERS,
-    DRAWS,
     Case,
     Recipe,
     learned_denoiser,
@@ -35,15 +34,7 @@ from .study import Cell, Context, Progress
 from .style import METHOD_LABELS
 
 IN_ALL = True
-ROWS = (
-    ("ddim", 1),
-    ("sds", DRAWS["sds"]),
-    ("split", 1),
-    ("exact", DRAWS["exact"]),
-    ("exact", 1),
-    ("one-step", 1),
-)
-"""Methods, and how many draws they average in a step."""
+METHODS = ("ddim", "sds", "split", "exact", "one-step")
 REFERENCES = 16
 """Sets of samples that tell how far a precision hangs on the set."""
 REACHED = 0.02
@@ -153,7 +144,7 @@ def row_of(
 
 def run(context: Context) -> Result:
     """The table, and one of the truth against itself."""
-    context.plan("table2", len(CASES) * (6 + 4 * len(DENOISERS) * len(ROWS)))
+    context.plan("table2", len(CASES) * (6 + 4 * len(DENOISERS) * len(METHODS)))
     rows, truths, found, lowest = [], [], {}, {}
     for case in map(make_case, CASES):
         value, error = true_entropy(context, case)
@@ -173,11 +164,12 @@ def run(context: Context) -> Result:
         )
         learned_denoiser(context, case)
         for kind in DENOISERS:
-            for method, draws in ROWS:
-                recipe = recipe_of(context, kind, method, draws)
+            for method in METHODS:
+                recipe = recipe_of(context, kind, method)
                 numbers = row_of(context, case, kind, recipe, size_of(context).side, spread=True)
-                found[case.name, kind, method, draws] = numbers
-                rows.append([case.name, kind, METHOD_LABELS[method], draws, *_values(case.name, kind, method, numbers)])
+                found[case.name, kind, method] = numbers
+                values = _values(case.name, kind, method, numbers)
+                rows.append([case.name, kind, METHOD_LABELS[method], recipe.samples, *values])
     table = Table("table2", "Table 2: points against the true density", COLUMNS + MORE, rows, _note(), FORMATS)
     return Result(
         "table2",
@@ -246,25 +238,24 @@ def _note() -> str:
 
 
 def _settings(context: Context) -> dict[str, Any]:
-    recipes = {kind: {f"{m}, {n}": asdict(recipe_of(context, kind, m, n)) for m, n in ROWS} for kind in DENOISERS}
+    recipes = {kind: {m: asdict(recipe_of(context, kind, m)) for m in METHODS} for kind in DENOISERS}
     return {"size": asdict(size_of(context)), "recipes": recipes}
 
 
-def _paragraphs(found: dict[tuple[str, str, str, int], dict[str, float]], lowest: dict[str, float]) -> list[str]:
+def _paragraphs(found: dict[tuple[str, str, str], dict[str, float]], lowest: dict[str, float]) -> list[str]:
     """What the table says, counted, so that the text cannot disagree with it."""
     cells = [(density, kind) for density in CASES for kind in DENOISERS]
     papers, lines = {(d, k): TABLE2[d, "msd", k] for d, k in cells}, []
-    for method, draws in ROWS[2:]:
-        numbers = {c: found[(*c, method, draws)] for c in cells}
+    for method in METHODS[2:]:
+        numbers = {c: found[(*c, method)] for c in cells}
         below = sum(round(n["NLL"], 2) <= papers[c].nll for c, n in numbers.items())
         precise = sum(round(n["precision"], 2) >= papers[c].precision for c, n in numbers.items())
         near = sum(n["precision"] + 2 * n["± set"] >= papers[c].precision for c, n in numbers.items())
         recalled = sum(round(n["recall"], 2) >= papers[c].recall for c, n in numbers.items())
-        better = sum(found[(*c, *ROWS[1])]["NLL"] > n["NLL"] for c, n in numbers.items())
-        label = METHOD_LABELS[method] + (f", {draws} draws" if draws > 1 else "")
+        better = sum(found[(*c, "sds")]["NLL"] > n["NLL"] for c, n in numbers.items())
         lines.append(
-            f"- {label}: NLL at or below the paper's MSD in {below} of {len(cells)} cells, precision at or above it in "
-            f"{precise} ({near} with two *± set* of leeway), recall in {recalled}; NLL below SDS's in "
+            f"- {METHOD_LABELS[method]}: NLL at or below the paper's MSD in {below} of {len(cells)} cells, precision at "
+            f"or above it in {precise} ({near} with two *± set* of leeway), recall in {recalled}; NLL below SDS's in "
             f"{better}."
         )
     intro = "Against the paper's MSD row, at the two decimals that it prints:"
@@ -275,7 +266,8 @@ def _paragraphs(found: dict[tuple[str, str, str, int], dict[str, float]], lowest
 
 _CAUSE = (
     "*Split* and *one-step* follow the mean: all points of a basin run together, and what is left is one point a mode "
-    "of the most smoothed density, likelier than any sample and with hardly any recall. *Exact* with one draw a step "
-    "replaces x by a sample of p(y) N(y; x, λ²): a Markov chain, which seeks modes only as fast as λ falls. The number "
-    "of draws, not the method's name, decides between seeking modes and covering the density."
+    "of the most smoothed density, likelier than any sample and with hardly any recall. *Exact* averages a few draws "
+    "of p(y) N(y; x, λ²). With a single one (as under *Where λ starts*) it replaces x by a sample: a Markov chain, "
+    "which covers the density and seeks its modes only as fast as λ falls; with ever more it tends to *one-step*. The "
+    "number of draws, not the method's name, decides between seeking modes and covering the density."
 )
