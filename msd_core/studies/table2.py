@@ -254,9 +254,9 @@ def _paragraphs(found: dict[tuple[str, str, str], dict[str, float]], lowest: dic
         recalled = sum(round(n["recall"], 2) >= papers[c].recall for c, n in numbers.items())
         better = sum(found[(*c, "sds")]["NLL"] > n["NLL"] for c, n in numbers.items())
         lines.append(
-            f"- {METHOD_LABELS[method]}: NLL at or below the paper's MSD in {below} of {len(cells)} cells, precision at "
-            f"or above it in {precise} ({near} with two *± set* of leeway), recall in {recalled}; NLL below SDS's in "
-            f"{better}."
+            f"- {METHOD_LABELS[method]}: NLL at or below the paper's MSD in {below} of {len(cells)} cells, precision "
+            f"at or above it in {precise} ({near} with two *± set* of leeway), recall in {recalled}; NLL below SDS's "
+            f"in {better}."
         )
     intro = "Against the paper's MSD row, at the two decimals that it prints:"
     beyond = [f"{d}, {k} ({papers[d, k].nll})" for d, k in cells if round(lowest[d], 2) > papers[d, k].nll]
