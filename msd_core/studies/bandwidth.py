@@ -1,8 +1,8 @@
 """Where lambda starts, against how likely and how many the modes are that points end at.
 
 A large first lambda merges all modes into few: the points of a whole basin run together, and what is gained in
-likelihood is lost in coverage. Ideal denoiser, the mean-shift iteration x <- x', 30 steps, lambda falling linearly. (A
-learned one answers at small lambda only near the data, and points that start far from it stay there.)
+likelihood is lost in coverage. Ideal denoiser, the mean-shift iteration x <- x', lambda falling linearly. (A learned
+one answers at small lambda only near the data, and points that start far from it stay there.)
 """
 
 from __future__ import annotations
