@@ -30,7 +30,7 @@ WALKS: dict[str, tuple[tuple[str, int], ...]] = {
     "one-step": (("", 1),),
     "sds": (("", 1),),
 }
-SDS_DRAWS = 4096
+SDS_DRAWS = 1024
 BUDGETS = tuple(2**k for k in range(13))
 LEAST = 1e-7
 """What the figures show of anything smaller."""
