@@ -216,15 +216,19 @@ def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
         "--model",
         str(model),
     ]
-    process = subprocess.Popen(  # noqa: S603
-        [*command, "--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"], stderr=subprocess.PIPE
-    )
-    seen = b""
-    while not re.search(rb"[1-9]\d*/100000", seen):
-        seen += process.stderr.read1()
-        assert process.poll() is None, seen.decode()
-    process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=300)[1].decode()
+    command += ["--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background: a child inherits it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)  # noqa: S603
+    signal.signal(signal.SIGINT, before)
+    try:
+        seen = b""
+        while not re.search(rb"[1-9]\d*/100000", seen):
+            seen += process.stderr.read1()
+            assert process.poll() is None, seen.decode()
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1].decode()
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "msd: stopped after" in told and "Traceback" not in told
     assert not metrics(tmp_path)["finished"]
