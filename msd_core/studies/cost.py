@@ -48,6 +48,7 @@ def walk_error(
     """Bias² and variance of one draw, relative to |m|², and its evaluations."""
     denoiser = make_denoiser(context, case, "ideal")
     solver, steps = walk
+    draws = SDS_DRAWS if estimator == "sds" else draws
     key = {**case.key, "bandwidth": bandwidth, "estimator": estimator, "solver": solver, "steps": steps}
 
     def compute(progress: Progress) -> Cell:
@@ -57,7 +58,7 @@ def walk_error(
         truth, scale = denoiser(x, bandwidth) - x, 1.0
         if estimator == "sds":
             sds = Recipe("sds", 2)
-            drawn, evaluations = draw_gradients(x, sds, denoiser, SDS_DRAWS, generator, progress)
+            drawn, evaluations = draw_gradients(x, sds, denoiser, draws, generator, progress)
             scale = fit_scale(drawn, truth)
         else:
             drawn, evaluations = _draws(x, denoiser, bandwidth, estimator, walk, draws, generator)

@@ -83,7 +83,8 @@ def landscape(context: Context, case: Case, kind: str, method: str) -> Cell:
         gradient, "noise", the share of it that is left of the draws, and "evaluations" a node.
     """
     resolution, size = resolution_of(context), size_of(context)
-    key = {**case.key, "denoiser": kind, "method": method, "data": size.data, **asdict(resolution)}
+    walk = {"method": method, "solver_steps": Recipe(method, 2).solver_steps}
+    key = {**case.key, "denoiser": kind, **walk, "data": size.data, **asdict(resolution)}
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: Progress) -> Cell:

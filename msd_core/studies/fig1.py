@@ -25,7 +25,7 @@ from .figures import log_density, panel_points, panels
 from .landscapes import DEPTH, LAND_COLUMNS, LAND_FORMATS, land_note, land_row, panel_land
 from .result import Figure, Result, Table
 from .setting import (
-    DDIM_STEPS,
+    SOLVER_STEPS,
     Case,
     Recipe,
     learned_denoiser,
@@ -74,11 +74,12 @@ def guided_points(context: Context, case: Case, name: str) -> Cell:
     def compute(_: Progress) -> Cell:
         generator = context.generator("move", case.name, KIND, "ddim")  # the noise of DDIM without guidance
         return Cell(
-            {"evaluations": 2 * DDIM_STEPS}, {"x": sample_ddim(denoiser, size_of(context).side ** 2, generator)}
+            {"evaluations": 2 * SOLVER_STEPS["ddim"]},
+            {"x": sample_ddim(denoiser, size_of(context).side ** 2, generator)},
         )
 
     key = {**case.key, "denoiser": KIND, "guidance": name, "cfg": cfg, "side": size_of(context).side}
-    return context.cell("guided", key, compute)
+    return context.cell("guided", key | {"solver_steps": SOLVER_STEPS["ddim"]}, compute)
 
 
 def points_of(context: Context, case: Case, name: str) -> tuple[Tensor, dict[str, float]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ from .study import Cell, Context, Progress
 SQUARE = (-1.5, 1.5, -1.5, 1.5)
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 5.0, 7.0
 FIRST_BANDWIDTH, LAST_BANDWIDTH = math.sqrt(0.1), 0.03
-DDIM_STEPS, SPLIT_STEPS, HEUN_STEPS = 32, 16, 4
+SOLVER_STEPS = {"ddim": 32, "split": 16, "exact": 4}
+"""Steps of the walk through the noise levels, of the methods that walk."""
 DRAWS = {"sds": 4, "exact": 8}
 """Averaged in every step; 1 by the methods that are not here."""
 
@@ -146,6 +147,7 @@ class Recipe:
         optimizer, lr: Adam as in the paper, or "gd", with lr = 1 the mean-shift iteration.
         first, last: bandwidths between which lambda falls linearly.
         samples: draws averaged in every step.
+        solver_steps: of the walk through the noise levels, given by the method; 0 if it walks none.
     """
 
     method: str
@@ -155,6 +157,10 @@ class Recipe:
     first: float = FIRST_BANDWIDTH
     last: float = LAST_BANDWIDTH
     samples: int = 1
+    solver_steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "solver_steps", SOLVER_STEPS.get(self.method, 0))
 
     def make(self) -> Method:
         """The distillation method."""
@@ -162,8 +168,8 @@ class Recipe:
             return SDS(sampler_level, weighting="sigma", samples=self.samples)
         bandwidths = bandwidth_schedule("linear", self.first, self.last, self.steps)
         walks = {
-            "split": {"solver_steps": SPLIT_STEPS, "truncation": 2.0},
-            "exact": {"solver_steps": HEUN_STEPS, "solver": "heun"},
+            "split": {"solver_steps": self.solver_steps, "truncation": 2.0},
+            "exact": {"solver_steps": self.solver_steps, "solver": "heun"},
         }
         return MSD(bandwidths, self.method, samples=self.samples, **walks.get(self.method, {}))
 
@@ -187,7 +193,7 @@ def start_points(side: int) -> Tensor:
 
 def sample_ddim(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tensor:
     """DDIM samples (n, 2), from 5 n to 0 in 32 steps of the Karras schedule."""
-    sigmas = sigma_schedule("karras", DDIM_STEPS, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX)
+    sigmas = sigma_schedule("karras", SOLVER_STEPS["ddim"], sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX)
     return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=generator), denoiser, sigmas)
 
 
@@ -200,7 +206,7 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     def compute(progress: Progress) -> Cell:
         generator = context.generator("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
-            return Cell({"evaluations": DDIM_STEPS}, {"x": sample_ddim(denoiser, side**2, generator)})
+            return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, generator)})
         return move_points(start_points(side), recipe, denoiser, generator, progress)
 
     return context.cell("points", key, compute)

@@ -52,7 +52,8 @@ def draw_gradients(
 def measure(context: Context, case: Case, kind: str, recipe: Recipe, side: int, draws: int) -> dict[str, float]:
     """All numbers of one row, over a grid of side² points."""
     denoiser = make_denoiser(context, case, kind)
-    key = {**case.key, "denoiser": kind, "method": recipe.method, "bandwidth": recipe.first}
+    walk = {"method": recipe.method, "solver_steps": recipe.solver_steps, "bandwidth": recipe.first}
+    key = {**case.key, "denoiser": kind, **walk}
 
     def compute(progress: Progress) -> Cell:
         x = start_points(side)

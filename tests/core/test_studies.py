@@ -159,3 +159,13 @@ def test_equal_seeds_give_equal_points_and_others_others(tmp_path: Path) -> None
         cell = setting.moved_points(Context(folder, True, seed), case, "ideal", Recipe("exact", 2, "gd", 1.0), 4)
         ends.append(cell.tensors["x"])
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
+
+
+def test_points_of_another_solver_are_not_taken_for_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of the solver are part of the key: a folder of before they were changed is computed anew."""
+    context, case, spent = Context(tmp_path, True), make_case("pinwheel"), []
+    for steps in (4, 6):
+        monkeypatch.setitem(setting.SOLVER_STEPS, "exact", steps)
+        cell = setting.moved_points(context, case, "ideal", Recipe("exact", 2, "gd", 1.0), 4)
+        spent.append(cell.numbers["evaluations"])
+    assert spent == [2 * 8, 2 * 12]

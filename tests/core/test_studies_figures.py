@@ -186,7 +186,7 @@ def test_the_stopwatch_takes_turns_and_leaves_preparation_out() -> None:
 
 def test_the_chain_is_charged_with_its_own_evaluations(mixture: GaussianMixture) -> None:
     cost = timing.chain_cost(mixture, torch.rand(50, 2), 0.3, generator(), 1)
-    assert cost["count"] == 2 * setting.HEUN_STEPS  # one at x, two a step, one in the last
+    assert cost["count"] == 2 * setting.SOLVER_STEPS["exact"]  # one at x, two a step, one in the last
     assert cost["chain"] > 0 and cost["evaluations"] > 0
 
 
