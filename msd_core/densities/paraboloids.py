@@ -40,7 +40,7 @@ class Paraboloids:
         """Those of a mixture of K components at the level ``sigma`` >= 0."""
         means, covariances = mixture.means.double(), mixture.covariances.double()
         bend = torch.linalg.inv(covariances + sigma**2 * torch.eye(means.shape[1]).to(means))
-        slope = (bend @ means[:, :, None])[:, :, 0]
+        slope = _times(bend, means)
         constant = mixture.weights.double().log() + (torch.logdet(bend) - (means * slope).sum(dim=1)) / 2
         return cls(bend, slope, constant)
 
@@ -64,16 +64,19 @@ class Paraboloids:
 
     def score(self, z: Tensor) -> Tensor:
         """Gradient of the log-density, (B, D)."""
-        return self._score(z, self.responsibilities(z))
+        bend, slope = self.average(self.responsibilities(z))
+        return slope - _times(bend, z)
 
     def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (B, D) and Hessian (B, D, D) of the log-density."""
         share = self.responsibilities(z)
-        gradient = self._score(z, share)
+        bend, slope = self.average(share)
+        gradient = slope - _times(bend, z)
         pulls = self.slope - torch.einsum("kij,bj->bki", self.bend, z)
-        second = torch.einsum("bki,bkj->bij", share[:, :, None] * pulls, pulls) - self.average(share)[0]
+        second = torch.einsum("bki,bkj->bij", share[:, :, None] * pulls, pulls) - bend
         return gradient, second - gradient[:, :, None] * gradient[:, None, :]
 
-    def _score(self, z: Tensor, share: Tensor) -> Tensor:
-        bend, slope = self.average(share)
-        return slope - (bend @ z[:, :, None])[:, :, 0]
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Row by row, (B, D, D) times (B, D): (B, D)."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]

@@ -23,7 +23,7 @@ STEPS, QUICK_STEPS = 30, 10
 """Twice as many as elsewhere with the ideal denoiser: all points are to arrive, from the largest start too."""
 LIKELIER = 0.1
 """Nats by which points must be likelier than samples of the truth, in the mean, to count as mode seeking."""
-METHODS = {"one-step": 1, "exact": 1, "split": 1}
+METHODS = ("one-step", "exact", "split")
 COLUMNS = ("density", "method", "first λ", "NLL", "precision", "recall", *MORE)
 FORMATS = {"first λ": ".3f", "NLL": ".2f", "precision": ".3f", "recall": ".3f", "to mode": ".4f"}
 FORMATS |= {"modes reached": ".3f", "evaluations": ".0f"}
@@ -37,8 +37,8 @@ def run(context: Context) -> Result:
     found, entropies = {}, {}
     for case in map(make_case, CASES):
         entropies[case.name] = true_entropy(context, case)[0]
-        for method, samples in METHODS.items():
-            recipes = [_recipe(method, steps, first, samples) for first in FIRST]
+        for method in METHODS:
+            recipes = [_recipe(method, steps, first) for first in FIRST]
             found[case.name, method] = [row_of(context, case, "ideal", r, side) for r in recipes]
     rows = [
         [density, METHOD_LABELS[method], first, *(numbers[c] for c in COLUMNS[3:])]
@@ -55,8 +55,8 @@ def run(context: Context) -> Result:
     return Result("bandwidth", title, [table], [figure], _paragraphs(found, entropies), settings)
 
 
-def _recipe(method: str, steps: int, first: float, samples: int) -> Recipe:
-    recipe = Recipe(method, steps, "gd", 1.0, first=first, samples=samples)
+def _recipe(method: str, steps: int, first: float) -> Recipe:
+    recipe = Recipe(method, steps, "gd", 1.0, first=first)
     return replace(recipe, last=min(recipe.last, first / 2))
 
 

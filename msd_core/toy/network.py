@@ -186,9 +186,10 @@ class ToyDenoiser:
     Args:
         network: trained, its parameters without ``requires_grad`` (as `train_toy` and `load_or_train` return it).
         sigma_min, sigma_max: the levels between which it is meant to be sampled.
-        box: opposite corners (D,) of a box that D is clipped to, or None. E[y | z] never leaves the hull of the data,
-            but a network does, far from what it was trained on: a point there is thrown off for good. (Ho et al. 2020
-            clip to the range of pictures, `clip_denoised` in their code.)
+        box: opposite corners (D,) of a box that D is clipped to, or None. E[y | z] never leaves the hull of the data
+            (of a mixture: hardly, beyond a few deviations), but a network does, far from what it was trained on: a
+            point there is thrown off for good. (Ho et al. 2020 clip to the range of pictures, `clip_denoised` in their
+            code.)
     """
 
     network: ToyNetwork
