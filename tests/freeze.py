@@ -14,7 +14,8 @@ new code run alike. One thread and the same machine, or bits differ for no fault
 
 With --saved DIR the files to draw and to resume are those that DIR holds, which other code may have written.
 
-`compare` looks at every byte, and says how each file differs; `CLOCKS` do between any two runs, and do not count. status 1: something differs that `DIFFERENCES` does not name.
+`compare` looks at every byte, and says how each file differs; `CLOCKS` do between any two runs, and do not count.
+Exit status 1: something differs that `DIFFERENCES` does not name.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ METHODS = {
     "sds-linear-uniform": "--method sds --anneal linear --weighting uniform",
     "sds-sqrt-dreamfusion": "--method sds --anneal sqrt --weighting dreamfusion --t-min 0.1 --t-max 0.9",
     "sdi": "--method sdi",
-    "sdi-other": "--method sdi --anneal none --t-min 0.1 --t-max 0.8 --inversion-steps 4 --eta 0 --inversion-cfg 1",
+    "sdi-other": "--method sdi --anneal sqrt --t-min 0.1 --t-max 0.8 --inversion-steps 4 --eta 0 --inversion-cfg 1",
 }
 EVERYWHERE = ("msd-exact", "sds-none-sigma", "sdi")
 """The methods that move every generator; the others move a neural image and one more."""
