@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -217,14 +217,15 @@ def as_bandwidths(value: Any) -> Bandwidths:  # noqa: ANN401
         ValueError: for anything else, or values that do not fall.
     """
     if callable(value) and not isinstance(value, type):
-        return value
+        return cast("Bandwidths", value)
     if isinstance(value, Tensor):
         check_bandwidths(value)
         return Listed(tuple(value.tolist()))
     if isinstance(value, Sequence) and not isinstance(value, str):
         return Listed(tuple(value))
     raise ValueError(
-        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass one."
+        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass "
+        "one of them."
     )
 
 

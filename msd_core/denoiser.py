@@ -8,8 +8,9 @@ Coordinates are variance-exploding throughout: z = y + sigma n with y ~ p and n 
 
 z has shape (B, *). sigma is a number, a tensor of shape (), or one of shape (B,) with a level per row. A denoiser may
 carry optional attributes, read through the functions below: ``cost`` (network rows per row of z, 1 if absent),
-``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma`` (the
-levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if absent).
+``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma``
+(the levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if
+absent).
 """
 
 from __future__ import annotations

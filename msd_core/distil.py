@@ -137,6 +137,7 @@ def pull_for(generator: Generator, model: Model, pull: str, mask: Tensor | None 
         made = LatentPull(model.encode)
     else:
         raise ValueError(
-            "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set pull='image'."
+            "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set "
+            "pull='image'."
         )
     return made if mask is None else Masked(made, mask)

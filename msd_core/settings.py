@@ -136,7 +136,7 @@ def _inside(entry: Setting, value: float) -> bool:
     )
 
 
-# --- trees of settings and plain names ---------------------------------------------------------------------------------
+# --- trees of settings and plain names --------------------------------------------------------------------------------
 
 
 def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Setting]]:
@@ -152,7 +152,7 @@ def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Settin
 
 
 def menu(family: Registry) -> list[str]:
-    """The names of a family that a menu offers: all but those of classes with ``hidden``, which are for Python alone."""
+    """The names of a family that a menu offers: all but those of classes with ``hidden``, for Python alone."""
     return [name for name, kind in family.items() if not getattr(kind, "hidden", False)]
 
 
@@ -288,7 +288,9 @@ def settings_table(owner: type | object) -> str:
     for flag, entry in leaves(owner):
         if entry.hidden:
             continue
-        allowed = ", ".join(entry.choices or (menu(entry.family) if entry.family else ())) or ("yes, no" if entry.kind is bool else entry.allowed)
+        allowed = ", ".join(entry.choices or (menu(entry.family) if entry.family else ())) or (
+            "yes, no" if entry.kind is bool else entry.allowed
+        )
         default = entry.family.name_of(entry.default) if entry.family is not None else entry.default
         row = f"| `{flag}` | {'none' if default is None else default} | {allowed} | {entry.help} |"
         if row not in rows:

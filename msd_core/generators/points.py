@@ -2,8 +2,8 @@
 
     g(psi) = psi, (B, D)
 
-The Jacobian is the identity. With `OptimizerConfig` "gd" the update is x <- x - lr g, plain gradient descent, and with a
-mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Distillation, Eq. 6; Comaniciu & Meer 2002).
+The Jacobian is the identity. With `OptimizerConfig` "gd" the update is x <- x - lr g, plain gradient descent, and with
+a mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Distillation, Eq. 6; Comaniciu & Meer 2002).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     x' = E[y | x, lambda] = D(x; lambda)
 
 It is the limit sigma -> infinity of the product denoiser, exact for an exact D, without variance. A learned D expects
-data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda instead.
+data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda
+instead.
 """
 
 from __future__ import annotations
