@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .registry import Registry
-from .settings import build, check_settings, setting
+from .settings import build, check_settings, setting, settings_of
 from .validation import check_choice, check_count
 
 BANDWIDTHS = Registry(
@@ -257,6 +257,13 @@ def bandwidth_schedule(
         raise ValueError("points: got None with the schedule 'piecewise'; allowed are its points. Pass some.")
     options = {"rho": rho, "points": None if points is None else tuple(points)}
     given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        if option not in settings_of(BANDWIDTHS[name]):
+            users = ", ".join(known for known, kind in BANDWIDTHS.items() if option in settings_of(kind))
+            raise ValueError(
+                f"{option}: got {value!r} with the schedule {name!r}; allowed with {users}. Leave it out or change the "
+                "schedule."
+            )
     return build(BANDWIDTHS[name](start, end), given)(steps)
 
 

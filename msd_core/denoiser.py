@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, Union
 
 import torch
@@ -145,6 +145,10 @@ class LeveledDenoiser(Wrapped):
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         return self.denoiser(z, sigma)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
+        inner = super().__getattr__(name)
+        return (lambda cfg: replace(self, denoiser=inner(cfg))) if name == "with_cfg" else inner
 
 
 def with_levels(denoiser: Denoiser, levels: Any) -> LeveledDenoiser:  # noqa: ANN401

@@ -37,6 +37,7 @@ class Setting:
         kind: bool, int, float or str; of each part, if ``length`` is not 0.
         optional: whether None is allowed.
         low, high: the range, both ends included; ``above``: the lower end, left out.
+        infinite: whether infinity is a value too, as the end of an interval that has none.
         usual: the range that a widget offers, where that is narrower than what is allowed.
         choices: allowed texts.
         length: how many values; 0 is a plain value, -1 any number.
@@ -54,6 +55,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     above: float | None = None
+    infinite: bool = False
     usual: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     length: int = 0
@@ -66,7 +68,7 @@ class Setting:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
         parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
-        noun = "a whole number" if self.kind is int else "a finite number"
+        noun = "a whole number" if self.kind is int else "a number" if self.infinite else "a finite number"
         words = " ".join([noun, *parts])
         return f"{words}, or None" if self.optional else words
 
@@ -101,7 +103,7 @@ def check_settings(instance: object) -> None:
             continue
         if entry.length:
             _check_length(entry, value)
-        for part in value if entry.length else (value,):
+        for part in (value or ()) if entry.length else (value,):
             _check_value(entry, part)
 
 
@@ -123,8 +125,8 @@ def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
                 check_count(entry.name, value, int(entry.low))
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
     elif entry.kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not _inside(entry, value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
 
 

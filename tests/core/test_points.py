@@ -6,12 +6,12 @@ from collections import deque
 
 import pytest
 import torch
+from msd_core.points import MEAN_SHIFT_ITERATION, PAPER_ADAM, optimize_points
 from torch import Tensor
 
 from msd_core import MSD, GaussianMixture, bandwidth_schedule
 from msd_core.denoiser import Denoiser
 from msd_core.optimizers import OptimizerConfig
-from msd_core.points import MEAN_SHIFT_ITERATION, PAPER_ADAM, optimize_points
 
 pytestmark = pytest.mark.core
 STEPS = 60
