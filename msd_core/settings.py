@@ -37,6 +37,7 @@ class Setting:
         kind: bool, int, float or str; of each part, if ``length`` is not 0.
         optional: whether None is allowed.
         low, high: the range, both ends included; ``above``: the lower end, left out.
+        infinite: whether infinity is a value too, as the end of an interval that has none.
         usual: the range that a widget offers, where that is narrower than what is allowed.
         choices: allowed texts.
         length: how many values; 0 is a plain value, -1 any number.
@@ -54,6 +55,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     above: float | None = None
+    infinite: bool = False
     usual: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     length: int = 0
@@ -66,7 +68,9 @@ class Setting:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
         parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
-        one = {int: "a whole number", tuple: "a pair of numbers"}.get(self.kind, "a finite number")
+        one = {int: "a whole number", tuple: "a pair of numbers"}.get(
+            self.kind, "a number" if self.infinite else "a finite number"
+        )
         many = {0: one, -1: f"any number of values, each {one}"}
         words = " ".join([many.get(self.length, f"{self.length} values, each {one}"), *parts])
         return f"{words}, or None" if self.optional else words
@@ -102,7 +106,7 @@ def check_settings(instance: object) -> None:
             continue
         if entry.length:
             _check_length(entry, value)
-        for part in value if entry.length else (value,):
+        for part in (value or ()) if entry.length else (value,):
             _check_value(entry, part)
 
 
@@ -124,8 +128,8 @@ def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
                 check_count(entry.name, value, int(entry.low))
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
     elif entry.kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not _inside(entry, value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
 
 
@@ -137,7 +141,7 @@ def _inside(entry: Setting, value: float) -> bool:
     )
 
 
-# --- trees of settings and plain names ---------------------------------------------------------------------------------
+# --- trees of settings and plain names --------------------------------------------------------------------------------
 
 
 def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Setting]]:
@@ -153,7 +157,7 @@ def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Settin
 
 
 def menu(family: Registry) -> list[str]:
-    """The names of a family that a menu offers: all but those of classes with ``hidden``, which are for Python alone."""
+    """The names of a family that a menu offers: all but those of classes with ``hidden``, for Python alone."""
     return [name for name, kind in family.items() if not getattr(kind, "hidden", False)]
 
 

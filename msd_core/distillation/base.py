@@ -3,8 +3,8 @@
     (gradient, info) = method(x, denoiser, step=k, steps=K, rng=rng)
 
 x is a picture or latent (B, *), already detached; the gradient has its shape, and the loop sends it through the chain
-rule to the generator's parameters. A method is a frozen dataclass of its settings, all plain values with defaults, and a
-pure function of its arguments: all randomness comes from ``rng``, nothing is remembered between calls, nothing is
+rule to the generator's parameters. A method is a frozen dataclass of its settings, all plain values with defaults, and
+a pure function of its arguments: all randomness comes from ``rng``, nothing is remembered between calls, nothing is
 differentiated. What it knows of the model it asks the denoiser: the levels of its chain (`denoiser.level_at`), both
 parts of its guidance (`guidance.guided`).
 

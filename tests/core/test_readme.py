@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from msd_core.cli.main import make_parser
-from msd_core.presets import PRESETS
 from msd_core.research.studies.paper import TABLE2
 
 ROOT = Path(__file__).resolve().parents[2]
