@@ -74,7 +74,7 @@ class Leveled(Protocol):
 
 
 def draw_levels(method: Leveled, x: Tensor, denoiser: Denoiser, step: int, steps: int, rng: Rng) -> Tensor:
-    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn or annealed on the model's chain."""
+    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn, or annealed on the chain."""
     if method.anneal == "none":
         u = draw_uniform(x.shape[0], rng, method.samples)
         times = (method.t_min + (method.t_max - method.t_min) * u).flatten().tolist()
