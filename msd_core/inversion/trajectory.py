@@ -1,26 +1,28 @@
-"""DDIM inversion: the noise that a picture would have come from, and the whole way there.
-
-The probability-flow ODE is walked upwards with the explicit step, evaluated where the step starts (Song et al. 2021,
-section 4.3):
-
-    z_{i+1} = z_i + (sigma_{i+1} - sigma_i) eps(z_i; sigma_i).
-
-At sigma_0 = 0 eps is 0/0, so the first step asks the model at the first non-zero level:
-z_1 = x + sigma_1 eps(x; sigma_1).
-Re-sampling with DDIM on the same levels returns x up to an error of first order in the step.
-"""
+"""An inversion: the levels, the states on the way up, and what it cost."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, RowCounter, at_least_float32, eps
-from .sampling import check_sigmas
-from .validation import check_floating
+from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32
+from ..randomness import Rng
+from ..sampling import check_sigmas
+from ..validation import check_floating
+from .explicit import ExplicitStep
+
+
+class UpwardStep(Protocol):
+    """A step of an inversion."""
+
+    def __call__(self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None) -> Tensor:
+        """The state (B, *) at ``sigma_next``, from ``z`` (B, *) at ``sigma``."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +60,38 @@ class Trajectory:
         return torch.lerp(self.states[i - 1], self.states[i], weight)
 
 
+def inversion_steps(
+    x: Tensor, denoiser: Denoiser, levels: Sequence[Sigma], step: UpwardStep, rng: Rng | None = None
+) -> Iterator[Tensor]:
+    """Yield the state (B, *) at each of the ascending ``levels`` but the first, at which ``x`` lies.
+
+    The last level may differ from row to row, shape (B,).
+    """
+    z = at_least_float32(x)
+    for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+        z = step(z, denoiser, float(sigma), sigma_next, rng)
+        yield z
+
+
 @torch.no_grad()
-def ddim_invert(x: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Trajectory:
-    """Invert ``x`` by explicit DDIM steps and return every state; no gradient is recorded.
+def invert(
+    x: Tensor,
+    denoiser: Denoiser,
+    sigmas: Tensor,
+    step: UpwardStep = ExplicitStep(),
+    rng: Rng | None = None,  # noqa: B008
+) -> Trajectory:
+    """Invert ``x`` and return every state; no gradient is recorded.
 
     Args:
         x: the state at the lowest level, shape (B, *): a clean picture if that level is 0, as it should be.
         denoiser: ``(z, sigma) -> E[y | z]``; guidance above cfg 1-2 makes the inversion inaccurate.
         sigmas: strictly increasing or strictly decreasing levels, shape (N,), N >= 2.
+        step: the upward step, one of `INVERSIONS`; explicit DDIM if left out.
+        rng: of a step that draws noise.
 
     Returns:
-        The `Trajectory`; ``N - 1`` evaluations per row.
+        The `Trajectory`; the explicit step takes ``N - 1`` evaluations per row.
 
     Raises:
         ValueError: for other ``sigmas`` or an ``x`` without batch dimension.
@@ -78,10 +101,10 @@ def ddim_invert(x: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Trajectory:
         sigmas = sigmas.flip(0)
     levels = check_sigmas(sigmas)[::-1]
     counted = RowCounter(denoiser)
-    z = at_least_float32(x)
-    states = [z]
-    for sigma, sigma_next in zip(levels, levels[1:], strict=False):
-        asked = sigma if sigma > 0 else sigma_next
-        z = z + (sigma_next - sigma) * eps(z, asked, counted(z, asked))
-        states.append(z)
+    states = [at_least_float32(x), *inversion_steps(x, counted, levels, step, rng)]
     return Trajectory(sigmas.flip(0), torch.stack(states), counted.rows)
+
+
+def ddim_invert(x: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Trajectory:
+    """`invert` by explicit DDIM steps."""
+    return invert(x, denoiser, sigmas)
