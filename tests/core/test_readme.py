@@ -80,4 +80,4 @@ def test_the_picture_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch)
 def test_the_points_example_of_the_readme_runs() -> None:
     pytest.importorskip("scipy")
     names = run_example(1)
-    assert names["points"].step == 30 and names["nll"](names["points"].x, names["truth"]) < -1.2
+    assert names["state"].step == 30 and names["nll"](names["points"], names["truth"]) < -1.2
