@@ -18,6 +18,7 @@ METHODS = Registry(
         "msd": "msd:MSD",
         "sds": "sds:SDS",
         "sdi": "sdi:SDI",
+        "csd": "csd:CSD",
     },
 )
 """Name to the class of a method."""
