@@ -8,20 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import MSD, GaussianMixture, bandwidth_schedule
+from msd_core import MSD, GaussianMixture, Linear, OneStep, OptimizerConfig, Points, optimize, start
 from msd_core.denoiser import Denoiser
-from msd_core.optimizers import OptimizerConfig
-from msd_core.points import MEAN_SHIFT_ITERATION, PAPER_ADAM, optimize_points
 
 pytestmark = pytest.mark.core
 STEPS = 60
+MEAN_SHIFT_ITERATION = OptimizerConfig("gd", lr=1.0)
+PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
 
 
 def move(x: Tensor, denoiser: Denoiser, optimizer: OptimizerConfig, steps: int = STEPS, end: float = 0.05) -> Tensor:
-    method = MSD(bandwidth_schedule("linear", 0.3, end, steps), estimator="one-step")
-    generator = torch.Generator().manual_seed(0)
-    walk = optimize_points(x, method, denoiser, steps=steps, optimizer=optimizer, generator=generator)
-    return deque(walk, maxlen=1)[0].x
+    method = MSD(Linear(0.3, end), OneStep())
+    walk = optimize(start(Points(x), steps=steps), method, denoiser, optimizer=optimizer)
+    return deque(walk, maxlen=1)[0].picture()
 
 
 def assert_at_modes(mixture: GaussianMixture, x: Tensor, bandwidth: float) -> None:
@@ -43,7 +42,7 @@ def test_points_end_at_modes_of_the_smoothed_density(
 
 def test_the_mean_shift_iteration_is_its_definition(mixture: GaussianMixture, points: Tensor) -> None:
     x = points
-    for bandwidth in bandwidth_schedule("linear", 0.3, 0.05, 7):
+    for bandwidth in Linear(0.3, 0.05)(7):
         x = mixture(x, float(bandwidth))
     torch.testing.assert_close(move(points, mixture, MEAN_SHIFT_ITERATION, 7), x)
 
@@ -51,7 +50,7 @@ def test_the_mean_shift_iteration_is_its_definition(mixture: GaussianMixture, po
 def test_adam_is_torchs(mixture: GaussianMixture, points: Tensor) -> None:
     x = points.clone().requires_grad_()
     adam = torch.optim.Adam([x], lr=PAPER_ADAM.lr)
-    for bandwidth in bandwidth_schedule("linear", 0.3, 0.05, 12):
+    for bandwidth in Linear(0.3, 0.05)(12):
         x.grad = x.detach() - mixture(x.detach(), float(bandwidth))
         adam.step()
     torch.testing.assert_close(move(points, mixture, PAPER_ADAM, 12), x.detach())
@@ -64,18 +63,23 @@ def test_rows_do_not_know_each_other(optimizer: OptimizerConfig, mixture: Gaussi
 
 
 def test_every_step_is_told(mixture: GaussianMixture, points: Tensor) -> None:
-    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), estimator="one-step")
-    walk = list(optimize_points(points, method, mixture, steps=4, generator=torch.Generator()))
+    walk = list(optimize(start(Points(points), steps=4), MSD(Linear(0.3, 0.05), OneStep()), mixture))
     assert [state.step for state in walk] == [1, 2, 3, 4]
     assert [state.info.evaluations for state in walk] == [len(points)] * 4
     assert walk[0].info.bandwidth == pytest.approx(0.3)
 
 
-def test_wrong_arguments_are_refused(mixture: GaussianMixture, points: Tensor) -> None:
-    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), estimator="one-step")
+def test_a_run_goes_on_from_the_callers_source_and_leaves_it_alone(mixture: GaussianMixture, points: Tensor) -> None:
+    rng = torch.Generator().manual_seed(7)
+    before = rng.get_state()
+    ends = []
+    for begin in (start(Points(points), steps=2, rng=rng), start(Points(points), steps=2, seed=7)):
+        ends.append(list(optimize(begin, MSD(Linear(0.3, 0.05)), mixture))[-1].picture())
+    assert torch.equal(*ends) and torch.equal(rng.get_state(), before)
+
+
+def test_wrong_arguments_are_refused(points: Tensor) -> None:
     with pytest.raises(ValueError, match="x: got torch.int64"):
-        next(optimize_points(points.long(), method, mixture, steps=4, generator=torch.Generator()))
+        Points(points.long())
     with pytest.raises(ValueError, match="steps: got 0"):
-        next(optimize_points(points, method, mixture, steps=0, generator=torch.Generator()))
-    with pytest.raises(ValueError, match="bandwidths: got 4 of them for 5 steps"):
-        next(optimize_points(points, method, mixture, steps=5, generator=torch.Generator()))
+        start(Points(points), steps=0)
