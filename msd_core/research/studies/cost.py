@@ -82,7 +82,7 @@ def _draws(
     """Draws of the mean shift at ``x``, (draws, B, 2), and the evaluations of one."""
     rows = x.repeat(draws, 1)
     options: dict[str, Any] = {} if not walk[0] else {"solver": walk[0], "steps": walk[1]}
-    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, generator=generator, **options)
+    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, rng=generator, **options)
     return (target - rows).unflatten(0, (draws, len(x))), info.evaluations / len(rows)
 
 

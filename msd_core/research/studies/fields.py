@@ -25,11 +25,10 @@ from torch import Tensor
 from ...denoiser import Denoiser
 from ...densities import GaussianMixture
 from ...distillation import SDS, sds_gradient
-from ...distillation.base import level
 from ..densities.modes import find_modes
 from ..landscape import grid, integrate_gradient, residual
 from ..metrics import distance_to_nearest
-from .setting import SQUARE, Case, Recipe, make_denoiser, size_of
+from .setting import SQUARE, Case, Recipe, make_denoiser, sampler_level, size_of
 from .study import Cell, Context, Progress
 
 _ROWS = 4096
@@ -126,7 +125,7 @@ def _msd(
     """m(x)/lambda^2 (B, 2) by the estimator ``method``, and the evaluations spent."""
     bandwidth, chains = resolution.bandwidth, resolution.chains // 2 if method == "exact" else 1
     recipe = Recipe(method, 2, first=bandwidth, last=bandwidth / 2, samples=chains)
-    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, generator=generator)
+    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, rng=generator)
     return -gradient / bandwidth**2, info.evaluations
 
 
@@ -138,7 +137,8 @@ def _sds(
     assert isinstance(sds, SDS)  # noqa: S101 - what the recipe makes of this name
     total, evaluations = torch.zeros_like(x), 0
     for i in range(resolution.levels):
-        sigma = level(sds.levels, sds.t_min + (sds.t_max - sds.t_min) * (i + 0.5) / resolution.levels)
+        t = sds.t_min + (sds.t_max - sds.t_min) * (i + 0.5) / resolution.levels
+        sigma = sampler_level(1 - t)
         for _ in range(resolution.pairs // 2):
             noise = torch.randn(x.shape, generator=generator)
             for signed in (noise, -noise):

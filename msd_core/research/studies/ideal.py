@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ...denoiser import Denoiser
 from ...densities import IdealDenoiser
-from ...points import optimize_points
+from ...generators import Points
+from ...optimize import optimize, start
 from ..toy import ToyDenoiser, ToySettings
 from ..toy.train import initial_training, toy_network
 from .result import Result, Table
@@ -114,12 +115,10 @@ def descent(context: Context, data: Tensor) -> float:
 
     def compute(progress: Progress) -> Cell:
         recipe, ideal, x = Recipe("one-step", STEPS), IdealDenoiser(data), start_points(size_of(context).side)
-        generator, start = context.generator("descent"), time.perf_counter()
-        for state in optimize_points(
-            x, recipe.make(), ideal, steps=STEPS, optimizer=recipe.optimiser(), generator=generator
-        ):
+        before, began = start(Points(x), steps=STEPS, rng=context.generator("descent")), time.perf_counter()
+        for state in optimize(before, recipe.make(), ideal, optimizer=recipe.optimiser()):
             progress(state.step, STEPS)
-        return Cell({"seconds": time.perf_counter() - start})
+        return Cell({"seconds": time.perf_counter() - began})
 
     key = {"what": "descent", "steps": STEPS, "size": len(data), "threads": torch.get_num_threads()}
     return context.cell("ideal", key, compute).numbers["seconds"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...denoiser import Denoiser
 from ...distillation import MSD
+from ...mean_shift.split import Split
 from ..metrics import angle, efficiency, fit_scale, gradient_error
 from .paper import TABLE1
 from .result import Result, Table
@@ -37,12 +38,12 @@ def draw_gradients(
 ) -> tuple[Tensor, float]:
     """Ascent directions of the method's first step at ``x`` (B, 2): (draws, B, 2), and the evaluations of one."""
     method, parts, spent = recipe.make(), [], 0
-    if isinstance(method, MSD) and method.truncation is not None:
-        method = replace(method, truncation=None)
+    if isinstance(method, MSD) and isinstance(method.estimator, Split):
+        method = replace(method, estimator=replace(method.estimator, truncation=None))
     group = max(1, min(draws, 32768 // len(x)))
     for first in range(0, draws, group):
         rows = x.repeat(min(group, draws - first), 1)
-        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, generator=generator)
+        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, rng=generator)
         parts.append(-gradient.unflatten(0, (-1, len(x))))
         spent += info.evaluations
         progress(min(first + group, draws), draws)
