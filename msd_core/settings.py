@@ -183,7 +183,7 @@ def flatten(instance: object, prefix: str = "") -> dict[str, Any]:
 def build(base: T, options: Mapping[str, Any]) -> T:
     """``base`` with the ``options`` changed, by plain name.
 
-    Choosing another kind where ``base`` holds one keeps the values of the settings that both kinds have.
+    Choosing another kind where ``base`` holds one keeps the values that were changed and that both kinds have.
 
     Raises:
         ValueError: an option that ``base`` has not, with its kinds as chosen; a value that is not allowed.
@@ -248,11 +248,12 @@ def _by_flag(base: object, prefix: str, message: str) -> str:
 
 
 def _changed_kind(value: object, kind: type) -> Any:  # noqa: ANN401
-    """An instance of ``kind`` with the values of those settings that ``value`` has too."""
+    """An instance of ``kind`` with what is changed in ``value`` and both have; the rest are its own defaults."""
     if type(value) is kind:
         return value
-    shared = settings_of(value).keys() & settings_of(kind).keys()
-    return kind(**{name: getattr(value, name) for name in shared})
+    own = settings_of(value)
+    changed = [name for name in own.keys() & settings_of(kind).keys() if getattr(value, name) != own[name].default]
+    return kind(**{name: getattr(value, name) for name in changed})
 
 
 def to_json(instance: object) -> dict[str, Any]:
@@ -276,8 +277,12 @@ def from_json(owner: type[T], saved: Mapping[str, Any]) -> T:
             raise ValueError(f"{name}: got {value!r}; allowed are {', '.join(known)}. It was saved by another release.")
         family = known[name].family
         if family is not None:
-            inner = dict(value)
-            value = from_json(family.find(name, inner.pop("kind")), inner)
+            if not isinstance(value, Mapping) or "kind" not in value:
+                raise ValueError(
+                    f"{name}: got {value!r}; allowed is a mapping with the entry 'kind'. Use another copy."
+                )
+            inner = {entry: part for entry, part in value.items() if entry != "kind"}
+            value = from_json(family.find(name, value["kind"]), inner)
         values[name] = _tuples(value)
     return owner(**values)
 

@@ -100,8 +100,9 @@ def t_max_setting() -> Any:  # noqa: ANN401 - a field
 
 def check_times(t_min: float, t_max: float) -> None:
     """Refuse time fractions other than 0 < t_min <= t_max <= 1."""
-    if not 0 < t_min <= t_max <= 1:
+    numbers = all(isinstance(t, (int, float)) for t in (t_min, t_max))
+    if not numbers or not 0 < t_min <= t_max <= 1:
         raise ValueError(
-            f"t_min, t_max: got {t_min}, {t_max}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
+            f"t_min, t_max: got {t_min!r}, {t_max!r}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
             "The usual range is 0.02 to 0.98."
         )
