@@ -6,12 +6,11 @@ Public names are imported from their files when they are first asked for.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
 from typing import Any
 
-_HOMES = {
+from .lazy import lazy_package
+
+_FILES = {
     "bandwidth": (
         "BANDWIDTHS Bandwidths Cosine Exponential Karras Linear Listed Piecewise bandwidth_schedule check_bandwidths"
     ),
@@ -45,9 +44,8 @@ _HOMES = {
     "settings": "check_settings setting settings_of settings_table",
     "state": "State load_state save_state",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = [*sorted(_HOME_OF), "register_estimator", "register_generator", "register_method"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*lazy_package(__name__, _FILES), "register_estimator", "register_generator", "register_method"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def register_method(name: str, method: type) -> None:
@@ -81,26 +79,3 @@ def register_generator(name: str, generator: Any) -> None:  # noqa: ANN401 - a c
     from .generators import GENERATORS
 
     GENERATORS.register(name, generator)
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """This package: a public function keeps its name where a file is called the same (`mean_shift`, `optimize`)."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and name in _HOME_OF):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

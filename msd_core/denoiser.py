@@ -59,7 +59,7 @@ def level_at(denoiser: Denoiser, t: float) -> float:
     percent_to_sigma = getattr(denoiser, "percent_to_sigma", None)
     if percent_to_sigma is None:
         raise ValueError(
-            f"denoiser: {type(denoiser).__name__} has no levels of its own, and this method chooses them by the "
+            f"denoiser: {name_of(denoiser)} has no levels of its own, and this method chooses them by the "
             "fraction t of a chain; allowed is one with percent_to_sigma. Pass with_levels(denoiser, sd15_schedule())."
         )
     return float(percent_to_sigma(1 - t))
@@ -109,6 +109,13 @@ class Wrapped:
         if name == "denoiser" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.denoiser, name)
+
+
+def name_of(denoiser: Denoiser) -> str:
+    """What an error calls ``denoiser``: the class of what is inside all wrappers."""
+    while isinstance(denoiser, Wrapped):
+        denoiser = denoiser.denoiser
+    return type(denoiser).__name__
 
 
 @dataclass

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from .denoiser import Denoiser
 from .distillation import Method
-from .generators import Batch, Generator, generator_for_size
+from .generators.base import Generator
+from .generators.batch import Batch
+from .generators.registry import generator_for_size
 from .model import Model, load_model
 from .optimize import ByView, optimize, start
 from .preset import Preset, preset_of

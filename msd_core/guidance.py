@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, cost, differentiable, sigma_range
+from .denoiser import Denoiser, Sigma, cost, differentiable, name_of, sigma_range
 
 
 def guide(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
@@ -50,7 +50,7 @@ def guided(denoiser: Denoiser, purpose: str) -> Guided:
     """
     if not (hasattr(denoiser, "parts") and hasattr(denoiser, "with_cfg")):
         raise ValueError(
-            f"denoiser: {type(denoiser).__name__} has no guidance (parts, with_cfg), and {purpose} needs it; allowed "
+            f"denoiser: {name_of(denoiser)} has no guidance (parts, with_cfg), and {purpose} needs it; allowed "
             "is a guided one. Pass GuidedDenoiser(cond, uncond, cfg)."
         )
     return cast("Guided", denoiser)
@@ -66,7 +66,7 @@ def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_c
         return denoiser
     if not hasattr(denoiser, "with_cfg"):
         raise ValueError(
-            f"{argument}: got {cfg}, but {type(denoiser).__name__} has no with_cfg; allowed is None there. Pass "
+            f"{argument}: got {cfg}, but {name_of(denoiser)} has no with_cfg; allowed is None there. Pass "
             f"{argument}=None, or a GuidedDenoiser."
         )
     return cast("Any", denoiser).with_cfg(cfg)

@@ -26,7 +26,7 @@ from torch import Tensor
 from .denoiser import Denoiser
 from .distillation.base import Method, bandwidth_of
 from .finite import NonFiniteError, check_finite
-from .generators import Generator
+from .generators.base import Generator
 from .info import Info
 from .optimizers import OptimizerConfig, Update, apply_update
 from .pull import Pull, Pulling

@@ -24,7 +24,7 @@ class Preset:
         ValueError: for a value out of range.
     """
 
-    method: Method = setting(MSD(), "msd, sds, sdi, or another that is registered", family=METHODS)
+    method: Method = setting(MSD(), "what moves the picture", family=METHODS)
     steps: int = setting(120, "iterations", low=1, usual=(1, 100000))
     cfg: float = setting(3.0, "guidance, uncond + cfg (cond − uncond): 1 = none", usual=(0, 200))
     lr: float = setting(

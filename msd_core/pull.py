@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .finite import check_finite
-from .generators import Space
+from .generators.base import Space
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]

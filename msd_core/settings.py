@@ -68,8 +68,11 @@ class Setting:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
         parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
-        noun = "a whole number" if self.kind is int else "a number" if self.infinite else "a finite number"
-        words = " ".join([noun, *parts])
+        one = {int: "a whole number", tuple: "a pair of numbers"}.get(
+            self.kind, "a number" if self.infinite else "a finite number"
+        )
+        many = {0: one, -1: f"any number of values, each {one}"}
+        words = " ".join([many.get(self.length, f"{self.length} values, each {one}"), *parts])
         return f"{words}, or None" if self.optional else words
 
 
@@ -289,17 +292,18 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
     return tuple(_tuples(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 
-def settings_table(owner: type | object) -> str:
-    """The settings of ``owner`` as a Markdown table: name, default, what is allowed, meaning."""
+def settings_table(owner: type | object, prefix: str = "") -> str:
+    """The settings of ``owner`` itself as a Markdown table: plain name, default, what is allowed, meaning.
+
+    ``prefix`` stands before the plain names, as below a family (`leaves`).
+    """
     rows = ["| setting | default | allowed | |", "|---|---|---|---|"]
-    for flag, entry in leaves(owner):
+    for entry in settings_of(owner).values():
         if entry.hidden:
             continue
-        allowed = ", ".join(entry.choices or (menu(entry.family) if entry.family else ())) or (
-            "yes, no" if entry.kind is bool else entry.allowed
-        )
+        choices = entry.choices or (menu(entry.family) if entry.family else ())
+        allowed = ", ".join(choices) or ("yes, no" if entry.kind is bool else entry.allowed)
         default = entry.family.name_of(entry.default) if entry.family is not None else entry.default
-        row = f"| `{flag}` | {'none' if default is None else default} | {allowed} | {entry.help} |"
-        if row not in rows:
-            rows.append(row)
-    return "\n".join(rows)
+        shown = "none" if default is None or default == () else default
+        rows.append(f"| `{prefix}{entry.flag}` | {shown} | {allowed} | {entry.help} |".replace("|m|", r"\|m\|"))
+    return "\n".join(rows if len(rows) > 2 else ["It has no settings."])

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .generators import Generator
+from .generators.base import Generator
 from .generators.files import build_generator, generator_metadata
 from .info import Info
 from .optimizers import check_memory

@@ -6,7 +6,8 @@ stopped.
 
 Objective of the second stage: |eps_theta(sqrt(ᾱ) x + sqrt(1 - ᾱ) n; t, c) - n|² (Ho et al. 2020, Eq. 14), t uniform,
 the caption c replaced by the empty one in a tenth of the cases for classifier-free guidance (Ho & Salimans 2022). With
-``dream`` below infinity, n is replaced by DREAM's noise (:mod:`msd_core.dream`); the model that ships is without.
+``dream`` below infinity, n is replaced by DREAM's noise (:mod:`msd_core.research.dream`, imported only then); the model
+that ships is without.
 
     python -m msd_core.demo.train --out FOLDER
 """
@@ -26,7 +27,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..dream import check_dream, rectified_noise
 from ..schedule import sd15_schedule
 from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
@@ -62,7 +62,10 @@ class TrainSettings:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        check_dream(self.dream)
+        if self.dream != math.inf:
+            from ..research.dream import check_dream
+
+            check_dream(self.dream)
 
 
 def _run(walk: Iterator[TrainingStep], name: str, steps: int, report: Callable[[int], str] = lambda step: "") -> None:
@@ -201,7 +204,10 @@ def denoiser_loss(
         noisy = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         return networks["unet"](noisy, t, context)
 
-    noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), dream)
+    if dream != math.inf:
+        from ..research.dream import rectified_noise
+
+        noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), dream)
     return (predict(noise) - noise).square().mean()
 
 

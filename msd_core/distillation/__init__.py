@@ -11,7 +11,16 @@ from .msd import MSD
 from .sdi import SDI
 from .sds import SDS, WEIGHTINGS, sds_gradient
 
-METHODS = Registry("method", __name__, {"msd": "msd:MSD", "sds": "sds:SDS", "sdi": "sdi:SDI"})
+METHODS = Registry(
+    "method",
+    __name__,
+    {
+        "msd": "msd:MSD",
+        "sds": "sds:SDS",
+        "sdi": "sdi:SDI",
+        "csd": "csd:CSD",
+    },
+)
 """Name to the class of a method."""
 
 __all__ = ["ANNEALINGS", "METHODS", "MSD", "SDI", "SDS", "WEIGHTINGS", "Method", "sds_gradient"]

@@ -20,12 +20,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma, level_at
+from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
 from ..info import Info, measure
-from ..randomness import Rng, draw_normal, draw_uniform
+from ..randomness import Rng, draw_normal
 from ..settings import check_settings, setting
 from ..validation import check_choice
-from .base import ANNEALINGS, annealed_t, check_times, t_max_setting, t_min_setting
+from .base import ANNEALINGS, check_times, draw_levels, t_max_setting, t_min_setting
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "uniform": torch.ones_like,
@@ -82,16 +82,8 @@ class SDS:
             ValueError: the denoiser has no chain of levels.
         """
         counted, rows = RowCounter(denoiser), x.repeat(self.samples, *(1,) * (x.ndim - 1))
-        times = self._times(x.shape[0], step, steps, rng)
-        sigma = torch.tensor([level_at(denoiser, t) for t in times], dtype=x.dtype, device=x.device)
+        sigma = draw_levels(self, x, denoiser, step, steps, rng)
         noise = draw_normal(x, rng, self.samples).flatten(0, 1)
         gradient = sds_gradient(rows, counted, sigma, noise, self.weighting)
         gradient = gradient.unflatten(0, (self.samples, x.shape[0])).mean(dim=0)
         return gradient, measure(gradient, counted.rows, sigma=float(sigma[0]))
-
-    def _times(self, rows: int, step: int, steps: int, rng: Rng) -> list[float]:
-        """A fraction of the chain for every draw of every row, drawn or annealed."""
-        if self.anneal == "none":
-            u = draw_uniform(rows, rng, self.samples)
-            return (self.t_min + (self.t_max - self.t_min) * u).flatten().tolist()
-        return [annealed_t(self.anneal, self.t_min, self.t_max, step, steps)] * (rows * self.samples)
