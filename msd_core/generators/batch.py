@@ -17,6 +17,12 @@ from ..randomness import Rng
 from .base import Canvas, Config, Generator
 
 
+def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
+    """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
+    inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
+    return torch.channels_last if inner else torch.contiguous_format
+
+
 class Batch(Generator):
     """A batch of generators.
 
@@ -67,7 +73,8 @@ class Batch(Generator):
 
     def render(self, view: Sequence[Any]) -> Tensor:
         """One row a member, (B, C, H, W), each of its own view."""
-        return torch.cat([self[i].render(part) for i, part in enumerate(view)])
+        rows = [self[i].render(part) for i, part in enumerate(view)]
+        return torch.cat(rows).contiguous(memory_format=_layout(rows))  # kernels round as they would for one row
 
     def view(self, step: int, rng: Rng) -> list[Any]:
         """A view for each member, from its own stream."""
