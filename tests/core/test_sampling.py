@@ -9,13 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, ddim_sample, ddim_steps, heun_sample, heun_steps, sigma_schedule
+from msd_core import GaussianMixture, ddim_sample, ddim_steps, heun_steps, sigma_schedule
 from msd_core.denoiser import Denoiser
 from msd_core.sampling import check_sigmas
 
 pytestmark = pytest.mark.core
 Sampler = Callable[[Tensor, Denoiser, Tensor], Tensor]
 STEPS = (16, 32, 64, 128, 256)
+
+
+def heun_sample(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Tensor:
+    *_, (_, end, _) = heun_steps(z, denoiser, sigmas)
+    return end
 
 
 def levels(steps: int, high: float = 3.0, low: float = 0.2) -> Tensor:
