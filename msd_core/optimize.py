@@ -2,8 +2,9 @@
 
     x = encode(g(psi; view)),   g_x = method(x),   psi <- optimiser(psi, J^T g_x),   J = dx/dpsi
 
-(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; where its gradient enters
-the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from any state.
+(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; where its gradient
+enters the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from
+any state.
 
 The loop prints nothing, shows nothing and catches nothing: progress, preview, interruption and saving belong to the
 caller, between two states.

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msd_core.presets import PRESETS
 from PIL import Image
 
 from msd_core import BANDWIDTH_SCHEDULES, ESTIMATORS, SOLVERS
@@ -26,7 +27,6 @@ from msd_core.demo.model import DemoModel, PromptDenoiser
 from msd_core.distillation import ANNEALINGS, CENTRES, METHODS, WEIGHTINGS
 from msd_core.generators import GENERATORS, load_generator
 from msd_core.optimize import OPTIMIZERS, load_state, save_state
-from msd_core.presets import PRESETS
 
 PROMPT = "a large red circle on a blue background"
 QUICK = ("--steps", "6", "--estimator", "one-step")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msd_core.presets import PRESETS
 
 from msd_core.cli.main import make_parser
 

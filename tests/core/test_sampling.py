@@ -19,8 +19,7 @@ STEPS = (16, 32, 64, 128, 256)
 
 
 def heun_sample(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Tensor:
-    *_, (_, end, _) = heun_steps(z, denoiser, sigmas)
-    return end
+    return list(heun_steps(z, denoiser, sigmas))[-1][1]
 
 
 def levels(steps: int, high: float = 3.0, low: float = 0.2) -> Tensor:
