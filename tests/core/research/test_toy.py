@@ -377,7 +377,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds the model"):
         load_or_train(TINY, tmp_path, density=three())
     with pytest.raises(ValueError, match="folder: cannot make"):
-        load_or_train(TINY, path, density=TwoClasses())
+        load_or_train(TINY, path, density=three())
 
 
 # Guidance
