@@ -112,8 +112,7 @@ def check_settings(instance: object) -> None:
 
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
-        wanted = "a tuple" if entry.length < 0 else f"a tuple of {entry.length}"
-        raise ValueError(f"{entry.name}: got {value!r}; allowed is {wanted}: {entry.allowed}. Pass one.")
+        raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple: {entry.allowed}. Pass one.")
 
 
 def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401

@@ -39,6 +39,7 @@ from msd_core import (
 from msd_core.denoiser import Denoiser, eps
 from msd_core.distillation import WEIGHTINGS, Method, sds_gradient
 from msd_core.distillation.base import annealed_t
+from msd_core.distillation.csd import CSD
 from msd_core.inversion.trajectory import inversion_steps
 from msd_core.settings import build
 
@@ -68,13 +69,19 @@ def call(method: Method, x: Tensor, denoiser: Denoiser, step: int = 0, steps: in
 
 EACH: dict[str, Callable[[], Method]] = {
     "sds": lambda: SDS(),
+    "csd": lambda: CSD(),
     "sdi": lambda: SDI(inversion_cfg=None),
     "msd": lambda: MSD(bandwidths()),
 }
 
 
 def test_every_method_is_here() -> None:
-    assert METHODS.keys() == EACH.keys()
+    assert set(METHODS) == EACH.keys()
+
+
+def guided_by(denoiser: Denoiser) -> Denoiser:
+    """With guidance and a chain of levels: what any method can ask for."""
+    return with_levels(GuidedDenoiser(denoiser, denoiser, 2.0), SCHEDULE)
 
 
 # --- what holds for all of them ---------------------------------------------------------------------------------------
@@ -83,7 +90,7 @@ def test_every_method_is_here() -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_pure_and_detached(name: str, mixture: GaussianMixture, points: Tensor) -> None:
     method, x, before = EACH[name](), points.clone().requires_grad_(), points.clone()
-    denoiser = with_levels(mixture, SCHEDULE)
+    denoiser = guided_by(mixture)
     first, info = method(x, denoiser, step=1, steps=4, rng=rng())
     state = torch.get_rng_state()
     second, again = method(x, denoiser, step=1, steps=4, rng=rng())
@@ -105,7 +112,7 @@ def test_evaluations_are_what_the_model_saw(name: str, mixture: GaussianMixture,
         rows += len(z)
         return mixture(z, sigma)
 
-    _, info = EACH[name]()(points, with_levels(counting, SCHEDULE), step=1, steps=4, rng=rng())
+    _, info = EACH[name]()(points, guided_by(counting), step=1, steps=4, rng=rng())
     assert info.evaluations == rows
 
 
@@ -226,7 +233,7 @@ def test_levels_may_be_a_function(mixture: GaussianMixture) -> None:
     assert torch.equal(ours, function)
 
 
-@pytest.mark.parametrize("name", ["sds", "sdi"])
+@pytest.mark.parametrize("name", ["sds", "sdi", "csd"])
 def test_a_denoiser_without_levels_is_refused(name: str, mixture: GaussianMixture) -> None:
     with pytest.raises(ValueError, match="denoiser: .* has no levels of its own.*with_levels.denoiser, sd15_schedule"):
         EACH[name]()(X, mixture, step=0, steps=4, rng=rng())
@@ -324,7 +331,7 @@ def test_sdi_inverts_with_its_own_cfg(mixture: GaussianMixture) -> None:
 
     call(SDI(), X, Recording())
     assert set(asked[:-1]) == {-7.5} and asked[-1] == 7.5
-    with pytest.raises(ValueError, match="inversion_cfg: got -7.5, but LeveledDenoiser has no with_cfg"):
+    with pytest.raises(ValueError, match="inversion_cfg: got -7.5, but GaussianMixture has no with_cfg"):
         call(SDI(), X, mixture)
 
 

@@ -177,7 +177,7 @@ def test_the_ends_of_the_range_are_inside_and_what_is_usual_too(kind: type, entr
 @pytest.mark.parametrize("value", [(1.0,), (0.0, 1.0, 2.0), [0.0, 1.0], 3.0, "01"])
 def test_a_pair_is_a_pair(value: object) -> None:
     with pytest.raises(
-        ValueError, match="interval: got .*; allowed is a tuple of 2: a number from 0, or None. Pass one"
+        ValueError, match="interval: got .*; allowed is a tuple: 2 values, each a number from 0, or None"
     ):
         Split(interval=value)  # type: ignore[arg-type]
 
@@ -296,12 +296,14 @@ def test_a_menu_leaves_out_what_is_for_python() -> None:
     assert menu(ESTIMATORS) == list(ESTIMATORS)
 
 
-def test_the_table_has_a_row_for_every_name_and_none_twice() -> None:
-    rows = settings_table(Preset).splitlines()[2:]
-    assert len(rows) == len(set(rows))
-    named = {row.split("`")[1] for row in rows}
-    assert named == {name for name, entry in leaves(Preset) if not entry.hidden}
-    assert all(row.count("|") - row.count("\\|") >= 5 for row in rows)
+@pytest.mark.parametrize("kind", [*EACH, pytest.param(Preset, id="preset")])
+def test_the_table_has_a_row_for_every_name(kind: type) -> None:
+    shown = {name: entry for name, entry in settings_of(kind).items() if not entry.hidden}
+    rows = settings_table(kind, "x_").splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [f"x_{entry.flag}" for entry in shown.values()]
+    assert all(row.replace(r"\|", "").count("|") == 5 for row in rows), "four cells"
+    for row, entry in zip(rows, shown.values(), strict=True):
+        assert entry.help.replace("|m|", r"\|m\|") in row and all(choice in row for choice in entry.choices)
 
 
 def test_presets_are_what_their_files_recommend() -> None:
