@@ -23,10 +23,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..atomic import write_whole
 from ..schedule import sd15_schedule
 from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
@@ -163,7 +164,7 @@ def latent_data(autoencoder: Autoencoder, settings: TrainSettings, cache: Path) 
     blocks = tqdm(range(0, settings.scenes, 128), desc="scenes", mininterval=2.0)
     latents, tokens = zip(*(scene_latents(autoencoder, settings, first) for first in blocks), strict=True)
     data = {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}
-    save_file(data, cache)
+    write_whole(cache, save(data))
     return data["latents"], data["tokens"]
 
 

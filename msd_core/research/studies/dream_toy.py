@@ -21,7 +21,7 @@ from ..toy import ToyDenoiser, ToySettings, train_steps
 from ..toy.cache import cache_key
 from ..toy.pool import scored_points
 from ..toy.train import score_loss, toy_network
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 TRAININGS: dict[str, tuple[str, float | None]] = {
     "score": ("score", None),
@@ -63,7 +63,7 @@ def trained(context: Context, plan: Plan, name: str) -> Cell:
     key: dict[str, Any] = {"part": "toy", "training": name, "settings": settings.as_json(), **sizes}
     key |= {"snapshots": list(plan.snapshots), "model": cache_key(settings, mixture)}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("dream", "toy", "held out")
         held_out = scored_points(mixture, plan.held_out, settings.noise_mean, settings.noise_std, generator=generator)
         figures, losses = {f: [] for f in FIGURES}, ()

@@ -29,7 +29,7 @@ from ..densities.modes import find_modes
 from ..landscape import grid, integrate_gradient, residual
 from ..metrics import distance_to_nearest
 from .setting import SQUARE, Case, Recipe, make_denoiser, sampler_level, size_of
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 _ROWS = 4096
 REACH = 4
@@ -86,7 +86,7 @@ def landscape(context: Context, case: Case, kind: str, method: str) -> Cell:
     key = {**case.key, "denoiser": kind, **walk, "data": size.data, **asdict(resolution)}
     denoiser = make_denoiser(context, case, kind)
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("field", case.name, kind, method)
         return integrated(*draw_field(denoiser, method, resolution, generator, progress))
 
@@ -103,7 +103,7 @@ def integrated(halves: Tensor, evaluations: float) -> Cell:
 
 
 def draw_field(
-    denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator, progress: Progress
+    denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator, progress: OnStep
 ) -> tuple[Tensor, float]:
     """The ascent field in independent halves (2, H, W, 2), or (1, H, W, 2) if nothing is drawn; evaluations a node."""
     blocks = grid(SQUARE, (resolution.side, resolution.side)).flatten(0, 1).float().split(_ROWS)
@@ -177,7 +177,7 @@ def truth_of(context: Context, case: Case) -> Truth:
     """The truth behind the landscapes of ``case``, a cell."""
     resolution = resolution_of(context)
 
-    def compute(_: Progress) -> Cell:
+    def compute(_: OnStep) -> Cell:
         wide = smoothed(case.truth, resolution.bandwidth)
         nodes = grid(SQUARE, (resolution.side, resolution.side))
         values = log_density(wide, nodes.flatten(0, 1))

@@ -22,7 +22,7 @@ from ...bandwidth import Linear
 from ...denoiser import Denoiser, with_levels
 from ...densities import GaussianMixture, IdealDenoiser
 from ...distillation import MSD, SDS, Method
-from ...generators import Points
+from ...generators.points import Points
 from ...mean_shift import ESTIMATORS
 from ...optimize import optimize, start
 from ...optimizers import OptimizerConfig
@@ -31,7 +31,7 @@ from ...schedule import sigma_schedule
 from ..densities import Density, make_density
 from ..landscape import grid
 from ..toy import ToyDenoiser, ToySettings, load_or_train
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
 """Mean-Shift Distillation, section 4.2: Adam, lr = .08; its other settings are torch's defaults."""
@@ -118,7 +118,7 @@ def learned_denoiser(context: Context, case: Case, settings: ToySettings | None 
     settings = toy_settings(context, case, case.cls) if settings is None else settings
     folder = context.folder / "cells" / "models"
 
-    def train(progress: Progress) -> Cell:
+    def train(progress: OnStep) -> Cell:
         load_or_train(settings, folder, density=case.density, progress=progress)
         return Cell({"steps": settings.steps})
 
@@ -208,7 +208,7 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     key = {**case.key, "denoiser": kind, **asdict(recipe), "side": side, "data": data}
     denoiser = make_denoiser(context, case, kind)
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
             return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, generator)})
@@ -217,7 +217,7 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     return context.cell("points", key, compute)
 
 
-def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: Progress) -> Cell:
+def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: OnStep) -> Cell:
     """The points ``x`` (B, 2) after all steps of the recipe, as a cell."""
     state = before = start(Points(x), steps=recipe.steps, rng=generator)
     for state in optimize(before, recipe.make(), denoiser, optimizer=recipe.optimiser()):

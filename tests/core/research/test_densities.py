@@ -1,11 +1,9 @@
-"""The named densities against their recipes and known numbers, a user's own as JSON, and the modes of a mixture."""
+"""The named densities against their recipes and known numbers, and the modes of a mixture."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,10 +16,8 @@ from msd_core.research.densities import (
     entropy,
     find_modes,
     fractal,
-    load_density,
     make_density,
     pinwheel,
-    save_density,
     spiral,
 )
 from msd_core.research.densities.paraboloids import Paraboloids
@@ -243,21 +239,6 @@ def test_checkerboard() -> None:
 # Classes
 
 
-def assert_labels(density: Density, points: Tensor, labels: Tensor) -> None:
-    """Half the points of each class, and nearly all denser under their own class."""
-    assert abs(float(labels.float().mean()) - 0.5) < 5 * 0.5 / len(labels) ** 0.5
-    heights = torch.stack([mixture.log_prob(points) for mixture in density.classes.values()], dim=1)
-    assert (heights.argmax(dim=1) == labels).float().mean() > 0.95
-
-
-def test_labelled_samples() -> None:
-    density = make_density("fractal")
-    points, labels = density.labelled_sample(1000, generator=generator())
-    assert_labels(density, points, labels)
-    with pytest.raises(AssertionError):
-        assert_labels(density, points, 1 - labels)
-
-
 def test_classes() -> None:
     density = make_density("fractal")
     assert density.of("B") is density.classes["B"]
@@ -270,61 +251,12 @@ def test_classes() -> None:
         make_density("circle")
 
 
-# A density of one's own
-
-
-@pytest.fixture
-def own(mixture: GaussianMixture) -> Density:
-    return Density("mine", {"all": mixture}, (-2.0, 2.0, -2.5, 2.0))
-
-
-def test_round_trip(own: Density, points: Tensor, tmp_path: Path) -> None:
-    for density in (own, make_density("two-spirals")):
-        save_density(density, tmp_path / "density.json")
-        again = load_density(tmp_path / "density.json")
-        assert (again.name, again.extent, list(again.classes)) == (density.name, density.extent, list(density.classes))
-        assert torch.equal(again.mixture.log_prob(points), density.mixture.log_prob(points))
-
-
-def _break(change: Callable[[dict], object]) -> Callable[[str], str]:
-    def broken(text: str) -> str:
-        content = json.loads(text)
-        change(content)
-        return json.dumps(content)
-
-    return broken
-
-
-@pytest.mark.parametrize(
-    ("broken", "why"),
-    [
-        (lambda text: text[:-20], "delimiter"),
-        (lambda text: "[]", "indices"),
-        (_break(lambda content: content.update(format="other")), "format is 'other'"),
-        (_break(lambda content: content.pop("extent")), "extent"),
-        (_break(lambda content: content.update(extent=[0, 1])), "values to unpack"),
-        (_break(lambda content: content.update(classes={})), "at least one mixture"),
-        (_break(lambda content: content["classes"]["all"].pop("means")), "means"),
-        (_break(lambda content: content["classes"]["all"].update(weights=[1, 1, 1, 1])), "sum 1"),
-        (_break(lambda content: content["classes"]["all"]["means"].pop()), "weights"),
-        (_break(lambda content: content["classes"]["all"]["means"][0].append(0.0)), "expected sequence"),
-    ],
-)
-def test_broken_files(broken: Callable[[str], str], why: str, own: Density, tmp_path: Path) -> None:
-    path = tmp_path / "density.json"
-    save_density(own, path)
-    path.write_text(broken(path.read_text()))
-    with pytest.raises(ValueError, match="path: cannot read .*density.json.*allowed is JSON") as refused:
-        load_density(path)
-    assert why in str(refused.value)
-
-
-def test_missing_file_and_wrong_dimension(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="path: cannot read"):
-        load_density(tmp_path / "none.json")
+def test_wrong_dimension() -> None:
     solid = GaussianMixture(torch.ones(1), torch.zeros(1, 3), torch.eye(3)[None])
     with pytest.raises(ValueError, match=r"classes: got 1 with dimensions \[3\]"):
         Density("solid", {"all": solid})
+    with pytest.raises(ValueError, match="at least one mixture"):
+        Density("empty", {})
 
 
 # Modes and entropy
