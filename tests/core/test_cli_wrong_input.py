@@ -54,7 +54,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--optimizer", "sgd"), ("--optimizer: got 'sgd'", "'adam'")),
         ((PROMPT, "--pull", "pixels"), ("--pull: got 'pixels'", "'latent'")),
         ((PROMPT, "--bandwidth-schedule", "square"), ("--bandwidth-schedule: got 'square'", "'exponential'")),
-        ((PROMPT, "--bandwidth-start", 1, "--bandwidth-end", 2), ("--bandwidth-end: got 2.0 with start 1.0", "end < start")),
+        (
+            (PROMPT, "--bandwidth-start", 1, "--bandwidth-end", 2),
+            ("--bandwidth-end: got 2.0 with start 1.0", "end < start"),
+        ),
         ((PROMPT, "--bandwidth-end", 0), ("--bandwidth-end: got 0.0", "above 0")),
         ((PROMPT, "--bandwidth-start=-3"), ("--bandwidth-start: got -3.0", "above 0")),
         ((PROMPT, "--min-bandwidth", 99), ("min_bandwidth: got 99.0", "at most 8")),
@@ -67,7 +70,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--cfg", "nan"), ("--cfg", "got 'nan'", "finite")),
         ((PROMPT, "--lr", 0), ("--lr: got 0.0", "above 0")),
         ((PROMPT, "--method", "sds", "--bandwidth-end", 1), ("--bandwidth-end: got 1.0 with", "linear")),
-        ((PROMPT, "--method", "sds", "--t-min", 0.9, "--t-max", 0.1), ("--t-min, --t-max: got 0.9, 0.1", "0.02 to 0.98")),
+        (
+            (PROMPT, "--method", "sds", "--t-min", 0.9, "--t-max", 0.1),
+            ("--t-min, --t-max: got 0.9, 0.1", "0.02 to 0.98"),
+        ),
         ((PROMPT, "--resume"), ("--resume", "no unfinished run")),
         ((PROMPT, "--colour", "red"), ("unrecognized arguments: --colour", "--help")),
     ],
