@@ -153,6 +153,14 @@ def test_members_may_be_of_several_kinds_and_in_any_order() -> None:
     assert_rows(together[-1], alone)
 
 
+def test_one_generator_several_times_is_several_that_start_alike() -> None:
+    """nn.Module keeps a parameter once, however often it stands there: rows would share it, and its gradient."""
+    one = member("siren", 4)
+    together = run(Batch([one, one, one]), METHODS["exact"], "adam", "latent")[-1]
+    alone = [run(member("siren", 4), METHODS["exact"], "adam", "latent", seed=SEED + i)[-1] for i in range(3)]
+    assert_rows(together, alone)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_planted_streams_are_found(optimizer: str) -> None:
     """One stream for all rows, or one a row but the same: not the single runs."""
