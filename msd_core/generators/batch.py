@@ -6,6 +6,7 @@ the last bit where the model's kernels treat every row alike, else to their roun
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,8 @@ class Batch(Generator):
     """A batch of generators.
 
     Args:
-        members: generators that are drawn on one canvas; or their ``[kind, config]``, as `config` gives them.
+        members: generators that are drawn on one canvas, or their ``[kind, config]``, as `config` gives them. One that
+            stands twice becomes two, that start alike.
 
     Raises:
         ValueError: for no member, or members that are not drawn on the same canvas.
@@ -37,7 +39,10 @@ class Batch(Generator):
         from .registry import make_generator
 
         super().__init__()
-        made = [m if isinstance(m, Generator) else make_generator(m[0], **m[1]) for m in members]
+        made: list[Generator] = []
+        for m in members:
+            member = m if isinstance(m, Generator) else make_generator(m[0], **m[1])
+            made.append(copy.deepcopy(member) if any(member is other for other in made) else member)
         if not made:
             raise ValueError("members: got none; allowed is at least one generator. Pass some.")
         if len({member.canvas for member in made}) > 1 or any(member.rows != 1 for member in made):

@@ -19,6 +19,7 @@ from msd_core import (
     Exact,
     Exponential,
     Generator,
+    GuidedDenoiser,
     ImagePull,
     Latent,
     LatentPull,
@@ -44,6 +45,7 @@ from msd_core import (
     with_levels,
 )
 from msd_core.distillation import Method
+from msd_core.distillation.csd import CSD
 from msd_core.pull import Pulling
 from msd_core.randomness import draw_normal, draw_uniform
 
@@ -60,7 +62,8 @@ METHODS: dict[str, Method] = {
     "one-step, inverted": MSD(CURVE, OneStep(steps=4, centre="inversion")),
     "sds": SDS(samples=2),
     "sds, annealed": SDS(anneal="linear", samples=2, weighting="dreamfusion"),
-    "sdi": SDI(inversion_steps=4, inversion_cfg=None),
+    "csd": CSD(samples=2),
+    "sdi": SDI(inversion_steps=4),
     "sdi, without jitter": SDI(inversion_steps=4, inversion_cfg=None, jitter=False, eta=0.0),
 }
 OPTIMIZERS = {"adam": OptimizerConfig("adam", lr=0.03), "gd": OptimizerConfig("gd", lr=0.4)}
@@ -73,7 +76,9 @@ def pixel_denoiser(z: Tensor, sigma: float | Tensor) -> Tensor:
     return 0.4 + weight * (torch.tanh(z - 0.4) * 1.1)
 
 
-DENOISER = with_levels(pixel_denoiser, sd15_schedule())
+DENOISER = with_levels(
+    GuidedDenoiser(pixel_denoiser, lambda z, sigma: pixel_denoiser(0.8 * z, sigma), 2.0), sd15_schedule()
+)
 
 
 def encode(picture: Tensor) -> Tensor:
@@ -148,6 +153,14 @@ def test_members_may_be_of_several_kinds_and_in_any_order() -> None:
     assert_rows(together[-1], alone)
 
 
+def test_one_generator_several_times_is_several_that_start_alike() -> None:
+    """nn.Module keeps a parameter once, however often it stands there: rows would share it, and its gradient."""
+    one = member("siren", 4)
+    together = run(Batch([one, one, one]), METHODS["exact"], "adam", "latent")[-1]
+    alone = [run(member("siren", 4), METHODS["exact"], "adam", "latent", seed=SEED + i)[-1] for i in range(3)]
+    assert_rows(together, alone)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_planted_streams_are_found(optimizer: str) -> None:
     """One stream for all rows, or one a row but the same: not the single runs."""
@@ -183,7 +196,7 @@ def test_one_length_of_step_for_all_members_is_found(monkeypatch: pytest.MonkeyP
 PROMPTS = ["a red circle on a blue background", "a green square"]
 
 
-@pytest.mark.parametrize("name", ["exact", "split, inverted", "sds", "sdi"])
+@pytest.mark.parametrize("name", ["exact", "split, inverted", "sds", "csd", "sdi"])
 def test_a_row_is_its_single_run_with_the_demo_model(name: str) -> None:
     """To 1e-4 of the picture: a convolution rounds differently in a batch of another size."""
     demo = load_model()
