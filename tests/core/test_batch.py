@@ -258,6 +258,10 @@ def test_a_batch_is_a_generator_of_its_own(tmp_path: Path) -> None:
         (lambda: start(Batch([Pixels(2, 2)] * 2), steps=1, seed=[1]), "seed: got 1 seeds for 2 members"),
         (lambda: start(Batch([Pixels(2, 2)] * 2), steps=1, seed=[1, -1]), "seed: got -1"),
         (
+            lambda: start(Batch([Pixels(2, 2)] * 2), steps=1, rng=torch.Generator()),
+            "rng: got one source for 2 members of a batch, which would all draw the same",
+        ),
+        (
             lambda: optimize(start(Batch([Pixels(2, 2)] * 2), steps=1), METHODS["sds"], DENOISER, tolerance=0.1),
             "tolerance: got 0.1 for a batch, whose members would stop at different steps",
         ),
