@@ -55,7 +55,7 @@ DIFFERENCES: dict[str, str] = {
     "compare/compare.json: key settings.*": "as in metrics.json",
     "*/generator.safetensors: metadata config, *": "a neural image that is not square knows its size",
     "host/object_info.json: *.tooltip, *": "a widget's tooltip is its field's help",
-    "host/object_info.json: *": "nodes are made from the fields: what was missing is appended, ranges are the fields' own",
+    "host/object_info.json: *": "nodes are made from the fields: what was missing is appended, with the fields' ranges",
 }
 """A glob of "file: difference", as `compare` prints it, to the reason why that difference is meant."""
 
