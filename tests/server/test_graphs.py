@@ -63,10 +63,10 @@ def chain(short: dict) -> dict:
 def test_the_template_has_the_defaults_of_the_command_line(graph: dict) -> None:
     defaults, step, bandwidths = flatten(preset_of("msd")), graph[STEP]["inputs"], graph[BANDWIDTHS]["inputs"]
     given = {"lr" if name == "learning_rate" else name: value for name, value in step.items()}
-    assert given.pop("truncation") == given.pop("lr_coupling") == 0, "off"
+    assert given.pop("truncation") == given.pop("lr_coupling") == given.pop("tolerance") == 0, "off"
     assert given.pop("centre") == "x"
     shown = {name: value for name, value in given.items() if name in defaults}
-    assert len(shown) == 10 and shown.items() <= defaults.items()
+    assert len(shown) == 11 and shown.items() <= defaults.items()
     curve = {f"bandwidth_{name}": bandwidths[name] for name in ("schedule", "start", "end")}
     assert curve.items() <= defaults.items() and bandwidths["steps"] == defaults["steps"]
 
