@@ -17,12 +17,11 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, level_at
+from ..denoiser import Denoiser
 from ..info import Info
-from ..randomness import Rng, draw_uniform
+from ..randomness import Rng
 from ..settings import setting
 from ..validation import check_choice
 
@@ -58,30 +57,6 @@ def annealed_t(anneal: str, t_min: float, t_max: float, step: int, steps: int) -
     check_choice("anneal", anneal, ANNEALINGS[1:])
     u = step / max(steps - 1, 1)
     return t_max + (t_min - t_max) * (math.sqrt(u) if anneal == "sqrt" else u)
-
-
-class Leveled(Protocol):
-    """The settings of a method that draws its noise levels, or lets them fall."""
-
-    @property
-    def anneal(self) -> str: ...
-    @property
-    def t_min(self) -> float: ...
-    @property
-    def t_max(self) -> float: ...
-    @property
-    def samples(self) -> int: ...
-
-
-def draw_levels(method: Leveled, x: Tensor, denoiser: Denoiser, step: int, steps: int, rng: Rng) -> Tensor:
-    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn, or annealed on the chain."""
-    if method.anneal == "none":
-        u = draw_uniform(x.shape[0], rng, method.samples)
-        times = (method.t_min + (method.t_max - method.t_min) * u).flatten().tolist()
-    else:
-        t = annealed_t(method.anneal, method.t_min, method.t_max, step, steps)
-        times = [t] * (x.shape[0] * method.samples)
-    return torch.tensor([level_at(denoiser, t) for t in times], dtype=x.dtype, device=x.device)
 
 
 def t_min_setting() -> Any:  # noqa: ANN401 - a field
