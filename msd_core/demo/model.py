@@ -115,9 +115,7 @@ class DemoModel(nn.Module):
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    remedy = (
-        "pass the demo_model.safetensors that ships with the project, or train one with `python -m msd_core.demo.train`"
-    )
+    remedy = "pass the demo_model.safetensors that ships with the project, or train one with `msd train-demo`"
     if not path.is_file():
         raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
     try:

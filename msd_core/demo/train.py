@@ -9,12 +9,11 @@ the caption c replaced by the empty one in a tenth of the cases for classifier-f
 ``dream`` below infinity, n is replaced by DREAM's noise (:mod:`msd_core.research.dream`, imported only then); the model
 that ships is without.
 
-    python -m msd_core.demo.train --out FOLDER
+    msd train-demo --out FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 from collections.abc import Callable, Iterator
@@ -323,20 +322,3 @@ def train(settings: TrainSettings, folder: Path) -> Path:
     path = folder / "demo_model.safetensors"
     model.save(path)
     return path
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the demo model from scratch on drawn scenes (resumable).")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the training's state and of the finished model"
-    )
-    parser.add_argument("--seed", type=int, default=TrainSettings.seed)
-    parser.add_argument("--autoencoder-steps", type=int, default=TrainSettings.autoencoder_steps)
-    parser.add_argument("--steps", type=int, default=TrainSettings.steps, help="steps of the denoiser's training")
-    arguments = parser.parse_args()
-    settings = TrainSettings(seed=arguments.seed, autoencoder_steps=arguments.autoencoder_steps, steps=arguments.steps)
-    print(f"trained: {train(settings, arguments.out)}")
-
-
-if __name__ == "__main__":
-    main()
