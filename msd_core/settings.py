@@ -152,7 +152,7 @@ def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Settin
         yield prefix + entry.flag, entry
         if entry.family is not None:
             for kind in entry.family.values():
-                yield from leaves(kind, _prefix(entry.flag))
+                yield from leaves(kind, prefix_below(entry.flag))
 
 
 def menu(family: Registry) -> list[str]:
@@ -160,7 +160,7 @@ def menu(family: Registry) -> list[str]:
     return [name for name, kind in family.items() if not getattr(kind, "hidden", False)]
 
 
-def _prefix(flag: str) -> str:
+def prefix_below(flag: str) -> str:
     """What the plain names below a family begin with: "bandwidth_" below "bandwidth_schedule", nothing below others."""
     stem, _, last = flag.rpartition("_")
     return f"{stem}_" if last == "schedule" else ""
@@ -175,7 +175,7 @@ def flatten(instance: object, prefix: str = "") -> dict[str, Any]:
         value = getattr(instance, name)
         flat[prefix + entry.flag] = entry.family.name_of(value) if entry.family is not None else value
         if entry.family is not None:
-            flat |= flatten(value, _prefix(entry.flag))
+            flat |= flatten(value, prefix_below(entry.flag))
     return flat
 
 
@@ -220,12 +220,12 @@ def _families(owner: type) -> Iterator[tuple[str, Registry]]:
 
 def _own_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` itself, below the family called ``flag``."""
-    return [_prefix(flag) + entry.flag for entry in settings_of(kind).values()]
+    return [prefix_below(flag) + entry.flag for entry in settings_of(kind).values()]
 
 
 def _all_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` and of all that it may hold, below the family called ``flag``."""
-    return [name for name, _ in leaves(kind, _prefix(flag))]
+    return [name for name, _ in leaves(kind, prefix_below(flag))]
 
 
 def _build(base: T, rest: dict[str, Any], prefix: str) -> T:
@@ -240,7 +240,7 @@ def _build(base: T, rest: dict[str, Any], prefix: str) -> T:
             value = _changed_kind(value, entry.family.find(flag, rest.pop(flag)))
         elif flag in rest:
             value = rest.pop(flag)
-        changes[name] = _build(value, rest, _prefix(entry.flag))
+        changes[name] = _build(value, rest, prefix_below(entry.flag))
     try:
         return dataclasses.replace(base, **changes) if changes else base  # pyright: ignore[reportArgumentType]
     except ValueError as error:
