@@ -18,7 +18,6 @@ from ...schedule import karras_sigmas
 from ..densities import make_density
 from ..metrics import nll, precision_recall
 from ..toy import ToyDenoiser, ToySettings, train_steps
-from ..toy.cache import cache_key
 from ..toy.pool import scored_points
 from ..toy.train import score_loss, toy_network
 from .study import Cell, Context, OnStep
@@ -61,7 +60,7 @@ def trained(context: Context, plan: Plan, name: str) -> Cell:
     settings, mixture = plan.settings(name, context.seed), make_density(plan.density).of(plan.cls)
     sizes = {"held_out": plan.held_out, "points": plan.points, "steps": plan.steps}
     key: dict[str, Any] = {"part": "toy", "training": name, "settings": settings.as_json(), **sizes}
-    key |= {"snapshots": list(plan.snapshots), "model": cache_key(settings, mixture)}
+    key |= {"snapshots": list(plan.snapshots), "parameters": mixture.digest()}
 
     def compute(progress: OnStep) -> Cell:
         generator = context.generator("dream", "toy", "held out")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -30,7 +31,8 @@ from ...sampling import ddim_sample
 from ...schedule import sigma_schedule
 from ..densities import Density, make_density
 from ..landscape import grid
-from ..toy import ToyDenoiser, ToySettings, load_or_train
+from ..toy import ToyDenoiser, ToySettings, train_steps
+from ..toy.train import toy_network
 from .study import Cell, Context, OnStep
 
 PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
@@ -114,16 +116,19 @@ def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
 
 
 def learned_denoiser(context: Context, case: Case, settings: ToySettings | None = None) -> ToyDenoiser:
-    """The denoiser of ``settings``, default the sought class's; trained once a folder, as a cell of its own."""
+    """The denoiser of ``settings``, default the sought class's; its averaged weights are a cell."""
     settings = toy_settings(context, case, case.cls) if settings is None else settings
-    folder = context.folder / "cells" / "models"
+    mixture = case.density.of(settings.cls)
 
     def train(progress: OnStep) -> Cell:
-        load_or_train(settings, folder, density=case.density, progress=progress)
-        return Cell({"steps": settings.steps})
+        average: Mapping[str, Tensor] = {}
+        for state in train_steps(settings, mixture):
+            average = state.average
+            progress(state.step, settings.steps)
+        return Cell(tensors=dict(average))
 
-    context.cell("toy", {**case.key, **settings.as_json()}, train)
-    return load_or_train(settings, folder, density=case.density)
+    weights = context.cell("toy", {**case.key, **settings.as_json(), "version": 2}, train).tensors
+    return ToyDenoiser(toy_network(settings, weights), box=mixture.box())
 
 
 def make_denoiser(context: Context, case: Case, kind: str) -> Denoiser:

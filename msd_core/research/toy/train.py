@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,12 +32,6 @@ from .settings import ToySettings
 
 Batch = tuple[Tensor, Tensor, Tensor]
 _INITIAL, _POOL, _STEP = range(3)
-
-
-class HasClasses(Protocol):
-    """A density with classes, such as `msd_core.research.densities.Density`."""
-
-    def of(self, cls: str | None, /) -> GaussianMixture: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +81,6 @@ def train_steps(settings: ToySettings, mixture: GaussianMixture, start: Training
         batch = draw(network, stream(settings.seed, _STEP, state.step))
         state = _update(settings, state, network, batch, exponent)
         yield state
-
-
-def mixture_of(settings: ToySettings, density: GaussianMixture | HasClasses) -> GaussianMixture:
-    """The mixture to train on: ``density`` itself, or its class ``settings.cls``."""
-    return density if isinstance(density, GaussianMixture) else density.of(settings.cls)
 
 
 def toy_network(settings: ToySettings, parameters: Mapping[str, Tensor]) -> ToyNetwork:
