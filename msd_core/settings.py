@@ -112,8 +112,7 @@ def check_settings(instance: object) -> None:
 
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
-        wanted = "a tuple" if entry.length < 0 else f"a tuple of {entry.length}"
-        raise ValueError(f"{entry.name}: got {value!r}; allowed is {wanted}: {entry.allowed}. Pass one.")
+        raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple of {entry.allowed}. Pass one.")
 
 
 def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
@@ -196,15 +195,18 @@ def build(base: T, options: Mapping[str, Any]) -> T:
 
 
 def _not_here(base: object, name: str, value: object) -> str:
-    """Why ``name`` is no option of ``base``: which kinds know it, or what else there is."""
-    for flag, family in _families(type(base)):
-        users = [kind for kind, cls in family.items() if name in _own_names(cls, flag)]
-        if users:
-            return (
-                f"{name}: got {value!r} with the {flag} {flatten(base).get(flag)!r}; allowed with {', '.join(users)}. "
-                f"Leave it out or change the {flag}."
-            )
-    return f"{name}: got {value!r}; allowed are {', '.join(flatten(base))}. Leave it out, or correct the name."
+    """Why ``name`` is no option of ``base``: which kinds know it, the innermost choice first; or what else there is."""
+    chosen = flatten(base)
+    families = [(flag, family) for flag, family in _families(type(base)) if flag in chosen]
+    for names, order in ((_own_names, reversed(families)), (_all_names, iter(families))):
+        for flag, family in order:
+            users = [kind for kind, cls in family.items() if name in names(cls, flag)]
+            if users:
+                return (
+                    f"{name}: got {value!r} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
+                    f"Leave it out or change the {flag}."
+                )
+    return f"{name}: got {value!r}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
 
 
 def _families(owner: type) -> Iterator[tuple[str, Registry]]:
@@ -219,6 +221,11 @@ def _families(owner: type) -> Iterator[tuple[str, Registry]]:
 def _own_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` itself, below the family called ``flag``."""
     return [_prefix(flag) + entry.flag for entry in settings_of(kind).values()]
+
+
+def _all_names(kind: type, flag: str) -> list[str]:
+    """Plain names of the settings of ``kind`` and of all that it may hold, below the family called ``flag``."""
+    return [name for name, _ in leaves(kind, _prefix(flag))]
 
 
 def _build(base: T, rest: dict[str, Any], prefix: str) -> T:

@@ -128,7 +128,7 @@ def relative_error(target: Tensor, truth: Tensor, x: Tensor) -> float:
 
 def spread_points(mixture: GaussianMixture) -> Tensor:
     """Places near the mixture: a draw of it, and noise of .3."""
-    y = mixture.sample(40, generator=seeded(1))
+    y = mixture.sample(40, rng=seeded(1))
     return y + 0.3 * torch.randn(y.shape, generator=seeded(2), dtype=y.dtype)
 
 
@@ -273,7 +273,7 @@ def test_a_wide_kernel_is_plain_sampling(mixture: GaussianMixture) -> None:
     """lambda = 1000: the draws are those of p itself, for every estimator that draws."""
     n = 2000
     x = torch.tensor([[0.3, 0.2]], dtype=torch.float64).expand(n, 2)
-    exact = mixture.sample(50_000, generator=seeded(1))
+    exact = mixture.sample(50_000, rng=seeded(1))
     for estimator in ("exact", "split"):
         y, _ = mean_shift(x, mixture, 1000.0, estimator=estimator, rng=seeded(), solver="heun")
         assert bool(((y.mean(dim=0) - exact.mean(dim=0)).abs() < 0.05).all())
@@ -394,7 +394,7 @@ def test_a_nan_of_the_model_is_returned(points: Tensor) -> None:
 
 def test_a_data_set_as_density(mixture: GaussianMixture, points: Tensor) -> None:
     """The ideal denoiser's own mean-shift step (Comaniciu & Meer 2002)."""
-    data = mixture.sample(500, generator=seeded())
+    data = mixture.sample(500, rng=seeded())
     weights = (-(points[:, None] - data).square().sum(dim=2) / (2 * 0.3**2)).softmax(dim=1)
     target, _ = mean_shift(points, IdealDenoiser(data), 0.3, estimator="one-step")
     torch.testing.assert_close(target, weights @ data, rtol=1e-5, atol=1e-6)

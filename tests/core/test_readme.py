@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import msd_core
 from msd_core.cli.main import make_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,7 @@ def run_example(number: int) -> dict:
 
 
 def test_the_picture_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "msd", replace(PRESETS["msd"], steps=2, solver_steps=2))
+    quick = functools.partial(msd_core.distil, steps=2, solver_steps=2)
+    monkeypatch.setattr(msd_core, "distil", quick)
     names = run_example(0)
     assert names["state"].step == 2 and names["picture"].shape == (1, 3, 768, 1024)

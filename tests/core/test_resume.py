@@ -215,3 +215,46 @@ def test_points_keep_their_precision(tmp_path: Path) -> None:
     loaded = load_state(tmp_path / "state")
     assert_equal(loaded, whole[1])
     assert_equal(list(optimize(loaded, method, lambda z, sigma: torch.sin(z)))[-1], whole[-1])
+
+
+CONFIGS_OF_VERSION_1 = {
+    "fourier": '{"features": 64, "hidden": 8, "layers": 1, "resolution": 16, "scale": 0.5, "seed": 0}',
+    "siren": '{"hidden": 8, "layers": 1, "omega": 4.0, "resolution": 16, "seed": 0}',
+    "hashgrid": '{"coarsest": 4, "entries": 16384, "features": 4, "finest": 8, "hidden": 8, "layers": 1, "levels": 6, '
+    '"resolution": 16, "seed": 0}',
+    "pixels": '{"height": 8, "init": "flat", "seed": 0, "width": 8}',
+    "latent": '{"channels": 4, "height": 8, "init": "noise", "seed": 0, "width": 8}',
+}
+"""As the releases before settings were objects wrote them."""
+SHAPES_OF_VERSION_1 = {
+    "fourier": {"field.frequencies": (64, 2), "field.network.0.bias": (8,), "field.network.0.weight": (8, 128),
+                "field.network.2.bias": (3,), "field.network.2.weight": (3, 8)},
+    "siren": {"field.first.bias": (8,), "field.first.weight": (8, 2), "field.output.bias": (3,),
+              "field.output.weight": (3, 8)},
+    "hashgrid": {"field.network.0.bias": (8,), "field.network.0.weight": (8, 24), "field.network.2.bias": (3,),
+                 "field.network.2.weight": (3, 8), "field.table": (265, 4)},
+    "pixels": {"values": (1, 3, 8, 8)},
+    "latent": {"values": (1, 4, 8, 8)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONFIGS_OF_VERSION_1)
+def test_files_of_version_1_load(kind: str, tmp_path: Path) -> None:
+    """With the names, the entries and the text that earlier releases wrote, and no others."""
+    rng = torch.Generator().manual_seed(0)
+    values = {name: torch.randn(shape, generator=rng) for name, shape in SHAPES_OF_VERSION_1[kind].items()}
+    about = {"kind": kind, "config": CONFIGS_OF_VERSION_1[kind]}
+    write_tensors(tmp_path / "generator", values, "msd-generator", "1", about)
+    moved = [name for name in values if name != "field.frequencies"]
+    tensors = {f"generator.{name}": value for name, value in values.items()}
+    tensors |= {f"optimizer.{name}.{mean}": values[name].clone() for name in moved for mean in ("mean", "square")}
+    tensors |= {"rng": rng.get_state(), "history": torch.tensor([[4.0, 0.5, 0.1, 2.0, float("nan")]] * 2).double()}
+    state_entries = {"step": "2", "steps": "4", "seed": "5", "optimizer": "adam", "prompt": "x"}
+    write_tensors(tmp_path / "state", tensors, "msd-state", "1", {**about, **state_entries})
+    generator, state = load_generator(tmp_path / "generator"), load_state(tmp_path / "state")
+    for found in (generator, state.generator):
+        assert found.kind == kind and found.state_dict().keys() == values.keys()
+        assert all(torch.equal(found.state_dict()[name], value) for name, value in values.items())
+    assert (state.step, state.steps, state.seed, state.optimizer) == (2, 4, 5, "adam")
+    assert state.metadata == {"prompt": "x"} and torch.equal(state.rng_state, rng.get_state())
+    assert state.info.sigma == 2.0 and state.info.bandwidth is None and state.evaluations == 8

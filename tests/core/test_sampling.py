@@ -94,7 +94,7 @@ def assert_draws(sampler: Sampler, steps: int, denoiser: Denoiser, mixture: Gaus
     z = sigma * torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = sampler(z, denoiser, sigma_schedule("karras", steps, sigma_min=0.005, sigma_max=sigma))
     for power in (1, 2):
-        exact = mixture.sample(100_000, generator=torch.Generator().manual_seed(1)) ** power
+        exact = mixture.sample(100_000, rng=torch.Generator().manual_seed(1)) ** power
         error = (y**power).mean(dim=0) - exact.mean(dim=0)
         assert bool((error.abs() < 4 * exact.std(dim=0) / math.sqrt(n)).all())
 

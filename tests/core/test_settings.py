@@ -177,7 +177,7 @@ def test_the_ends_of_the_range_are_inside_and_what_is_usual_too(kind: type, entr
 @pytest.mark.parametrize("value", [(1.0,), (0.0, 1.0, 2.0), [0.0, 1.0], 3.0, "01"])
 def test_a_pair_is_a_pair(value: object) -> None:
     with pytest.raises(
-        ValueError, match="interval: got .*; allowed is a tuple of 2: a number from 0, or None. Pass one"
+        ValueError, match="interval: got .*; allowed is a tuple of 2 values, each a number from 0, or None. Pass one"
     ):
         Split(interval=value)  # type: ignore[arg-type]
 
@@ -237,7 +237,7 @@ def test_another_kind_keeps_what_was_changed_and_has_its_own_defaults() -> None:
             "bandwidth_rho: got 3.0 with the bandwidth_schedule 'exponential'; allowed with karras",
         ),
         ({"weighting": "sigma"}, "weighting: got 'sigma' with the method 'msd'; allowed with sds"),
-        ({"method": "sds", "samples": 2, "solver": "ddim"}, "solver: got 'ddim' with the estimator None; allowed with"),
+        ({"method": "sds", "samples": 2, "solver": "ddim"}, "solver: got 'ddim' with the method 'sds'; allowed with msd"),
         ({"estimator": "mean"}, "estimator: got 'mean'; allowed are 'naive', 'split', 'exact', 'one-step'"),
         ({"method": "csm"}, "method: got 'csm'; allowed are 'msd'"),
         ({"bandwidth_schedule": "linea"}, "bandwidth_schedule: got 'linea'"),
@@ -300,7 +300,7 @@ def test_the_table_has_a_row_for_every_name_and_none_twice() -> None:
     rows = settings_table(Preset).splitlines()[2:]
     assert len(rows) == len(set(rows))
     named = {row.split("`")[1] for row in rows}
-    assert named == {name for name, entry in leaves(Preset) if not entry.hidden}
+    assert named == {name for name, entry in settings_of(Preset).items() if not entry.hidden}
     assert all(row.count("|") - row.count("\\|") >= 5 for row in rows)
 
 

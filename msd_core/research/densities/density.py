@@ -64,6 +64,6 @@ class Density:
         means = torch.cat([mixture.means.double() for mixture in mixtures])
         return GaussianMixture(weights, means, torch.cat([mixture.covariances.double() for mixture in mixtures]))
 
-    def sample(self, n: int, *, generator: torch.Generator, cls: str | None = None) -> Tensor:
+    def sample(self, n: int, *, rng: torch.Generator, cls: str | None = None) -> Tensor:
         """``n`` independent points of a class, or of all: (n, 2), float32."""
-        return self.of(cls).sample(n, generator=generator).float()
+        return self.of(cls).sample(n, rng=rng).float()

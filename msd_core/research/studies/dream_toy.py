@@ -85,7 +85,7 @@ def _figures(
     """sigma^2 |score error|^2 on the held-out points; NLL, precision and recall of DDIM samples."""
     z, sigma, score = held_out
     generator = context.generator("dream", "toy", "samples")
-    reference = mixture.sample(plan.points, generator=generator)
+    reference = mixture.sample(plan.points, rng=generator)
     start = denoiser.sigma_max * torch.randn(plan.points, z.shape[1], generator=generator)
     levels = karras_sigmas(plan.steps, denoiser.sigma_min, denoiser.sigma_max)
     points = ddim_sample(start, denoiser, levels)
@@ -97,4 +97,4 @@ def _figures(
 def entropy(context: Context, plan: Plan) -> float:
     """NLL of as many points of the density itself."""
     mixture = make_density(plan.density).of(plan.cls)
-    return nll(mixture.sample(plan.points, generator=context.generator("dream", "toy", "truth")), mixture)
+    return nll(mixture.sample(plan.points, rng=context.generator("dream", "toy", "truth")), mixture)

@@ -182,8 +182,8 @@ def truth_of(context: Context, case: Case) -> Truth:
         nodes = grid(SQUARE, (resolution.side, resolution.side))
         values = log_density(wide, nodes.flatten(0, 1))
         generator = context.generator("support", case.name)
-        seen = log_density(wide, wide.sample(20_000, generator=generator).double())
-        own = log_density(case.truth, case.truth.sample(20_000, generator=generator).double())
+        seen = log_density(wide, wide.sample(20_000, rng=generator).double())
+        own = log_density(case.truth, case.truth.sample(20_000, rng=generator).double())
         support = (values >= seen.quantile(0.001)).reshape(nodes.shape[:2])
         potential = (values - values.max()).reshape(nodes.shape[:2])
         tensors = {"potential": potential, "modes": find_modes(wide), "support": support}

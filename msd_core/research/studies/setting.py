@@ -106,7 +106,7 @@ def make_case(name: str) -> Case:
 def truth_points(context: Context, case: Case, purpose: str) -> Tensor:
     """Samples of the sought density (N, 2), float32; other ``purpose``, other samples."""
     generator = context.generator(purpose, case.name)
-    return case.density.sample(size_of(context).data, generator=generator, cls=case.cls)
+    return case.density.sample(size_of(context).data, rng=generator, cls=case.cls)
 
 
 def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:

@@ -93,9 +93,7 @@ def precision_by_set(context: Context, case: Case, x: Tensor, key: dict[str, Any
 
     def draw(progress: OnStep) -> Cell:
         generator = context.generator("references", case.name)
-        sets = [
-            case.density.sample(size_of(context).data, generator=generator, cls=case.cls) for _ in range(REFERENCES)
-        ]
+        sets = [case.density.sample(size_of(context).data, rng=generator, cls=case.cls) for _ in range(REFERENCES)]
         return Cell({}, {"points": torch.stack(sets), "radii": torch.stack([radii(points) for points in sets])})
 
     size = {"data": size_of(context).data, "sets": REFERENCES}

@@ -107,7 +107,7 @@ def _batches(settings: ToySettings, mixture: GaussianMixture) -> Callable[[ToyNe
             return z[rows], sigma[rows], score[rows]
 
         return scored
-    points = mixture.sample(s.pool, generator=generator).float()
+    points = mixture.sample(s.pool, rng=generator).float()
 
     def noised(network: ToyNetwork, generator: torch.Generator) -> Batch:
         y = points[torch.randint(len(points), (s.batch,), generator=generator)]

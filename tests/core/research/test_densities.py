@@ -108,10 +108,10 @@ def assert_moments(mixture: GaussianMixture, points: Tensor) -> None:
 def test_samples(name: str) -> None:
     density = make_density(name)
     assert density.name == name
-    points = density.sample(20_000, generator=generator())
+    points = density.sample(20_000, rng=generator())
     assert points.shape == (20_000, 2) and points.dtype == torch.float32
-    assert torch.equal(points, density.sample(20_000, generator=generator()))
-    assert not torch.equal(points, density.sample(20_000, generator=generator(1)))
+    assert torch.equal(points, density.sample(20_000, rng=generator()))
+    assert not torch.equal(points, density.sample(20_000, rng=generator(1)))
     assert_moments(density.mixture, points)
     with pytest.raises(AssertionError):
         assert_moments(density.mixture, 1.05 * points)
@@ -131,7 +131,7 @@ def test_every_making_is_the_same(name: str) -> None:
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_score_is_the_gradient(sigma: float) -> None:
     mixture = make_density("fractal").of("A")
-    points = mixture.sample(64, generator=generator()).double() + 0.01
+    points = mixture.sample(64, rng=generator()).double() + 0.01
     z = points.clone().requires_grad_()
     (truth,) = torch.autograd.grad(mixture.log_prob(z, sigma).sum(), z)
     torch.testing.assert_close(mixture.score(points, sigma), truth, rtol=1e-8, atol=1e-8)
@@ -159,7 +159,7 @@ def assert_on_the_spiral(points: Tensor) -> None:
 
 
 def test_spiral() -> None:
-    points = make_density("spiral").sample(5000, generator=generator())
+    points = make_density("spiral").sample(5000, rng=generator())
     assert_on_the_spiral(points)
     with pytest.raises(AssertionError):
         assert_on_the_spiral(points * torch.tensor([1.0, -1.0]))
@@ -171,7 +171,7 @@ def turned(points: Tensor, angle: float) -> Tensor:
 
 
 def assert_arms(mixture: GaussianMixture, count: int) -> None:
-    points = mixture.sample(500, generator=generator()).double()
+    points = mixture.sample(500, rng=generator()).double()
     torch.testing.assert_close(mixture.log_prob(turned(points, 2 * math.pi / count)), mixture.log_prob(points))
 
 
@@ -188,7 +188,7 @@ def pinwheel_draws(n: int, *, rate: float = pinwheel.RATE) -> Tensor:
 def assert_close_to_recipe(mixture: GaussianMixture, draws: Tensor, excess: float) -> None:
     """The draws' mean NLL over the mixture's entropy: 0 if the mixture is the recipe; their heaviest 2 % left out."""
     nll = -mixture.log_prob(draws)
-    own = -mixture.log_prob(mixture.sample(len(draws), generator=generator()).double())
+    own = -mixture.log_prob(mixture.sample(len(draws), rng=generator()).double())
     difference = (nll.sort().values - own.sort().values)[: int(0.98 * len(draws))].mean()
     assert abs(float(difference)) < excess
 
@@ -230,7 +230,7 @@ def assert_board(points: Tensor, colour: int) -> None:
 
 
 def test_checkerboard() -> None:
-    points = make_density("checkerboard").sample(20_000, generator=generator())
+    points = make_density("checkerboard").sample(20_000, rng=generator())
     assert_board(points, 0)
     with pytest.raises(AssertionError):
         assert_board(points, 1)
@@ -243,7 +243,7 @@ def test_classes() -> None:
     density = make_density("fractal")
     assert density.of("B") is density.classes["B"]
     torch.testing.assert_close(
-        density.sample(5, generator=generator(), cls="A"), density.of("A").sample(5, generator=generator()).float()
+        density.sample(5, rng=generator(), cls="A"), density.of("A").sample(5, rng=generator()).float()
     )
     with pytest.raises(ValueError, match="cls: got 'C'; allowed are 'A', 'B'"):
         density.of("C")

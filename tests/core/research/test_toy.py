@@ -218,7 +218,7 @@ def denoiser_error(network: ToyNetwork, mixture: GaussianMixture) -> float:
     """Largest over the levels of rms(D - D*)/sigma at noised points, a share of the noise; .48 untrained."""
     worst, denoiser = 0.0, ToyDenoiser(network)
     for sigma in LEVELS:
-        y = mixture.sample(2000, generator=seeded(7))
+        y = mixture.sample(2000, rng=seeded(7))
         z = (y + sigma * torch.randn(y.shape, generator=seeded(8)).double()).float()
         off = denoiser(z, sigma) - mixture(z, sigma)
         worst = max(worst, float(off.square().mean().sqrt()) / sigma)
