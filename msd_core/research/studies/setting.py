@@ -105,8 +105,8 @@ def make_case(name: str) -> Case:
 
 def truth_points(context: Context, case: Case, purpose: str) -> Tensor:
     """Samples of the sought density (N, 2), float32; other ``purpose``, other samples."""
-    generator = context.generator(purpose, case.name)
-    return case.density.sample(size_of(context).data, rng=generator, cls=case.cls)
+    rng = context.rng(purpose, case.name)
+    return case.density.sample(size_of(context).data, rng=rng, cls=case.cls)
 
 
 def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
@@ -201,10 +201,10 @@ def start_points(side: int) -> Tensor:
     return grid(SQUARE, (side, side)).reshape(-1, 2).float()
 
 
-def sample_ddim(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tensor:
+def sample_ddim(denoiser: Denoiser, n: int, rng: torch.Generator) -> Tensor:
     """DDIM samples (n, 2), from 5 n to 0 in 32 steps of the Karras schedule."""
     sigmas = sigma_schedule("karras", SOLVER_STEPS["ddim"], sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX)
-    return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=generator), denoiser, sigmas)
+    return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=rng), denoiser, sigmas)
 
 
 def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: int) -> Cell:
@@ -214,17 +214,17 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: OnStep) -> Cell:
-        generator = context.generator("move", case.name, kind, recipe.method)
+        rng = context.rng("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
-            return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, generator)})
-        return move_points(start_points(side), recipe, denoiser, generator, progress)
+            return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, rng)})
+        return move_points(start_points(side), recipe, denoiser, rng, progress)
 
     return context.cell("points", key, compute)
 
 
-def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: OnStep) -> Cell:
+def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, rng: torch.Generator, progress: OnStep) -> Cell:
     """The points ``x`` (B, 2) after all steps of the recipe, as a cell."""
-    state = before = start(Points(x), steps=recipe.steps, rng=generator)
+    state = before = start(Points(x), steps=recipe.steps, rng=rng)
     for state in optimize(before, recipe.make(), denoiser, optimizer=recipe.optimiser()):
         progress(state.step, recipe.steps)
     return Cell({"evaluations": state.evaluations / len(x)}, {"x": state.picture()})

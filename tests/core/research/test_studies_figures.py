@@ -158,7 +158,7 @@ def test_guidance_starts_from_the_noise_of_ddim(tiny: Context, reduced: Density)
     """At cfg = 1 it would be the same points: the difference is guidance alone."""
     case = setting.make_case("fractal")
     plain = setting.moved_points(tiny, case, "learned", setting.recipe_of(tiny, "learned", "ddim"), 12).tensors["x"]
-    noise = tiny.generator("move", case.name, "learned", "ddim")
+    noise = tiny.rng("move", case.name, "learned", "ddim")
     denoiser = setting.learned_denoiser(tiny, case)
     torch.testing.assert_close(setting.sample_ddim(denoiser, len(plain), noise), plain)
     assert not torch.equal(fig1.guided_points(tiny, case, "cfg").tensors["x"], plain)

@@ -51,7 +51,7 @@ def three() -> GaussianMixture:
 @pytest.fixture
 def network() -> ToyNetwork:
     """A network in float64 that is not at its start: gain .7, which makes all of its terms count."""
-    made = ToyNetwork(dim=16, layers=3, generator=seeded()).double()
+    made = ToyNetwork(dim=16, layers=3, rng=seeded()).double()
     torch.nn.init.constant_(made.gain, 0.7)
     return made
 
@@ -118,7 +118,7 @@ def test_length_of_the_weights_does_not_matter(network: ToyNetwork, rows: tuple[
 
 def test_at_the_start_it_is_the_denoiser_of_one_gaussian(rows: tuple[Tensor, Tensor]) -> None:
     z, sigma = rows
-    start = ToyDenoiser(ToyNetwork(sigma_data=0.4, generator=seeded()).double().requires_grad_(False))
+    start = ToyDenoiser(ToyNetwork(sigma_data=0.4, rng=seeded()).double().requires_grad_(False))
     truth = GaussianMixture(torch.ones(1), torch.zeros(1, 2), 0.16 * torch.eye(2)[None])
     torch.testing.assert_close(start(z, sigma), truth(z, sigma), rtol=1e-6, atol=1e-6)
     with pytest.raises(AssertionError):
@@ -166,7 +166,7 @@ def assert_stein(z: Tensor, score: Tensor) -> None:
 
 
 def test_its_points_follow_the_noised_density(mixture: GaussianMixture) -> None:
-    z, sigma, score = scored_points(mixture, 20_000, -1.5, 0.5, generator=seeded())
+    z, sigma, score = scored_points(mixture, 20_000, -1.5, 0.5, rng=seeded())
     assert z.shape == score.shape == (20_224, 2) and sigma.shape == (20_224,)
     exact = mixture.score(z[::977].double(), sigma[::977])
     torch.testing.assert_close(score[::977].double(), exact, rtol=1e-5, atol=1e-5)
@@ -177,7 +177,7 @@ def test_its_points_follow_the_noised_density(mixture: GaussianMixture) -> None:
 
 
 def test_one_level_in_each_stratum() -> None:
-    levels = log_normal_levels(1000, -2.3, 1.5, generator=seeded())
+    levels = log_normal_levels(1000, -2.3, 1.5, rng=seeded())
     place = torch.special.ndtr((levels.log() + 2.3) / 1.5) * 1000
     assert torch.equal(place.floor(), torch.arange(1000.0).double())
 
@@ -264,7 +264,7 @@ def test_dream_batches_are_rectified() -> None:
         settings = replace(TINY, target="noise", dream=p)
         mixture = GaussianMixture(torch.ones(1), torch.tensor([[0.3, -0.2]]), 1e-12 * torch.eye(2).double()[None])
         draw = train_module._batches(settings, mixture)
-        z, sigma, score = draw(ToyNetwork(generator=seeded()), seeded(9))
+        z, sigma, score = draw(ToyNetwork(rng=seeded()), seeded(9))
         torch.testing.assert_close(
             z + sigma[:, None] ** 2 * score, torch.tensor([[0.3, -0.2]]).expand_as(z), rtol=1e-4, atol=1e-4
         )
