@@ -72,8 +72,12 @@ class _Curve(ABC):
             are equal in float32.
     """
 
-    start: float = setting(8.0, "first λ: large, all modes merge; small, the nearest mode", above=0)
-    end: float = setting(0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0)
+    start: float = setting(
+        8.0, "first λ: large, all modes merge; small, the nearest mode", above=0, usual=(0.001, 1000)
+    )
+    end: float = setting(
+        0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0, usual=(0.001, 1000)
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -133,7 +137,7 @@ class Exponential(_Curve):
 class Karras(_Curve):
     """Between linear (rho = 1) and exponential (rho large)."""
 
-    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0)
+    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0, usual=(0.1, 100))
 
     def at(self, u: Tensor) -> Tensor:
         """(a^(1/rho) + u (b^(1/rho) - a^(1/rho)))^rho."""

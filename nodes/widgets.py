@@ -35,7 +35,7 @@ def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
     low, high = ends(entry)
     if entry.kind is int:
         return io.Int.Input(name, default=entry.default, min=int(low), max=int(high), **common)
-    default = entry.default or 0.0
+    low, high, default = float(low), float(high), entry.default or 0.0
     step = STEPS.get(entry.name, 0.01 if abs(default) < 10 else 0.1)
     return io.Float.Input(name, default=default, min=low, max=high, step=step, round=False, **common)
 

@@ -69,7 +69,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--steps", 0), ("--steps: got 0", "at least 1")),
         ((PROMPT, "--cfg", "nan"), ("--cfg", "got 'nan'", "finite")),
         ((PROMPT, "--lr", 0), ("--lr: got 0.0", "above 0")),
-        ((PROMPT, "--method", "sds", "--bandwidth-end", 1), ("--bandwidth-end: got 1.0 with the method 'sds'", "allowed with msd")),
+        (
+            (PROMPT, "--method", "sds", "--bandwidth-end", 1),
+            ("--bandwidth-end: got 1.0 with the method 'sds'", "allowed with msd"),
+        ),
         (
             (PROMPT, "--method", "sds", "--t-min", 0.9, "--t-max", 0.1),
             ("--t-min, --t-max: got 0.9", "0.02 to 0.98"),
