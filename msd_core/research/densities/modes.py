@@ -49,14 +49,14 @@ def find_modes(mixture: GaussianMixture, *, starts: Tensor | None = None, tolera
     return _distinct(maxima[mixture.log_prob(maxima).argsort(descending=True)], 1e3 * limit)
 
 
-def entropy(mixture: GaussianMixture, n: int, generator: torch.Generator) -> tuple[float, float]:
+def entropy(mixture: GaussianMixture, n: int, rng: torch.Generator) -> tuple[float, float]:
     """Entropy in nats, by Monte Carlo over ``n`` samples, and its standard error.
 
     Raises:
         ValueError: if ``n`` is not a whole number of at least 2.
     """
     check_count("n", n, minimum=2)
-    values = torch.cat([-mixture.log_prob(rows) for rows in mixture.sample(n, rng=generator).double().split(2048)])
+    values = torch.cat([-mixture.log_prob(rows) for rows in mixture.sample(n, rng=rng).double().split(2048)])
     return float(values.mean()), float(values.std() / n**0.5)
 
 

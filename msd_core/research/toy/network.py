@@ -67,7 +67,7 @@ class ToyNetwork(nn.Module):
         dim: width.
         layers: linear maps after the first.
         sigma_data: standard deviation of the data that the network is to expect.
-        generator: of the initial weights, standard normal.
+        rng: of the initial weights, standard normal.
 
     Raises:
         ValueError: for sizes that are not whole numbers of at least 1, or ``sigma_data`` not positive.
@@ -80,7 +80,7 @@ class ToyNetwork(nn.Module):
         layers: int = 4,
         sigma_data: float = 0.5,
         *,
-        generator: torch.Generator,
+        rng: torch.Generator,
     ) -> None:
         super().__init__()
         for name, value in (("space", space), ("dim", dim), ("layers", layers)):
@@ -88,7 +88,7 @@ class ToyNetwork(nn.Module):
         check_positive("sigma_data", sigma_data)
         self.space, self.sigma_data = space, sigma_data
         widths = [space + 2] + [dim] * layers
-        self.weights = nn.ParameterList(torch.randn(dim, width, generator=generator) for width in widths)
+        self.weights = nn.ParameterList(torch.randn(dim, width, generator=rng) for width in widths)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def log_density(self, z: Tensor, sigma: Sigma) -> Tensor:
@@ -166,7 +166,7 @@ def restore_network(
     Raises:
         ValueError: if names or shapes of ``tensors`` are not those of such a network.
     """
-    network = ToyNetwork(space, dim, layers, sigma_data, generator=torch.Generator())
+    network = ToyNetwork(space, dim, layers, sigma_data, rng=torch.Generator())
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:

@@ -192,7 +192,7 @@ def test_cells_do_not_nest_and_a_failure_leaves_the_context_usable(tmp_path: Pat
 
 def test_generators_depend_on_seed_and_names(tmp_path: Path) -> None:
     def draw(seed: int, *names: str | int) -> list[float]:
-        return torch.randn(4, generator=Context(tmp_path, seed=seed).generator(*names)).tolist()
+        return torch.randn(4, generator=Context(tmp_path, seed=seed).rng(*names)).tolist()
 
     assert draw(0, "a", 1) == draw(0, "a", 1)
     assert len({tuple(draws) for draws in (draw(0, "a", 1), draw(1, "a", 1), draw(0, "a", 2), draw(0, "a1"))}) == 4
