@@ -110,6 +110,27 @@ def check_settings(instance: object) -> None:
             _check_value(entry, part)
 
 
+def check_owner(owner: type) -> None:
+    """Refuse a class that the command line and the nodes could make nothing of.
+
+    Raises:
+        ValueError: its defaults are not allowed by its own settings, or a setting is of no kind that can be written.
+    """
+    if not dataclasses.is_dataclass(owner):
+        raise ValueError(f"{owner.__name__}: is no dataclass; allowed is a frozen one of its settings. Make it one.")
+    try:
+        owner()
+    except TypeError as error:
+        reason = f"cannot be made without arguments ({error})"
+        raise ValueError(f"{owner.__name__}: {reason}. Give all fields defaults.") from error
+    for name, entry in settings_of(owner).items():
+        if entry.family is None and entry.kind not in (bool, int, float, str, tuple):
+            raise ValueError(
+                f"{owner.__name__}.{name}: is of kind {entry.kind.__name__}; allowed are bool, int, float, str and "
+                "tuple. Say which: setting(None, ..., kind=float)."
+            )
+
+
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
         raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple of {entry.allowed}. Pass one.")

@@ -69,8 +69,10 @@ class Run:
 
     def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
         """Optimise, and return the new generator with its picture and the plot of the run."""
+        from ..msd_core.optimize import planned_steps
+
         self._check()
-        progress = Progress(self.preset.steps)
+        progress = Progress(planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth))
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
             for state in self._states(session):

@@ -189,6 +189,7 @@ class HostDenoiser:
 
         options = create_model_options_clone(self.options.get("model_options", {}))
         options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
+        options.pop("sampler_post_cfg_function", None)  # its result is not looked at, and it may cost rows of its own
         replace(self, options={**self.options, "model_options": options})(z, sigma)
         with grad_mode():
             return captured["cond"].to(z.dtype, copy=True), captured["uncond"].to(z.dtype, copy=True)

@@ -21,7 +21,7 @@ GENERATORS = Registry(
 )
 """Kind to the class of a generator, with a ``for_size``: what the menus offer."""
 
-_OTHERS = Registry("generator", __package__ or "", {"batch": "batch:Batch", "points": "points:Points"})
+OTHERS = Registry("generator", __package__ or "", {"batch": "batch:Batch", "points": "points:Points"})
 """Kinds that are saved and loaded, but not made for a size."""
 
 
@@ -31,7 +31,7 @@ def make_generator(kind: str, **options: Any) -> Generator:  # noqa: ANN401 - ch
     Raises:
         ValueError: for an unknown kind, or an option that is missing, unknown or out of range.
     """
-    make = (_OTHERS if kind in _OTHERS else GENERATORS).find("kind", kind)
+    make = (OTHERS if kind in OTHERS else GENERATORS).find("kind", kind)
     signature = inspect.signature(make)
     try:
         signature.bind(**options)
