@@ -18,6 +18,7 @@ HELP = "distil a neural image from a prompt: the main job"
 def add_arguments(parser: Parser) -> None:
     """The arguments of `msd distill`; those of methods, estimators and curves are made from their fields."""
     from ..generators import GENERATORS
+    from ..model import MODELS
     from .flags import add_flags
 
     parser.add_argument("prompt", nargs="?", help="what to draw, e.g. 'a red circle on a blue background'")
@@ -28,6 +29,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
     parser.add_argument("--model", type=Path, help="the model's file (default: the demo model that ships)")
+    parser.add_argument("--model-kind", default="demo", help=f"what the file is: {', '.join(MODELS)} (default: demo)")
     add_flags(parser)
 
 

@@ -30,8 +30,10 @@ from .settings import Settings, check_unchanged, digest_of, new_settings
 
 def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
+    if arguments.model is None and arguments.model_kind != "demo":
+        raise ValueError(f"--model: got none with --model-kind {arguments.model_kind}; allowed is its file. Name it.")
     path = arguments.model or DEMO_MODEL_PATH
-    model = load_model(path)
+    model = load_model(path, arguments.model_kind)
     if arguments.resume:
         settings, done = load_unfinished(folder)
         check_unchanged(arguments, settings, digest_of(path))

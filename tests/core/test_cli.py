@@ -20,10 +20,11 @@ from msd_core import ESTIMATORS, SOLVERS
 from msd_core.bandwidth import BANDWIDTHS
 from msd_core.cli.main import main
 from msd_core.cli.run_folder import FRAMES, is_frame
-from msd_core.demo.model import DemoModel, PromptDenoiser
+from msd_core.demo.model import DemoModel, PromptDenoiser, load_demo_model
 from msd_core.distillation import ANNEALINGS, METHODS, WEIGHTINGS
 from msd_core.generators import GENERATORS, View, load_generator
 from msd_core.mean_shift import CENTRES
+from msd_core.model import MODELS
 from msd_core.optimizers import OPTIMIZERS
 from msd_core.preset import Preset, preset_of
 from msd_core.state import load_state, save_state
@@ -298,3 +299,46 @@ def test_every_name_is_in_the_help(capsys: pytest.CaptureFixture) -> None:
 def test_the_help_of_all_commands_needs_no_torch() -> None:
     code = "import sys; from msd_core.cli import main; main.make_parser().format_help(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"  # noqa: S603
+
+
+def test_the_command_line_takes_any_model(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture) -> None:
+    """A model of another kind, with other cells and another side, is what says so."""
+
+    class Coarse:
+        cell, channels, side, differentiable = 16, 4, 48, False
+
+        def __init__(self, path: Path) -> None:
+            self.demo = load_demo_model(path)
+
+        def encode(self, picture: torch.Tensor) -> torch.Tensor:
+            return self.demo.encode(torch.nn.functional.avg_pool2d(picture, 2))
+
+        def decode(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(self.demo.decode(x), scale_factor=2)
+
+        def denoiser(self, *prompt: object) -> PromptDenoiser:
+            return self.demo.denoiser(*prompt)
+
+    MODELS.register("coarse", Coarse)
+    try:
+        run = [
+            "distill",
+            PROMPT,
+            "--out",
+            str(tmp_path),
+            "--model-kind",
+            "coarse",
+            "--steps",
+            "1",
+            "--estimator",
+            "one-step",
+        ]
+        assert main(run) == 2 and "--model: got none with --model-kind coarse" in capsys.readouterr().err
+        own = [*run, "--model", str(model)]
+        assert main([*own, "--size", "40x48"]) == 2 and "multiples of 16" in capsys.readouterr().err
+        assert main([*own, "--size", "64x64", "--pull", "latent"]) == 2
+        assert "pull: got 'latent'" in capsys.readouterr().err
+        assert main([*own, "--size", "64x64"]) == 0 and metrics(tmp_path)["settings"]["size"] == [64, 64]
+    finally:
+        del MODELS._entries["coarse"]
+    assert main(own) == 2 and "kind: got 'coarse'; allowed are 'demo'" in capsys.readouterr().err
