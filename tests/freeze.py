@@ -54,6 +54,7 @@ DIFFERENCES: dict[str, str] = {
     "*/metrics.json: key settings.*": "a method's settings are nested by what owns them: bandwidths, estimator",
     "compare/compare.json: key settings.*": "as in metrics.json",
     "*/generator.safetensors: metadata config, *": "a neural image that is not square knows its size",
+    "host/*.png: text prompt, *": "the graph in the picture's file names the inputs that were appended",
     "host/object_info.json: *.tooltip, *": "a widget's tooltip is its field's help",
     "host/object_info.json: *": "nodes are made from the fields: what was missing is appended, with the fields' ranges",
 }
