@@ -77,8 +77,7 @@ class GuidedDenoiser:
     """The denoiser ``uncond + cfg (cond - uncond)``.
 
     cond and uncond are called one after the other, since two arbitrary callables cannot share a batch; a model that can
-    put both into one batch is a `Guided` itself. With ``cfg == 1``
-    uncond is not called, and costs nothing.
+    put both into one batch is a `Guided` itself. With ``cfg == 1`` uncond is not called, and costs nothing.
 
     Args:
         cond: denoiser of the prompt, ``(z (B, *), sigma) -> (B, *)``.

@@ -1,7 +1,7 @@
 """The settings of a run: the method's own, and those that are not the method's.
 
-A preset is plain, frozen and JSON-able. `PRESETS` holds one a method: its defaults, and what its file recommends beside
-them (``recommended``).
+A preset is plain, frozen and JSON-able. `preset_of` gives that of a method: its defaults, and what its file recommends
+beside them (``recommended``).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Preset:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Preset:
-        """The preset that `to_json` gave, or that an earlier release saved.
+        """The preset that `to_json` gave.
 
         Raises:
             ValueError: for an entry that is unknown or not allowed.

@@ -16,7 +16,7 @@ from ..msd_core.settings import Setting, menu
 
 LOWEST, HIGHEST = -1e6, 1e6
 STEPS = {"cfg": 0.1, "lr": 0.001, "t_min": 0.01, "t_max": 0.01}
-"""What an arrow of a Float adds, where it is not a twentieth of the default."""
+"""What an arrow of a Float adds, where it is not .01, or .1 for large defaults."""
 
 
 def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
