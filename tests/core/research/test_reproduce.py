@@ -152,7 +152,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done(tmp_path: Path) -> None:
         study(Context(tmp_path), stopped)
     resumed = Counted()
     assert study(Context(tmp_path), resumed) == [1, 1, 2] and resumed.calls == 2
-    assert not list((tmp_path / "cells").glob("*.partial"))
+    assert not list((tmp_path / "cells").glob("*.partial*"))
 
 
 def test_seconds_are_those_of_the_cells_however_old(tmp_path: Path) -> None:
