@@ -66,6 +66,14 @@ def number(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A finite number of at least 0."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed are numbers of at least 0")
+    return value
+
+
 def pair(text: str) -> tuple[float, float]:
     """`0.25:2` → (0.25, 2.0)."""
     numbers = text.split(":")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..distillation import METHODS
 from ..generators import GENERATORS, Generator, generator_for_size
@@ -18,13 +18,17 @@ from ..validation import check_choice
 from .arguments import check_cells
 from .flags import flag_of, given
 
-DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": ""}
-"""Of what is no part of a preset; the size is the model's own."""
+DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": "", "threads": None}
+"""Of what is no part of a preset; the size is the model's own, the threads are torch's."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One run; two runs of equal settings give equal files. ``model`` is the SHA-256 of the model's file."""
+    """One run; two runs of equal settings give equal files.
+
+    ``model`` is the SHA-256 of the model's file. ``threads`` of the processor belong to it: sums are split among them,
+    and the last bits of a result depend on how.
+    """
 
     prompt: str
     negative: str
@@ -33,6 +37,7 @@ class Settings:
     size: tuple[int, int]
     seed: int
     model: str
+    threads: int
 
     @property
     def method(self) -> str:
@@ -58,6 +63,7 @@ class Settings:
         try:
             old = entries.pop("method", None)
             preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
+            entries = {"threads": torch.get_num_threads()} | entries
             return cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
         except (KeyError, TypeError) as error:
             raise ValueError(f"settings: the saved ones are damaged ({error}). Start a new run.") from error
@@ -85,6 +91,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
         for name, default in DEFAULTS.items()
     }
     run["size"] = run["size"] or (model.side, model.side)
+    run["threads"] = run["threads"] or torch.get_num_threads()
     check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
     changes = given(arguments)
@@ -123,11 +130,6 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
             )
     if settings.model != digest:
         raise ValueError("--model: got another file than that of the run to resume; pass the same one")
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _plain(value: object) -> object:

@@ -156,8 +156,8 @@ class _Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.conv(F.interpolate(x, size, mode="nearest"))
 
 
 class _Stem(nn.Conv2d):
@@ -166,11 +166,13 @@ class _Stem(nn.Conv2d):
 
 
 class _Stage(nn.ModuleList):
-    """Layers run one after the other, each given the timestep's embedding and the prompt."""
+    """Layers run one after the other, each given the timestep's embedding and the prompt; ``size`` is the height and
+    width that an `_Upsample` ends with.
+    """
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None, size: tuple[int, int] | None = None) -> Tensor:
         for layer in self:
-            x = layer(x, emb, context)
+            x = layer(x, size) if isinstance(layer, _Upsample) else layer(x, emb, context)
         return x
 
 
@@ -225,5 +227,6 @@ class UNet(nn.Module):
             skips.append(h)
         h = self.middle_block(h, emb, context)
         for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), emb, context)
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = stage(h, emb, context, skips[-1].shape[-2:] if skips else None)
         return self.out(h)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from msd_core import ESTIMATORS, SOLVERS
 from msd_core.bandwidth import BANDWIDTHS
+from msd_core.cli.claim import LOCK, MARKER
 from msd_core.cli.main import main
 from msd_core.cli.run_folder import FRAMES, is_frame
 from msd_core.demo.model import DemoModel, PromptDenoiser, load_demo_model
@@ -32,6 +33,7 @@ from msd_core.state import load_state, save_state
 PROMPT = "a large red circle on a blue background"
 QUICK = ("--steps", "6", "--estimator", "one-step")
 EXACT_FILES = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
+FILES = {*EXACT_FILES, "metrics.json", MARKER, LOCK}
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +105,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path: Path)
 
 
 def test_a_run_writes_its_files(finished: Path, capsys: pytest.CaptureFixture) -> None:
-    assert {path.name for path in finished.iterdir()} == {*EXACT_FILES, "metrics.json"}
+    assert {path.name for path in finished.iterdir()} == FILES
     assert Image.open(finished / "picture.png").size == (512, 512)
     assert Image.open(finished / "animation.webp").n_frames > 1
     generator = load_generator(finished / "generator.safetensors")
@@ -180,7 +182,7 @@ def test_stopped_in_the_middle_of_a_step_and_resumed_it_is_as_if_it_had_not_been
     assert distil("--out", tmp_path, "--resume") == 0
     for name in EXACT_FILES:
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes(), name
-    assert {path.name for path in tmp_path.iterdir()} == {*EXACT_FILES, "metrics.json"}
+    assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
 def test_resuming_with_another_noise_would_be_noticed(
@@ -208,17 +210,7 @@ def change_noise(path: Path) -> None:
 
 
 def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "msd_core.cli.main",
-        "distill",
-        PROMPT,
-        "--out",
-        str(tmp_path),
-        "--model",
-        str(model),
-    ]
+    command = [sys.executable, "-m", "msd_core.cli.main", "distill", PROMPT, "--out", tmp_path, "--model", model]
     command += ["--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background: a child inherits it
     process = subprocess.Popen(command, stderr=subprocess.PIPE)  # noqa: S603
