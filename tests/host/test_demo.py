@@ -58,7 +58,9 @@ def test_vae_equals_the_headless_autoencoder(demo: DemoModel) -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 7)])
 def test_model_equals_the_headless_denoiser_at_the_trained_levels(demo: DemoModel, size: tuple[int, int]) -> None:
-    """At sizes that the UNet cannot halve, too. Between them the host rounds to the nearest timestep and the headless model interpolates."""
+    """At sizes that the UNet cannot halve, too. Between the levels the host rounds to the nearest timestep and the
+    headless model interpolates.
+    """
     clip, model = clip_of(demo), model_of(demo)
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, ""))
     guider = host.make_guider(model, positive, negative, 3.0)
