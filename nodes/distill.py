@@ -6,34 +6,28 @@ saved graphs know; whatever is new follows at the end.
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import CFGGuider
 from comfy.sd import VAE
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
-from ..msd_core.distillation.base import samples_of
 from ..msd_core.mean_shift.base import Walking
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
-from .generators import GeneratorSocket, HostGenerator, blocked, render_image, render_latent
-from .progress import Progress, to_image
+from .generators import GeneratorSocket, HostGenerator
+from .kept import EVERY, kept_for
+from .run import Run
 from .widgets import value_of, widget
-
-if TYPE_CHECKING:
-    from ..msd_core.info import Info
-    from ..msd_core.state import State
 
 LEARNING_RATE = "learning_rate"
 """What the widget of the setting `lr` is called."""
@@ -56,79 +50,18 @@ IGNORED = {entry.flag for entry in settings_of(Walking).values()}
 
 SEED = io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture.")
 
-
-@dataclass(frozen=True)
-class Run:
-    """One step node's work: the iterations of `preset` on a copy of `start`, inside `guider`."""
-
-    start: HostGenerator
-    guider: CFGGuider
-    vae: VAE | None
-    preset: Preset
-    seed: int
-
-    def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
-        """Optimise, and return the new generator with its picture and the plot of the run."""
-        from ..msd_core.optimize import planned_steps
-
-        self._check()
-        progress = Progress(planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth))
-
-        def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
-            for state in self._states(session):
-                progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
-            made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
-            return made, state.history
-
-        canvas, rows = self.start.canvas, samples_of(self.preset.method)
-        grid = canvas.height // host.CELL, canvas.width // host.CELL
-        generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
-        picture = self._picture(generator)
-        if picture is None:
-            return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
-        return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
-
-    def _states(self, session: host.Session) -> Iterator[State]:
-        from ..msd_core.distil import run
-        from ..msd_core.optimize import start
-
-        generator = copy.deepcopy(self.start.generator).to(session.device)
-        return run(start(generator, steps=self.preset.steps, seed=self.seed), self.preset, session.model(), None, None)
-
-    def _check(self) -> None:
-        generator = self.start.generator
-        if generator.space == "image" and self.vae is None:
-            raise ValueError(
-                f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
-                "choose the latent representation in the generator"
-            )
-        if generator.space == "latent":
-            with host.grad_mode(), torch.no_grad():
-                host.check_latent(generator.render(generator.canvas.view), self.guider)
-
-    def _preview(self, state: State, session: host.Session) -> Tensor | None:
-        with torch.no_grad():
-            x = state.generator.render(state.generator.canvas.view)
-        if state.generator.space == "image":
-            return x
-        return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
-
-    def _picture(self, generator: HostGenerator) -> Tensor | None:
-        width, height = generator.canvas.width, generator.canvas.height
-        if generator.generator.space == "image":
-            return render_image(generator, width, height)
-        latent = render_latent(generator, width, height)["samples"]
-        if self.vae is not None:
-            return self.vae.decode(latent)
-        colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
-        return None if colours is None else colours.movedim(1, -1)
-
-
-def plot(history: Sequence[Info]) -> Tensor:
-    """IMAGE of the level (λ, or σ where a method has no λ) and of the gradient's length over the steps."""
-    from ..msd_core.plot import history_curves, plot_curves
-
-    return to_image(plot_curves(history_curves(history)))
+CHECKPOINT = io.Float.Input(
+    EVERY,
+    default=10.0,
+    min=0.0,
+    max=3600.0,
+    step=1.0,
+    round=False,
+    optional=True,
+    tooltip="Seconds between two savings. After Cancel, an error or a crash the same graph goes on from there. 0: "
+    "nothing is kept, and every run starts anew.",
+    extra_dict={"advanced": True},
+)
 
 
 def sockets() -> list[io.Input]:
@@ -195,6 +128,7 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         *sockets(),
         *([curve] if has_bandwidths(METHODS[name]) else []),
         *(widget(known[flag], flag, optional=True) for flag in (*later, *rest)),
+        CHECKPOINT,
     ]
 
 
@@ -238,6 +172,7 @@ class StepNode(io.ComfyNode):
             is_output_node=True,
             inputs=step_inputs(cls.method, cls.node_id),
             outputs=outputs(),
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -254,9 +189,16 @@ class StepNode(io.ComfyNode):
         bandwidths: Tensor | None = None,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
+        every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
         with host.grad_mode():
             preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)
-        return Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, preset, seed)(cls)
+            place = (
+                kept_for(cls.hidden.dynprompt, node_id, generator.generator, preset, seed)
+                if every and node_id
+                else None
+            )
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        return Run(generator, guider, vae, preset, seed, place, every, node_id)(cls)
 
 
 def label_of(name: str) -> str:

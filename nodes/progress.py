@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -28,12 +29,20 @@ def to_image(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]
 
 
-class Progress:
-    """One bar of `total` steps. JPEG previews reach every client, whatever its preview setting."""
+def tell(node_id: str | None, text: str) -> None:
+    """Show ``text`` in the node, where a server is running: only then its module is loaded."""
+    server = sys.modules.get("server")
+    instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if instance is not None and node_id is not None:
+        instance.send_progress_text(text, node_id)
 
-    def __init__(self, total: int) -> None:
+
+class Progress:
+    """One bar of `total` steps, `done` of them before. JPEG previews reach every client, whatever its settings."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
         self.total = total
-        self.done = 0
+        self.done = done
         self.bar = comfy.utils.ProgressBar(total)
         self.next_preview = 0.0
 
