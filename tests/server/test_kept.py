@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from comfy_server import Server, started
 from test_graphs import START, STEP, changed, tensor
+from tiny_websocket import WebSocket
 
 PROBE, LOADER, PICTURE = "30", "1", "40"
 FOLDER = "msd_unfinished"
@@ -29,15 +30,14 @@ def slow(graph: dict, hold_at: int) -> dict:
     return changed(graph, STEP, model=[PROBE, 0]) | {PROBE: probe}
 
 
-def wait_for_evaluation(server: Server, graph: dict, number: int) -> str:
-    """Queue ``graph``; returns once its model is at evaluation ``number``."""
+def wait_for_evaluation(server: Server, graph: dict, number: int) -> tuple[str, WebSocket]:
+    """Queue ``graph``, and return once its model is at evaluation ``number``."""
     socket = server.listen()
     prompt_id = server.queue(graph)
     while True:
         message = socket.receive(300)
         if isinstance(message, dict) and message["type"] == "probe" and message["data"]["evaluation"] == number:
-            socket.close()
-            return prompt_id
+            return prompt_id, socket
 
 
 def pixels(server: Server, entry: dict) -> np.ndarray:
@@ -47,9 +47,8 @@ def pixels(server: Server, entry: dict) -> np.ndarray:
 def test_cancel_keeps_the_work_and_says_where(server: Server, graph: dict) -> None:
     whole = pixels(server, server.run(slow(graph, 0)))
     server.run(changed(graph, STEP, seed=1))  # the cache keeps one graph
-    socket = server.listen()
     held = slow(graph, 5)
-    prompt_id = wait_for_evaluation(server, held, 5)
+    prompt_id, socket = wait_for_evaluation(server, held, 5)
     server.post("/interrupt", {})
     server.wait(prompt_id)
     told = b""
@@ -72,7 +71,8 @@ def test_a_killed_server_goes_on_after_it_is_started_again(host, tmp_path: Path,
         whole = pixels(server, server.run(graph))
         server.run(changed(graph, START, seed=5))
         held = slow(graph, 6)
-        wait_for_evaluation(server, held, 6)
+        _, socket = wait_for_evaluation(server, held, 6)
+        socket.close()
         server.process.kill()
         server.process.wait()
     (kept,) = (tmp_path / "output" / FOLDER).glob("*.safetensors")
