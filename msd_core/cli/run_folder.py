@@ -15,7 +15,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,18 @@ import torch
 from PIL import Image
 
 from ..generators import save_generator
+from ..jsontext import entry, parse_json
+from ..layout import Layout
 from ..plot import history_curves, plot_curves
 from ..state import State, load_state, save_state
-from ..tensorfile import read_tensors, write_tensors
+from ..tensorfile import read_tensors, shortened, write_tensors
+from ..validation import check_number
 from .pictures import Decode, picture_of
 from .settings import Settings
 
 PICTURE_SIZE = 512
 FRAME_SIZE, FRAMES, FRAME_MILLISECONDS = 256, 48, 80
+MOST_FRAMES = 2 * FRAMES
 STATE, FRAMES_FILE = "state.safetensors", "frames.safetensors"
 _FRAMES_FORMAT = ("msd-frames", "1")
 
@@ -107,10 +113,51 @@ def load_unfinished(folder: Path) -> tuple[Settings, Done]:
     if not (folder / STATE).is_file():
         raise ValueError(f"--resume: {str(folder)!r} holds no unfinished run; leave --resume out to start one")
     state = load_state(folder / STATE)
-    tensors, _ = read_tensors(folder / FRAMES_FILE, *_FRAMES_FORMAT)
+    tensors, _ = read_tensors(folder / FRAMES_FILE, *_FRAMES_FORMAT, partial(check_frames, folder / FRAMES_FILE))
     frames = {int(name): Image.fromarray(tensors[name].numpy()) for name in sorted(tensors)}
-    settings = Settings.from_json(json.loads(state.metadata["settings"]))
-    return settings, Done(state, frames, float(state.metadata["seconds"]))
+    settings, seconds = saved_settings(folder / STATE, state.metadata)
+    return settings, Done(state, frames, seconds)
+
+
+def check_frames(path: Path, layout: Layout, metadata: Mapping[str, str]) -> None:
+    """Refuse tensors that are no frames of an animation: pictures (height, width, 3) of bytes, named by their step.
+
+    Raises:
+        ValueError: naming the file and the tensor.
+    """
+    if len(layout) > MOST_FRAMES:
+        raise ValueError(
+            f"path: {str(path)!r} holds {len(layout)} frames; allowed are {MOST_FRAMES}. Use another copy."
+        )
+    for name, one in layout.items():
+        named = name.isascii() and name.isdigit() and len(name) <= 10
+        if not named or one.dtype != "uint8" or len(one.shape) != 3 or one.shape[2] != 3:
+            raise ValueError(
+                f"path: {name[:80]!r} in {str(path)!r} is {one}; allowed are uint8 (height, width, 3) under the number "
+                "of a step. Use another copy."
+            )
+        if not all(1 <= side <= FRAME_SIZE for side in one.shape[:2]):
+            raise ValueError(
+                f"path: {name!r} in {str(path)!r} is {one}; allowed are 1 to {FRAME_SIZE} pixels a side. Use another copy."
+            )
+
+
+def saved_settings(path: Path, metadata: Mapping[str, str]) -> tuple[Settings, float]:
+    """The settings that the command line saved with a state, and the seconds that the run took.
+
+    Raises:
+        ValueError: they are not there, or damaged.
+    """
+    try:
+        settings = parse_json("settings", entry(metadata, "settings"), infinite=True)
+        seconds = json.loads(entry(metadata, "seconds")[:40])
+        check_number("seconds", seconds, "Use another copy.", low=0)
+        return Settings.from_json(settings), float(seconds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"path: {str(path)!r} is not of a run of the command line, or damaged ({shortened(error)}). Use another "
+            "copy, or start a new run."
+        ) from error
 
 
 def check_no_unfinished(folder: Path) -> None:
