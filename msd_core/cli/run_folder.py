@@ -138,7 +138,7 @@ def check_frames(path: Path, layout: Layout, metadata: Mapping[str, str]) -> Non
             )
         if not all(1 <= side <= FRAME_SIZE for side in one.shape[:2]):
             raise ValueError(
-                f"path: {name!r} in {str(path)!r} is {one}; allowed are 1 to {FRAME_SIZE} pixels a side. Use another copy."
+                f"path: {name!r} in {str(path)!r} is {one}; allowed are 1 to {FRAME_SIZE} pixels. Use another copy."
             )
 
 
