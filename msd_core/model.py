@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser
 from .registry import Registry
+from .tensorfile import shortened
 
 
 class Model(Protocol):
@@ -60,4 +61,17 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
     Raises:
         ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
     """
-    return MODELS.find("kind", kind)(path)
+    make = MODELS.find("kind", kind)
+    if path is not None and not isinstance(path, (str, Path)):
+        raise ValueError(
+            f"path: got {type(path).__name__}; allowed is the path of a file, or None. Pass a str or a Path."
+        )
+    try:
+        return make(path)
+    except ValueError:
+        raise
+    except Exception as error:  # another package's code, on a file that somebody else wrote
+        raise ValueError(
+            f"path: {str(path)!r} cannot be read as a model of the kind {kind!r} ({shortened(error)}). Use another "
+            "copy, or another kind."
+        ) from error

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .registry import Registry
-from .validation import check_choice, check_count
+from .validation import check_choice, check_count, is_number
 
 T = TypeVar("T")
 _KEY = "setting"
@@ -148,7 +148,7 @@ def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
                 check_count(entry.name, value, int(entry.low))
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
     elif entry.kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        number = is_number(value)
         if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
 

@@ -20,10 +20,34 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}: got {value!r}; allowed are {', '.join(map(repr, allowed))}. Pick one of these.")
 
 
-def check_count(name: str, value: object, minimum: int = 1) -> None:
-    """Refuse a ``value`` that is not an integer of at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name}: got {value!r}; allowed is a whole number of at least {minimum}. Pass an int.")
+def check_count(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> None:
+    """Refuse a ``value`` that is not an integer from ``minimum`` to ``maximum``."""
+    top = math.inf if maximum is None else maximum
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= top:
+        end = "" if maximum is None else f", at most {maximum}"
+        raise ValueError(f"{name}: got {value!r}; allowed is a whole number of at least {minimum}{end}. Pass an int.")
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a real number, but no bool and no NaN; whole numbers too large for a float are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return not math.isnan(float(value))
+    except OverflowError:
+        return False
+
+
+def check_number(
+    name: str, value: object, fix: str, *, low: float = -math.inf, high: float = math.inf, infinite: bool = False
+) -> None:
+    """Refuse a ``value`` that is no number from ``low`` to ``high``, or not finite where it is not ``infinite``."""
+    number = float(value) if is_number(value) else math.nan  # pyright: ignore[reportArgumentType]
+    if not low <= number <= high or not (infinite or math.isfinite(number)):
+        ends = {"from": low, "to": high}
+        words = " ".join(f"{word} {end:g}" for word, end in ends.items() if math.isfinite(end))
+        kind = "a number" if infinite else "a finite number"
+        raise ValueError(f"{name}: got {value!r}; allowed is {' '.join([kind, words]).strip()}. {fix}")
 
 
 def check_positive(name: str, value: float | Tensor) -> None:
@@ -32,7 +56,7 @@ def check_positive(name: str, value: float | Tensor) -> None:
         ok = bool((torch.isfinite(value) & (value > 0)).all())
         shown = value.tolist()
     else:
-        ok = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+        ok = is_number(value) and math.isfinite(value) and value > 0
         shown = value
     if not ok:
         raise ValueError(f"{name}: got {shown!r}; allowed is a finite number > 0. Check its unit and its sign.")

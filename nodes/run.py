@@ -64,14 +64,14 @@ class Run:
 
     def _walk(self, session: host.Session) -> State:
         """The last state; on the way each is shown, and kept by time and when it is the last one for now."""
-        from ..msd_core.checkpoint import Checkpoints
+        from ..msd_core.autosave import Autosave
         from ..msd_core.distil import run
         from ..msd_core.optimize import planned_steps
 
         total = planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth)
         state = self._first(session.device)
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
-        keep = Checkpoints(self._keep, self.every if self.kept else 0)
+        keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
             for made in run(state, self.preset, session.model(), None, None):
                 state = made

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..checkpoint import Checkpoints
+from ..autosave import Autosave
 from ..demo.model import DEMO_MODEL_PATH
 from ..distil import run as steps_of
 from ..model import Model, load_model
@@ -98,7 +98,7 @@ class Run:
         """Walk to the end under a progress bar, saving every ``seconds``, the start included."""
         preset, began, before = self.settings.preset, time.monotonic(), self.done.seconds
         total = planned_steps(preset.method, preset.steps, preset.min_bandwidth)
-        keep = Checkpoints(self._save, seconds)
+        keep = Autosave(self._save, seconds)
         if seconds > 0:
             self._save(self.done)
         with tqdm(self.states, desc=self.settings.method, initial=self.done.state.step, total=total) as bar:

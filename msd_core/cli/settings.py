@@ -11,12 +11,15 @@ import torch
 
 from ..distillation import METHODS
 from ..generators import GENERATORS, Generator, generator_for_size
+from ..generators.base import SIDE
 from ..model import Model
 from ..preset import Preset, preset_of
 from ..settings import build, flatten
-from ..validation import check_choice
+from ..validation import check_choice, check_count
 from .arguments import check_cells
 from .flags import flag_of, given
+
+MOST_THREADS = 1024
 
 DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": "", "threads": None}
 """Of what is no part of a preset; the size is the model's own, the threads are torch's."""
@@ -59,14 +62,29 @@ class Settings:
         Raises:
             ValueError: an entry is missing, unknown or not allowed.
         """
-        entries = dict(saved)
         try:
+            entries = dict(saved)
             old = entries.pop("method", None)
             preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
             entries = {"threads": torch.get_num_threads()} | entries
-            return cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
-        except (KeyError, TypeError) as error:
+            settings = cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
+            settings._check()
+            return settings
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"settings: the saved ones are damaged ({error}). Start a new run.") from error
+
+    def _check(self) -> None:
+        """Refuse entries that are not a preset's and not what `new_settings` makes."""
+        for name in ("prompt", "negative", "model"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
+        check_choice("generator", self.generator, GENERATORS)
+        check_count("seed", self.seed, minimum=0, maximum=2**64 - 1)
+        check_count("threads", self.threads, maximum=MOST_THREADS)
+        if len(self.size) != 2:
+            raise ValueError(f"size: got {self.size}; allowed are a width and a height. Start a new run.")
+        for side in self.size:
+            check_count("size", side, maximum=SIDE)
 
 
 def _upgraded(method: str, saved: Mapping[str, Any]) -> Preset:

@@ -9,19 +9,21 @@ precision, and their configurations in its metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..guidance import guide
+from ..jsontext import entry, parse_json
+from ..layout import Layout, check_layout, layout_of, part
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
+from ..tensorfile import read_tensors
 from .autoencoder import DDCONFIG, Autoencoder
 from .text import TEXT_CONFIG, TextEncoder, tokenize
 from .unet import UNET_CONFIG, UNet
@@ -32,6 +34,8 @@ LATENT_SCALE = 0.18215
 FORMAT, VERSION = "msd-demo-model", "1"
 DEMO_MODEL_PATH = Path(__file__).with_name("demo_model.safetensors")
 
+CONFIGS = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
+_REMEDY = "Pass the demo_model.safetensors that ships with the project, or train one with `msd train-demo`."
 _PREFIXES = {
     "autoencoder": "first_stage_model.",
     "text": "cond_stage_model.transformer.",
@@ -98,38 +102,47 @@ class DemoModel(nn.Module):
             for name, prefix in _PREFIXES.items()
             for key, tensor in getattr(self, name).state_dict().items()
         }
-        configs = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
-        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(configs)})
+        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(CONFIGS)})
 
     def load(self, path: str | Path) -> DemoModel:
         """Fill the weights from a file that :meth:`save` wrote; returns self.
 
         Raises:
-            ValueError: the file is missing, truncated, of another kind or of another version.
+            ValueError: the file is missing, truncated, of another kind, version or layout, or its weights draw nothing
+                finite.
         """
-        tensors = _read(Path(path))
-        for name, prefix in _PREFIXES.items():
-            part = {key.removeprefix(prefix): t.float() for key, t in tensors.items() if key.startswith(prefix)}
-            getattr(self, name).load_state_dict(part)
+        try:
+            tensors, _ = read_tensors(path, FORMAT, VERSION, self._check)
+            for name, tensor in tensors.items():
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(f"path: {name} in {str(path)!r} holds NaN or infinity; allowed are numbers.")
+            for name, prefix in _PREFIXES.items():
+                getattr(self, name).load_state_dict({key: t.float() for key, t in part(tensors, prefix).items()})
+            self._try(path)
+        except ValueError as error:
+            raise ValueError(f"{error} {_REMEDY}") from error
         return self
 
+    def _check(self, layout: Layout, metadata: Mapping[str, str]) -> None:
+        """Refuse a file of other networks than these, by its header."""
+        configs = parse_json("config", entry(metadata, "config"))
+        if configs != CONFIGS:
+            other = [name for name in CONFIGS if not isinstance(configs, dict) or configs.get(name) != CONFIGS[name]]
+            raise ValueError(f"config: its {', '.join(other) or 'networks'} are not those of this release.")
+        parts = {name: layout_of(getattr(self, name).state_dict()) for name in _PREFIXES}
+        check_layout(layout, {_PREFIXES[n] + key: one for n, inner in parts.items() for key, one in inner.items()})
 
-def _read(path: Path) -> dict[str, Tensor]:
-    remedy = "pass the demo_model.safetensors that ships with the project, or train one with `msd train-demo`"
-    if not path.is_file():
-        raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            kind, version = metadata.get("format"), metadata.get("version")
-            if kind != FORMAT or version != VERSION:
-                raise ValueError(
-                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}; this release reads {FORMAT!r} "
-                    f"{VERSION!r}; {remedy}"
-                )
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        raise ValueError(f"path: {str(path)!r} is truncated or no safetensors file ({error}); {remedy}") from error
+    @torch.no_grad()
+    def _try(self, path: str | Path) -> None:
+        """Refuse weights that are finite, but too large to draw anything finite with: asked once, at one level."""
+        z = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+        denoised = self.denoiser("")(z, 1.0)
+        picture = self.decode(denoised)
+        if not all(torch.isfinite(x).all() for x in (denoised, picture, self.encode(picture))):
+            raise ValueError(
+                f"path: {str(path)!r} draws NaN or infinity, although its weights are finite; allowed are models whose "
+                "pictures are."
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,9 @@ from ..validation import check_count
 Space: TypeAlias = Literal["image", "latent", "points"]
 Config: TypeAlias = dict[str, Any]
 
+SIDE = 2**14
+"""Most pixels a side, or cells of a latent, of what a generator is made for: that of the largest pictures of a host."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -85,6 +88,9 @@ class Generator(nn.Module, ABC):
     """
 
     label: ClassVar[str] = ""
+    largest: ClassVar[float] = 1e6
+    """Most that a number among the parameters of a file may be in size: far above any that is of use, and so far below
+    where float32 ends that the layers of a network do not overflow."""
 
     @property
     @abstractmethod

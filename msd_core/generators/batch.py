@@ -24,6 +24,20 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
     return torch.channels_last if inner else torch.contiguous_format
 
 
+def kind_and_config(member: object) -> tuple[str, Config]:
+    """The two parts of a member as `Batch.config` gives it.
+
+    Raises:
+        ValueError: it has not these two.
+    """
+    match member:
+        case [str(kind), dict(config)] if all(isinstance(name, str) for name in config):
+            return kind, config
+    raise ValueError(
+        f"members: got {member!r}; allowed are generators, or pairs [kind, config] as config gives them. Pass these."
+    )
+
+
 class Batch(Generator):
     """A batch of generators.
 
@@ -41,7 +55,11 @@ class Batch(Generator):
         super().__init__()
         made: list[Generator] = []
         for m in members:
-            member = m if isinstance(m, Generator) else make_generator(m[0], **m[1])
+            if isinstance(m, Generator):
+                member = m
+            else:
+                kind, config = kind_and_config(m)
+                member = make_generator(kind, **config)
             made.append(copy.deepcopy(member) if any(member is other for other in made) else member)
         if not made:
             raise ValueError("members: got none; allowed is at least one generator. Pass some.")

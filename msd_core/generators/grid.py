@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..randomness import seeded
 from ..validation import check_choice, check_count
-from .base import Config, View
+from .base import SIDE, Config, View
 
+CHANNELS = 2**10
+"""Most channels of a grid."""
 INITS = ("flat", "noise")
 
 
 def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple[Tensor, Config]:
     """Standard normal noise, or zeros, of the grid's shape; and the checked options."""
     for name, value in {"channels": channels, "height": height, "width": width}.items():
-        check_count(name, value)
+        check_count(name, value, maximum=CHANNELS if name == "channels" else SIDE)
     check_choice("init", init, INITS)
-    check_count("seed", seed, minimum=0)
+    source = seeded(seed)
     shape = (1, channels, height, width)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) if init == "noise" else torch.zeros(shape)
+    noise = torch.randn(shape, generator=source) if init == "noise" else torch.zeros(shape)
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 

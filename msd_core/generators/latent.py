@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import Canvas, Config, Generator, View
+from ..validation import check_count
+from .base import SIDE, Canvas, Config, Generator, View
 from .grid import resample, start
 
 
@@ -19,7 +20,7 @@ class Latent(Generator):
         cell: pixels a side of a cell.
 
     Raises:
-        ValueError: for a size below 1 or an unknown ``init``.
+        ValueError: for a size or a cell out of range, or an unknown ``init``.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Latent(Generator):
     ) -> None:
         super().__init__()
         noise, self.options = start(channels, height, width, init, seed)
+        check_count("cell", cell, maximum=SIDE)
         self.cell = cell
         self.values = nn.Parameter(noise)
 

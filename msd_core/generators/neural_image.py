@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..randomness import seeded
 from ..registry import Registry
 from ..validation import check_choice, check_count
-from .base import Canvas, Config, Generator, View, pixel_centres
+from .base import SIDE, Canvas, Config, Generator, View, pixel_centres
+from .layers import DEEPEST, WIDEST
 
 FIELDS = Registry(
     "field",
@@ -61,13 +63,11 @@ class NeuralImage(Generator):
         check_choice("kind", kind, FIELDS)
         for option in options:
             check_choice("options", option, _options(kind))
-        for name, value in {"resolution": resolution, "hidden": hidden, "layers": layers}.items():
-            check_count(name, value)
-        check_count("seed", seed, minimum=0)
+        _check_sizes(resolution, size, hidden, layers)
+        rng = seeded(seed)
         self._kind = kind
         self._canvas = Canvas(*((resolution, resolution) if size is None else size))
         self.sizes: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
-        rng = torch.Generator().manual_seed(seed)
         self.field = FIELDS[kind](resolution, hidden, layers, rng, **options)
 
     @property
@@ -123,6 +123,18 @@ class NeuralImageKind:
 
 
 FOURIER, SIREN, HASHGRID = NeuralImageKind("fourier"), NeuralImageKind("siren"), NeuralImageKind("hashgrid")
+
+
+def _check_sizes(resolution: int, size: tuple[int, int] | None, hidden: int, layers: int) -> None:
+    """Refuse sizes that are no whole numbers, or too large to be meant."""
+    check_count("resolution", resolution, maximum=SIDE)
+    check_count("hidden", hidden, maximum=WIDEST)
+    check_count("layers", layers, maximum=DEEPEST)
+    if size is not None:
+        if not isinstance(size, (tuple, list)) or len(size) != 2:
+            raise ValueError(f"size: got {size!r}; allowed are a width and a height in pixels. Pass (64, 48).")
+        for side in size:
+            check_count("size", side, maximum=SIDE)
 
 
 def _options(kind: str) -> list[str]:

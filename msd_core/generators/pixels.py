@@ -17,7 +17,7 @@ class Pixels(Generator):
         seed: of the noise.
 
     Raises:
-        ValueError: for a size below 1 or an unknown ``init``.
+        ValueError: for a size out of range, or an unknown ``init``.
     """
 
     def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:

@@ -8,6 +8,7 @@ a mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Dist
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float3
 class Points(Generator):
     """Points (B, D), of any floating type.
 
+    They are drawn as they are, so that a file's may be of any size.
+
     Args:
         x: where they start, or the shape [B, D] of such a tensor, as `config` gives it.
         dtype: name of its type, where ``x`` is a shape.
@@ -29,6 +32,8 @@ class Points(Generator):
     Raises:
         ValueError: for an ``x`` that is not floating point, or not (B, *), or an unknown ``dtype``.
     """
+
+    largest = math.inf
 
     def __init__(self, x: Tensor | list[int], dtype: str = "float32") -> None:
         super().__init__()

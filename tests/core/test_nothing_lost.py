@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from msd_core.checkpoint import Checkpoints
+from msd_core.autosave import Autosave
 from msd_core.cli import unfinished
 from msd_core.cli.claim import MARKER, claimed
 from msd_core.cli.main import main
@@ -202,9 +202,12 @@ def test_a_state_of_something_else_is_refused(
     at(4, raiser(KeyboardInterrupt()))
     assert distil(tmp_path, PROMPT, *QUICK) == 130
     save_state(load_state(tmp_path / STATE), tmp_path / STATE, {"settings": "{}", "seconds": "1"})
-    assert distil(tmp_path, "--resume") == 2 and "settings: the saved ones are damaged" in capsys.readouterr().err
+    assert (
+        distil(tmp_path, "--resume") == 2
+        and "is not of a run of the command line, or damaged" in capsys.readouterr().err
+    )
     save_state(load_state(tmp_path / STATE), tmp_path / STATE, {"prompt": "x"})
-    assert distil(tmp_path, "--resume") == 2 and "does not say what it is a run of" in capsys.readouterr().err
+    assert distil(tmp_path, "--resume") == 2 and "is not of a run of the command line" in capsys.readouterr().err
 
 
 def test_threads_are_the_runs_own(
@@ -296,17 +299,17 @@ def test_an_ignored_signal_stays_ignored() -> None:
 def test_saving_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, saved = [100.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    keep = Checkpoints(saved.append, 10)
+    keep = Autosave(saved.append, 10)
     for second in range(0, 35, 4):
         now[0] = 100.0 + second
         keep(second)
     assert saved == [12, 24]
-    never = Checkpoints(saved.append, 0)
+    never = Autosave(saved.append, 0)
     now[0] = 1e9
     assert not never(1) and len(saved) == 2
     for seconds in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="seconds: got"):
-            Checkpoints(saved.append, seconds)
+            Autosave(saved.append, seconds)
 
 
 def test_threads_wait_asleep_unless_the_user_says_otherwise() -> None:
