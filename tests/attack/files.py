@@ -140,7 +140,7 @@ def samples(folder: Path) -> list[Sample]:
     path.unlink()
     read_checkpoint(path)
     found.append(Sample("checkpoint", path.read_bytes(), read_checkpoint, 2.0))
-    return [*found, Sample("model", DEMO_MODEL_PATH.read_bytes(), read_model, 0.5)]
+    return [*found, Sample("model", DEMO_MODEL_PATH.read_bytes(), read_model, 0.3)]
 
 
 def _frames(path: Path, folder: Path) -> list[Tensor]:
@@ -181,9 +181,7 @@ def spoil_structure(content: bytes, rng: random.Random) -> bytes:
     header, data = json.loads(content[8 : 8 + size]), bytearray(content[8 + size :])
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         edit = rng.choice([_entry, _entry, _names, _text, _config, _config, _config, _numbers, _numbers, _flood])
-        with contextlib.suppress(
-            TypeError, LookupError, ValueError, ArithmeticError
-        ):  # no room for it
+        with contextlib.suppress(TypeError, LookupError, ValueError, ArithmeticError):  # no room for it
             edit(header, data, rng)
     text = json.dumps(header, ensure_ascii=rng.random() < 0.9).encode("utf-8", "replace")
     return len(text).to_bytes(8, "little") + text + bytes(data)
