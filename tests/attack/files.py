@@ -139,7 +139,7 @@ def samples(folder: Path) -> list[Sample]:
     path.unlink()
     read_checkpoint(path)
     found.append(Sample("checkpoint", path.read_bytes(), read_checkpoint, 2.0))
-    return [*found, Sample("model", DEMO_MODEL_PATH.read_bytes(), read_model, 0.5)]
+    return [*found, Sample("model", DEMO_MODEL_PATH.read_bytes(), read_model, 0.3)]
 
 
 # --- what is done to them ---------------------------------------------------------------------------------------------
