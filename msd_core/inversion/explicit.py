@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, eps, expand_sigma
+from ..denoiser import Denoiser, Sigma, ask, eps, expand_sigma
 from ..randomness import Rng
 
 
@@ -26,4 +26,4 @@ class ExplicitStep:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
         asked = sigma if sigma > 0 else sigma_next
         width = sigma_next - sigma if isinstance(sigma_next, (int, float)) else expand_sigma(sigma_next - sigma, z)
-        return z + width * eps(z, asked, denoiser(z, asked))
+        return z + width * eps(z, asked, ask(denoiser, z, asked))
