@@ -123,20 +123,33 @@ def expand_sigma(sigma: Sigma, z: Tensor, name: str = "sigma") -> Tensor:
     return level.reshape(-1, *(1,) * (z.ndim - 1)).expand(z.shape[0], *(1,) * (z.ndim - 1))
 
 
-def as_level(sigma: Any, name: str = "sigma", *, positive: bool = False) -> Tensor:  # noqa: ANN401 - or a list, an array
-    """``sigma`` as a tensor of any shape, refused where it is negative or NaN, or 0 if it must be ``positive``."""
+def as_level(
+    sigma: Any,  # noqa: ANN401 - a number, a tensor, a list or an array
+    name: str = "sigma",
+    *,
+    low: float = 0.0,
+    positive: bool = False,
+) -> Tensor:
+    """``sigma`` as a tensor of any shape, refused where it is NaN, below ``low``, or 0 if it must be ``positive``."""
     level = tensor_of(sigma, torch.float64)
     if level is None and is_number(sigma):
         level = torch.tensor(float(sigma), dtype=torch.float64)
-    real = level is not None and not level.is_meta and not level.is_complex() and level.dtype != torch.bool
-    ok = real and level.numel() > 0 and level.layout == torch.strided
-    if not ok or (level.device.type == "cpu" and not bool(((level > 0) if positive else (level >= 0)).all())):
-        got = shown(level.tolist() if ok else sigma)
+    if level is None or not _real(level) or (level.device.type == "cpu" and not _above(level, low, positive)):
+        got = shown(level.tolist() if level is not None and _real(level) else sigma)
         raise ValueError(
-            f"{name}: got {got}; allowed are noise levels {'> 0' if positive else '>= 0'}, as numbers or a tensor. "
+            f"{name}: got {got}; allowed is {'>' if positive else '>='} {low:g}, as a number or a tensor of levels. "
             "Check the schedule that they come from."
         )
     return level
+
+
+def _real(level: Tensor) -> bool:
+    plain = level.layout == torch.strided and not level.is_meta and level.numel() > 0
+    return plain and not level.is_complex() and level.dtype != torch.bool
+
+
+def _above(level: Tensor, low: float, strictly: bool) -> bool:
+    return bool(((level > low) if strictly else (level >= low)).all())
 
 
 def eps(z: Tensor, sigma: Sigma, denoised: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class DiscreteSchedule:
 
     def sigma(self, t: float | Tensor) -> Tensor:
         """Level of the fractional step ``t`` in [0, T-1] (any shape; clamped), linear in log sigma, float32."""
-        t = as_level(t, "t")
+        t = as_level(t, "t", low=-math.inf)
         logs = self._log_sigmas.to(t.device)
         t = t.float().clamp(0, len(logs) - 1)
         low = t.floor().long()
@@ -186,8 +186,8 @@ def sigma_schedule(
         return _BY_RANGE[name](steps, low, high)
     if schedule is None or sigma_min is not None or sigma_max is not None:
         raise ValueError(
-            f"schedule: got {shown(schedule)} with sigma_min {shown(sigma_min)}, sigma_max {shown(sigma_max)}; {name!r} "
-            "picks trained levels: allowed is a DiscreteSchedule alone. Pass schedule=sd15_schedule(), for example."
+            f"schedule: got {shown(schedule)} with sigma_min {shown(sigma_min)}, sigma_max {shown(sigma_max)}; "
+            f"{name!r} picks trained levels: allowed is a DiscreteSchedule alone. Pass schedule=sd15_schedule()."
         )
     if steps > len(schedule.sigmas):
         allowed = f"allowed are at most {len(schedule.sigmas)}, the trained levels"

@@ -37,8 +37,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 def check_count(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> None:
     """Refuse a ``value`` that is not an integer from ``minimum`` to ``maximum``."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= (maximum or math.inf):
         end = "" if maximum is None else f", at most {maximum}"
         raise ValueError(
             f"{name}: got {shown(value)}; allowed is a whole number of at least {minimum}{end}. Pass an int."
@@ -112,13 +111,17 @@ def check_positive(name: str, value: object) -> None:
 
 def check_floating(name: str, value: object) -> None:
     """Refuse what is no tensor of real floating-point numbers (B, *), dense, with data, and not empty."""
-    ok = isinstance(value, Tensor) and value.dtype in FLOATING and value.ndim > 0 and value.numel() > 0
-    if not ok or value.is_meta or value.layout != torch.strided:
-        got = f"{value.dtype}, shape {tuple(value.shape)}" if isinstance(value, Tensor) else shown(value)
-        got += f", {value.layout} on {value.device}" if ok else ""
-        raise ValueError(
-            f"{name}: got {got}; allowed is a dense floating-point tensor of shape (B, *), not empty. Convert it first."
-        )
+    if not isinstance(value, Tensor):
+        got = shown(value)
+    elif value.dtype not in FLOATING or not value.ndim or not value.numel():
+        got = f"shape {tuple(value.shape)}, {value.dtype}"
+    elif value.is_meta or value.layout != torch.strided:
+        got = f"{value.layout} on the device {value.device}"
+    else:
+        return
+    raise ValueError(
+        f"{name}: got {got}; allowed is a dense floating-point tensor of shape (B, *), not empty. Convert it first."
+    )
 
 
 def as_floating(name: str, value: Any) -> Tensor:  # noqa: ANN401

@@ -53,8 +53,8 @@ class Trajectory:
         levels = self.sigmas.tolist()
         if not is_number(sigma) or not levels[0] <= sigma <= levels[-1]:
             raise ValueError(
-                f"sigma: got {shown(sigma)}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this trajectory. "
-                "Invert with a schedule that reaches it."
+                f"sigma: got {shown(sigma)}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this "
+                "trajectory. Invert with a schedule that reaches it."
             )
         i = max(bisect_left(levels, sigma), 1)
         weight = (sigma - levels[i - 1]) / (levels[i] - levels[i - 1])

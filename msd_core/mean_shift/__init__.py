@@ -71,22 +71,22 @@ def mean_shift(
         ValueError: for an argument out of range, or one that the estimator does not know.
     """
     if isinstance(estimator, str):
-        estimator = _named(estimator, sigmas, steps, options)
+        chosen: Estimator = _named(estimator, sigmas, steps, options)
     elif sigmas is not None or steps is not None or options:
         given = {"sigmas": sigmas, "steps": steps, **options}
         names = ", ".join(name for name, value in given.items() if value is not None)
         raise ValueError(f"{names}: got beside {shown(estimator)}, which holds its own options. Set them there.")
     else:
-        estimator = ESTIMATORS.made("estimator", estimator)
+        chosen = ESTIMATORS.made("estimator", estimator)
     source = rng if noise is None else GivenNoise(noise)
     if centre is None:
-        return estimator(x, denoiser, bandwidth, source)
-    if not isinstance(estimator, Centred):
+        return chosen(x, denoiser, bandwidth, source)
+    if not isinstance(chosen, Centred):
         raise ValueError(
-            f"centre: got {shown(centre)} with the estimator {ESTIMATORS.name_of(estimator)!r}; allowed with "
+            f"centre: got {shown(centre)} with the estimator {ESTIMATORS.name_of(chosen)!r}; allowed with "
             f"{_centred()}. Leave it out or change the estimator."
         )
-    return estimator(x, denoiser, bandwidth, source, centre=centre)
+    return chosen(x, denoiser, bandwidth, source, centre=centre)
 
 
 def _named(name: str, sigmas: Tensor | None, steps: int | None, options: dict[str, Any]) -> Estimator:
