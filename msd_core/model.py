@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser
 from .registry import Registry
+from .validation import as_path
 
 
 class Model(Protocol):
@@ -60,4 +61,4 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
     Raises:
         ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
     """
-    return MODELS.find("kind", kind)(path)
+    return MODELS.find("kind", kind)(path if path is None else as_path("path", path))

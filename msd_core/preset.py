@@ -62,6 +62,7 @@ class Preset:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "method", METHODS.made("method", self.method))
         check_settings(self)
 
     @property
@@ -89,7 +90,7 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
     Raises:
         ValueError: for an unknown method, or a change that the method does not know or allow.
     """
-    chosen: Method = METHODS.find("method", method)() if isinstance(method, str) else method
+    chosen: Method = METHODS.made("method", method)
     return build(Preset(method=chosen, **getattr(chosen, "recommended", {})), changes)
 
 

@@ -24,6 +24,7 @@ from .generators.files import build_generator, generator_metadata
 from .info import Info
 from .optimizers import check_memory
 from .tensorfile import read_tensors, write_tensors
+from .validation import check_instance
 
 FORMAT, VERSION = "msd-state", "1"
 
@@ -93,6 +94,7 @@ def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | Non
     Raises:
         ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
     """
+    check_instance("state", state, State, "a State, as `optimize` yields it")
     history = torch.tensor([_numbers(info) for info in state.history], dtype=torch.float64)
     tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}

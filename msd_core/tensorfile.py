@@ -14,6 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import write_whole
+from .echo import shown
+from .validation import as_path
 
 
 def write_tensors(
@@ -30,15 +32,17 @@ def write_tensors(
         ValueError: if the file cannot be written, ``extra`` uses a name of the others, or is not text to text.
     """
     entries = {"format": format, "version": version, **metadata}
+    if extra is not None and not isinstance(extra, Mapping):
+        raise ValueError(f"metadata: got {shown(extra)}; allowed is a mapping of texts to texts. Pass a dict.")
     for name, value in (extra or {}).items():
         if name in entries or not isinstance(value, str):
             raise ValueError(
-                f"metadata: got {name!r} = {value!r}; allowed is text under any name but {', '.join(entries)}. "
-                "Rename it, or write it as JSON."
+                f"metadata: got {shown(name)} = {shown(value)}; allowed is text under any name but "
+                f"{', '.join(entries)}. Rename it, or write it as JSON."
             )
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = _sorted_header(save(contiguous, {**entries, **(extra or {})}))
-    path = Path(path)
+    path = as_path("path", path)
     try:
         write_whole(path, content)
     except OSError as error:
@@ -62,7 +66,7 @@ def read_tensors(path: str | Path, format: str, version: str) -> tuple[dict[str,
     Raises:
         ValueError: if the file is missing, truncated, foreign or of another version.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if not path.is_file():
         raise ValueError(f"path: there is no file {str(path)!r}; allowed is a {format} file. Check the name.")
     try:

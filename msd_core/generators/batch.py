@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..echo import shown
 from ..randomness import Rng
 from .base import Canvas, Config, Generator
 
@@ -22,6 +23,19 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
     """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
     inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
     return torch.channels_last if inner else torch.contiguous_format
+
+
+def _members(members: Any) -> list[Any]:  # noqa: ANN401 - whatever was passed
+    """The members as a list, after refusing what is neither a generator nor a pair of kind and config."""
+    listed = list(members) if isinstance(members, (Sequence, nn.ModuleList)) and not isinstance(members, str) else None
+    for m in [None] if listed is None else listed:
+        pair = isinstance(m, (list, tuple)) and len(m) == 2 and isinstance(m[0], str) and isinstance(m[1], dict)
+        if listed is None or not (pair or isinstance(m, Generator)):
+            raise ValueError(
+                f"members: got {shown(members if listed is None else m)}; allowed are generators, or their "
+                "[kind, config]. Pass a list of them."
+            )
+    return listed or []
 
 
 class Batch(Generator):
@@ -40,7 +54,7 @@ class Batch(Generator):
 
         super().__init__()
         made: list[Generator] = []
-        for m in members:
+        for m in _members(members):
             member = m if isinstance(m, Generator) else make_generator(m[0], **m[1])
             made.append(copy.deepcopy(member) if any(member is other for other in made) else member)
         if not made:

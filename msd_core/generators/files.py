@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..tensorfile import read_tensors, write_tensors
+from ..validation import check_instance
 from .base import Generator
 from .registry import make_generator
 
@@ -32,6 +33,7 @@ def save_generator(generator: Generator, path: str | Path, metadata: Mapping[str
     Raises:
         ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
     """
+    check_instance("generator", generator, Generator, "a Generator. Pass one, such as state.generator")
     write_tensors(path, generator.state_dict(), FORMAT, VERSION, generator_metadata(generator), metadata)
 
 

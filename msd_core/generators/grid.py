@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..validation import check_choice, check_count
+from ..validation import check_choice, check_count, check_seed
 from .base import Config, View
 
 INITS = ("flat", "noise")
@@ -22,9 +22,11 @@ def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple
     for name, value in {"channels": channels, "height": height, "width": width}.items():
         check_count(name, value)
     check_choice("init", init, INITS)
-    check_count("seed", seed, minimum=0)
+    check_seed("seed", seed)
     shape = (1, channels, height, width)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) if init == "noise" else torch.zeros(shape)
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.zeros(shape, dtype=torch.float32)
+    noise = torch.randn(shape, generator=rng, dtype=torch.float32) if init == "noise" else noise
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 

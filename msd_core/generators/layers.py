@@ -13,7 +13,7 @@ from torch import nn
 
 def linear(fan_in: int, fan_out: int, bound: float, rng: torch.Generator, *, bias: float = 0.0) -> nn.Linear:
     """A layer with weights ~ U(-bound, bound) and biases ~ U(-bias, bias)."""
-    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(fan_in, fan_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=rng)
         layer.bias.uniform_(-bias, bias, generator=rng)

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..echo import shown
 from ..registry import Registry
-from ..validation import check_choice, check_count
+from ..validation import check_choice, check_count, check_seed
 from .base import Canvas, Config, Generator, View, pixel_centres
 
 FIELDS = Registry(
@@ -63,7 +64,8 @@ class NeuralImage(Generator):
             check_choice("options", option, _options(kind))
         for name, value in {"resolution": resolution, "hidden": hidden, "layers": layers}.items():
             check_count(name, value)
-        check_count("seed", seed, minimum=0)
+        check_seed("seed", seed)
+        _check_size(size)
         self._kind = kind
         self._canvas = Canvas(*((resolution, resolution) if size is None else size))
         self.sizes: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
@@ -93,6 +95,11 @@ class NeuralImage(Generator):
         return colour.T.reshape(1, 3, view.height, view.width)
 
 
+def _check_size(size: object) -> None:
+    if size is not None and not (isinstance(size, (tuple, list)) and len(size) == 2):
+        raise ValueError(f"size: got {shown(size)}; allowed is (width, height) in pixels, or None. Pass a pair.")
+
+
 @dataclass(frozen=True)
 class NeuralImageKind:
     """`NeuralImage` with one field, as an entry of the registry of generators."""
@@ -119,6 +126,8 @@ class NeuralImageKind:
         **options: Any,  # noqa: ANN401 - checked by the constructor
     ) -> NeuralImage:
         """A neural image for pictures of ``width`` x ``height`` pixels."""
+        check_count("width", width)
+        check_count("height", height)
         return NeuralImage(self.kind, resolution=max(width, height), size=(width, height), seed=seed, **options)
 
 
