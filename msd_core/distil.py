@@ -114,8 +114,8 @@ def _sides(size: tuple[int, int] | None, model: Model) -> tuple[int, int]:
         return model.side, model.side
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size: got {shown(size)}; allowed is (width, height) in pixels. Pass two whole numbers.")
-    for side in size:
-        check_count("size", side)
+    for name, side in zip(("width", "height"), size, strict=True):
+        check_count(name, side)
     return size[0], size[1]
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
-from .validation import as_finite, check_callable, tensor_of
+from .validation import as_floating, check_callable, tensor_of
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]
@@ -141,7 +141,7 @@ class Masked:
         given = tensor_of(self.mask, torch.float32)
         if given is not None and not given.is_complex():
             given = given if given.is_floating_point() else given.float()
-        object.__setattr__(self, "mask", as_finite("mask", self.mask if given is None else given))
+        object.__setattr__(self, "mask", as_floating("mask", self.mask if given is None else given))
         mask = self.mask[None, None] if self.mask.ndim == 2 else self.mask
         if mask.ndim != 4 or mask.shape[1] != 1 or not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError(

@@ -114,7 +114,7 @@ def check_floating(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         got = shown(value)
     elif value.dtype not in FLOATING or not value.ndim or not value.numel():
-        got = f"shape {tuple(value.shape)}, {value.dtype}"
+        got = f"{value.dtype}, shape {tuple(value.shape)}"
     elif value.is_meta or value.layout != torch.strided:
         got = f"{value.layout} on the device {value.device}"
     else:
