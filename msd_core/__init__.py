@@ -48,7 +48,7 @@ def register_generator(name: str, generator: Any) -> None:  # noqa: ANN401 - a c
     from .echo import shown
     from .generators.registry import GENERATORS, OTHERS
 
-    if name in OTHERS:
+    if isinstance(name, str) and name in OTHERS:
         raise ValueError(
             f"name: {shown(name)} is the name of another generator; allowed is one that is free. Rename it."
         )

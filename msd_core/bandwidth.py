@@ -106,9 +106,9 @@ class _Curve(ABC):
         """Bandwidths of all steps, from ``start`` to ``end``, (steps,), float32; with one step just ``start``."""
         check_count("steps", steps, maximum=MOST_STEPS)
         bandwidths = self.at(torch.linspace(0, 1, steps, dtype=torch.float64))
-        bandwidths[0] = self.start
+        bandwidths[0] = float(self.start)
         if steps > 1:
-            bandwidths[-1] = self.end
+            bandwidths[-1] = float(self.end)
         bandwidths = bandwidths.float()
         check_bandwidths(bandwidths)
         return bandwidths
@@ -133,7 +133,7 @@ class Cosine(_Curve):
 
     def at(self, u: Tensor) -> Tensor:
         """b + (a - b) (1 + cos(pi u)) / 2."""
-        return self.end + (self.start - self.end) * (1 + torch.cos(math.pi * u)) / 2
+        return float(self.end) + (float(self.start) - float(self.end)) * (1 + torch.cos(math.pi * u)) / 2
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .echo import shown
-from .validation import FLOATING, as_floating, check_callable, check_same_shape, is_number, tensor_of
+from .validation import FLOATING, as_floating, check_callable, check_same_shape, is_number, is_real, tensor_of
 
 Sigma: TypeAlias = Union[float, Tensor]  # noqa: UP007 - evaluated at run time
 
@@ -134,18 +134,13 @@ def as_level(
     level = tensor_of(sigma, torch.float64)
     if level is None and is_number(sigma):
         level = torch.tensor(float(sigma), dtype=torch.float64)
-    if level is None or not _real(level) or (level.device.type == "cpu" and not _above(level, low, positive)):
-        got = shown(level.tolist() if level is not None and _real(level) else sigma)
+    if level is None or not is_real(level) or (level.device.type == "cpu" and not _above(level, low, positive)):
+        got = shown(level.tolist() if level is not None and is_real(level) else sigma)
         raise ValueError(
             f"{name}: got {got}; allowed is {'>' if positive else '>='} {low:g}, as a number or a tensor of levels. "
             "Check the schedule that they come from."
         )
     return level
-
-
-def _real(level: Tensor) -> bool:
-    plain = level.layout == torch.strided and not level.is_meta and level.numel() > 0
-    return plain and not level.is_complex() and level.dtype != torch.bool
 
 
 def _above(level: Tensor, low: float, strictly: bool) -> bool:
@@ -229,7 +224,7 @@ class LeveledDenoiser(Wrapped):
     percent_to_sigma: Callable[[float], float]
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        return ask(self.denoiser, z, sigma)
+        return ask(self.denoiser, as_floating("z", z), sigma)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
         inner = super().__getattr__(name)

@@ -24,7 +24,7 @@ from .preset import Preset, preset_of
 from .pull import ImagePull, LatentPull, Masked, Pull, Pulling
 from .settings import build
 from .state import State
-from .validation import check_count, check_seed, check_text
+from .validation import check_count, check_instance, check_seed, check_text
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -155,6 +155,9 @@ def run(
     Raises:
         ValueError: for a combination that is not allowed; from a step as `optimize`.
     """
+    _check_model(model)
+    check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
+    check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
     return optimize(
         state,
         preset.method,

@@ -111,6 +111,7 @@ class GuidedDenoiser:
         check_cfg("cfg", self.cfg)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        z = as_floating("z", z)
         cond = ask(self.cond, z, sigma)
         if self.cfg == 1:
             return cond
@@ -118,6 +119,7 @@ class GuidedDenoiser:
 
     def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each (B, *)."""
+        z = as_floating("z", z)
         return ask(self.cond, z, sigma), ask(self.uncond, z, sigma)
 
     @property

@@ -47,7 +47,7 @@ class ProductDenoiser:
         object.__setattr__(self, "x", as_finite("x", self.x))
         if not isinstance(self.bandwidth, (int, float)):
             object.__setattr__(self, "bandwidth", as_level(self.bandwidth, "bandwidth"))
-        check_positive("bandwidth", self.bandwidth)
+        check_positive("bandwidth", self.bandwidth, many=True)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         """E[y | z] under the product density. ``sigma`` may be 0 (gives D(z; 0)) and infinite (gives D(x; lambda))."""

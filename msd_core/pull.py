@@ -185,7 +185,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def check_differentiable(name: str, value: Tensor) -> None:
     """Refuse an output without a graph."""
-    if not value.requires_grad:
+    if not _tensor(name, value).requires_grad:
         raise ValueError(
             f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
             "Remove no_grad, detach or inference mode from it."

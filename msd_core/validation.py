@@ -35,10 +35,10 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}: got {shown(value)}; allowed are {', '.join(map(repr, allowed))}. Pick one of these.")
 
 
-def check_count(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> None:
+def check_count(name: str, value: object, minimum: int = 1, maximum: int = 2**31 - 1) -> None:
     """Refuse a ``value`` that is not an integer from ``minimum`` to ``maximum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= (maximum or math.inf):
-        end = "" if maximum is None else f", at most {maximum}"
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        end = f", at most {maximum}" if isinstance(value, int) and value > maximum else ""
         raise ValueError(
             f"{name}: got {shown(value)}; allowed is a whole number of at least {minimum}{end}. Pass an int."
         )
@@ -46,8 +46,7 @@ def check_count(name: str, value: object, minimum: int = 1, maximum: int | None 
 
 def check_seed(name: str, value: object) -> None:
     """Refuse a ``value`` that is no whole number from 0 to 2^64 - 1."""
-    check_count(name, value, minimum=0)
-    if int(value) >= 2**64:  # pyright: ignore[reportArgumentType]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64:
         raise ValueError(
             f"{name}: got {shown(value)}; allowed are whole numbers from 0 to 2^64 - 1. Use a smaller one."
         )
@@ -75,13 +74,20 @@ def is_number(value: object) -> bool:
     Whole numbers too large for a float are none.
     """
     if isinstance(value, Tensor):
-        value = value.item() if value.ndim == 0 and not value.is_meta and not value.is_complex() else None
+        value = value.item() if value.ndim == 0 and is_real(value) else None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:
         return not math.isnan(float(value))
     except OverflowError:
         return False
+
+
+def is_real(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers that can be compared: dense, with data, not empty, of a usual type, no bools."""
+    usual = tensor.dtype in FLOATING or not (tensor.is_floating_point() or tensor.is_complex())
+    data = tensor.layout == torch.strided and not tensor.is_meta and tensor.numel() > 0
+    return usual and data and tensor.dtype != torch.bool and not tensor.is_quantized
 
 
 def check_number(
@@ -96,9 +102,9 @@ def check_number(
         raise ValueError(f"{name}: got {shown(value)}; allowed is {' '.join([kind, words]).strip()}. {fix}")
 
 
-def check_positive(name: str, value: object) -> None:
-    """Refuse a number, or a tensor with any entry, that is not finite and greater than zero."""
-    if isinstance(value, Tensor) and value.ndim and not value.is_meta and not value.is_complex():
+def check_positive(name: str, value: object, *, many: bool = False) -> None:
+    """Refuse a number, or of ``many`` in a tensor any entry, that is not finite and greater than zero."""
+    if many and isinstance(value, Tensor) and is_real(value):
         ok, got = bool((torch.isfinite(value) & (value > 0)).all()), shown(value.tolist())
     else:
         ok, got = is_number(value) and 0 < float(value) < math.inf, shown(value)  # pyright: ignore[reportArgumentType]
@@ -144,8 +150,7 @@ def as_finite(name: str, value: Any) -> Tensor:  # noqa: ANN401
 def as_levels(name: str, value: Any, fix: str) -> Tensor:  # noqa: ANN401
     """``value`` as a 1-D tensor of real numbers: a tensor is itself, but whole numbers and lists become float64."""
     tensor = tensor_of(value, torch.float64)
-    real = tensor is not None and not tensor.is_complex() and tensor.dtype != torch.bool and not tensor.is_meta
-    if tensor is None or not real or tensor.ndim != 1 or not 0 < tensor.numel() <= MOST_STEPS + 1:
+    if tensor is None or not is_real(tensor) or tensor.ndim != 1 or tensor.numel() > MOST_STEPS + 1:
         got = f"shape {tuple(tensor.shape)}, {tensor.dtype}" if tensor is not None else shown(value)
         raise ValueError(f"{name}: got {got}; allowed is a 1-D tensor of 1 to {MOST_STEPS + 1} numbers. {fix}")
     return tensor if tensor.is_floating_point() else tensor.double()

@@ -22,6 +22,7 @@ from ..mean_shift import ESTIMATORS, Estimator
 from ..mean_shift.exact import Exact
 from ..randomness import Rng
 from ..settings import setting
+from ..validation import as_finite
 
 
 @dataclass(frozen=True)
@@ -71,5 +72,6 @@ class MSD:
             ValueError: if the bandwidths are listed and not as many as ``steps``, or an option is one that the
                 estimator refuses.
         """
+        x = as_finite("x", x)
         target, info = self.estimator(x, denoiser, self.bandwidth(step, steps), rng)
         return x - target, info

@@ -102,7 +102,7 @@ def check_point(x: Tensor, bandwidth: float) -> tuple[Tensor, float]:
     x = as_finite("x", x)
     if isinstance(bandwidth, Tensor) and bandwidth.numel() != 1:
         raise ValueError(f"bandwidth: got shape {tuple(bandwidth.shape)}; allowed is one number. Loop over bandwidths.")
-    check_positive("bandwidth", bandwidth)
+    check_positive("bandwidth", bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth)
     return at_least_float32(x.detach()), float(bandwidth)
 
 

@@ -444,7 +444,10 @@ def test_msd_inverts_with_its_own_cfg(kind: type, mixture: GaussianMixture) -> N
         (lambda: MSD(bandwidths(), Exact(steps=0)), "steps: got 0"),
         (lambda: build(MSD(), {"solver_steps": 0}), "solver_steps: got 0"),
         (lambda: MSD(bandwidths(), Exact(sigmas=(1.0, 1.0))), "sigmas: entry 1 is 1.0, after 1.0"),
-        (lambda: MSD(bandwidths(), Exact(sigmas=torch.tensor([1.0, 0.0]))), "sigmas: got Tensor of shape .*allowed is a tuple"),
+        (
+            lambda: MSD(bandwidths(), Exact(sigmas=torch.tensor([1.0, 0.0]))),
+            "sigmas: got Tensor of shape .*allowed is a tuple",
+        ),
         (lambda: build(MSD(), {"centre": "inversion"}), "centre: got 'inversion' with the estimator 'exact'; allowed"),
         (lambda: MSD(bandwidths(), Split(inversion_cfg=1.0)), "inversion_cfg: got 1.0 with centre 'x'"),
     ],

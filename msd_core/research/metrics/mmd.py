@@ -46,7 +46,7 @@ def mmd(generated: Tensor, reference: Tensor, bandwidth: float | Sequence[float]
         ValueError: for shapes that do not fit, fewer than two points, rows that are not finite, or a bandwidth that is
             not positive.
     """
-    bandwidths = [bandwidth] if isinstance(bandwidth, (int, float)) else list(bandwidth)
+    bandwidths = list(bandwidth) if isinstance(bandwidth, (list, tuple)) else [bandwidth]
     if not bandwidths:
         raise ValueError("bandwidth: got none; allowed is one number > 0 or several. Leave it out for the default.")
     for value in bandwidths:
