@@ -39,7 +39,8 @@ def check_dream(p: float) -> None:
     """Refuse an exponent ``p`` that is not a number from 0 (rectification only) to infinity (standard training)."""
     if not is_number(p) or p < 0:
         raise ValueError(
-            f"p: got {shown(p)}; allowed is a number of at least 0, or math.inf for standard training. The paper's is 1."
+            f"p: got {shown(p)}; allowed is a number of at least 0, or math.inf for standard training. The "
+            "paper's is 1."
         )
 
 
