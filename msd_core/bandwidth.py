@@ -289,7 +289,7 @@ def _pairs(points: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401
         ValueError: they are none.
     """
     pairs = tensor_of(list(points) if isinstance(points, (list, tuple)) else points, torch.float64)
-    if points in ((), []):
+    if isinstance(points, (list, tuple)) and not points:
         return ()
     if pairs is None or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.float64:
         raise ValueError(

@@ -42,6 +42,7 @@ def ask(denoiser: Denoiser, z: Tensor, sigma: Sigma) -> Tensor:
         ValueError: what came back is no floating-point tensor of z's shape on z's device, which broadcasting could
             otherwise hide.
     """
+    check_denoiser(denoiser)
     return checked("denoiser", denoiser(z, sigma), z)
 
 

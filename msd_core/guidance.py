@@ -29,7 +29,7 @@ def guide(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
     cond, uncond = as_floating("cond", cond), as_floating("uncond", uncond)
     check_same_shape("uncond", uncond, "cond", cond)
     check_cfg("cfg", cfg)
-    return uncond + cfg * (cond - uncond)
+    return uncond + float(cfg) * (cond - uncond)
 
 
 def check_cfg(name: str, cfg: float) -> None:

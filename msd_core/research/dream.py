@@ -66,13 +66,14 @@ def rectified_noise(noise: Tensor, predict: Callable[[], Tensor], s: Sigma, p: f
     level = expand_sigma(s, noise, "s")
     if not bool(((level > 0) & (level <= 1)).all()):
         raise ValueError(
-            f"s: got {shown(level.flatten().tolist())}; allowed is 0 < s <= 1. Pass sigma/sqrt(1 + sigma^2) = sqrt(1 - alpha_bar)."
+            f"s: got {shown(level.flatten().tolist())}; allowed is 0 < s <= 1. Pass sigma/sqrt(1 + sigma^2) = "
+            "sqrt(1 - alpha_bar)."
         )
     with torch.no_grad():
         eps_hat = predict()
     check_same_shape("predict: its result", eps_hat, "noise", noise)
     n = at_least_float32(noise)
-    return n + level**p * (n - eps_hat.detach())
+    return n + level ** float(p) * (n - eps_hat.detach())
 
 
 def dream_noise(y: Tensor, sigma: Sigma, noise: Tensor, denoiser: Denoiser, p: float) -> Tensor:

@@ -140,7 +140,8 @@ def _check_extent(extent: Extent) -> Extent:
     numbers = len(values) == 4 and all(is_number(value) and math.isfinite(value) for value in values)
     if not numbers or values[0] >= values[1] or values[2] >= values[3]:
         raise ValueError(
-            f"extent: got {shown(extent)}; allowed is (xmin, xmax, ymin, ymax) with xmin < xmax and ymin < ymax. Order it so."
+            f"extent: got {shown(extent)}; allowed is (xmin, xmax, ymin, ymax) with xmin < xmax and ymin < ymax. "
+            "Order it so."
         )
     return extent
 

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401 - arguments of any kind are the matter here
 """An attack on the Python API: seeded calls of everything public with good and odd arguments.
 
     python tests/attack/api.py --count 5000 --seed 3
@@ -121,6 +122,8 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "bandwidth": lambda c: c.r.choice([0.5, 1, torch.tensor(0.7)]),
     "number": lambda c: c.r.choice([0.5, 1.0, 2]),
     "small": lambda c: c.r.choice([0.1, 0.25]),
+    "time": lambda c: c.r.choice([1.5, 700, torch.tensor([1.0, 2.0])]),
+    "on": lambda c: c.r.choice([3.0, -7.5]),
     "late": lambda c: 0.98,
     "big": lambda c: c.r.choice([3.0, 8.0]),
     "cfg": lambda c: c.r.choice([1.0, 3, -7.5, 0.0]),
@@ -136,6 +139,7 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "even": lambda c: 2,
     "side": lambda c: c.r.choice([4, 8]),
     "cells": lambda c: c.r.choice([8, 16]),
+    "cell": lambda c: c.r.choice([1, 8]),
     "seed": lambda c: c.r.choice([0, 7, 2**40]),
     "rng": lambda c: torch.Generator().manual_seed(5),
     "flag": lambda c: c.r.choice([True, False]),
@@ -206,7 +210,7 @@ ODD: list[Callable[[Case], Any]] = [
     lambda c: torch.ones(2), lambda c: torch.full((c.rows,), -1.0), lambda c: torch.ones(c.rows, 2).to(torch.float8_e5m2),
     lambda c: torch.full((c.rows, 2), 1e30), lambda c: torch.ones(c.rows, 2, requires_grad=True),
     lambda c: torch.ones(c.rows, 2, dtype=torch.float16), lambda c: torch.ones(c.rows, 2, dtype=torch.bfloat16),
-    lambda c: lambda *_: None, lambda c: nan_denoiser, lambda c: torch.ones(1, 1, 1, 1), lambda c: pixels(),
+    lambda c: lambda *_: None, lambda c: nan_denoiser, lambda c: torch.ones(1, 1, 1, 1),
     lambda c: torch.tensor([0.5, 1.0, 2.0]), lambda c: torch.tensor([2.0, math.nan, 0.0]),
 ]  # fmt: skip
 OWN_ODD: dict[str, list[Any]] = {"denoiser": BAD_DENOISERS, "network": [bad_network], "seed": [2**64, 2**63, -1]}
@@ -344,7 +348,7 @@ def core_targets() -> list[Target]:
         Target("guide", m.guide, {"cond": "x", "uncond": "like", "cfg": "cfg"}, "cond"),
         Target("guided", lambda denoiser: m.guided(denoiser, "this"), {"denoiser": "callable"}),
         Target("GuidedDenoiser", lambda cond, uncond, cfg, z, sigma: m.GuidedDenoiser(cond, uncond, cfg)(z, sigma),
-               {"cond": "denoiser", "uncond": "denoiser", "cfg": "cfg", **at}, "z", ("denoiser",)),
+               {"cond": "denoiser", "uncond": "denoiser", "cfg": "on", **at}, "z", ("denoiser",)),
         Target("GuidedDenoiser", lambda cond, uncond, z, sigma: m.GuidedDenoiser(cond, uncond).parts(z, sigma)[1],
                {"cond": "denoiser", "uncond": "denoiser", **at}, "z", ("denoiser",)),
         Target("ProductDenoiser", lambda denoiser, x, bandwidth, z, sigma: m.ProductDenoiser(denoiser, x, bandwidth)(
@@ -359,7 +363,7 @@ def core_targets() -> list[Target]:
                {"t_min": "small", "t_max": "late"}, also=("t_min, t_max",)),
         Target("DiscreteSchedule", m.DiscreteSchedule, {"alphas_cumprod": "alphas"}),
         Target("DiscreteSchedule", lambda sigma: m.sd15_schedule().timestep(sigma), {"sigma": "level"}),
-        Target("DiscreteSchedule", lambda t: m.sd15_schedule().sigma(t), {"t": "number"}),
+        Target("DiscreteSchedule", lambda t: m.sd15_schedule().sigma(t), {"t": "time"}),
         Target("DiscreteSchedule", lambda percent: m.sd15_schedule().percent_to_sigma(percent), {"percent": "small"}),
         Target("sigma_schedule", m.sigma_schedule, {"name": "schedule_name", "steps": "steps", "schedule": "schedule"},
                also=("sigma_min", "sigma_max")),
@@ -376,7 +380,7 @@ def core_targets() -> list[Target]:
         Target("ExplicitStep", lambda z, denoiser, sigma, sigma_next: m.ExplicitStep()(z, denoiser, sigma, sigma_next),
                {"z": "x", "denoiser": "denoiser"} | {"sigma": "small", "sigma_next": "big"}, "z"),
         Target("View", m.View, {"height": "side", "width": "side"}),
-        Target("Canvas", m.Canvas, {"width": "cells", "height": "cells", "cell": "cells", "space": "space"}),
+        Target("Canvas", m.Canvas, {"width": "cells", "height": "cells", "cell": "cell", "space": "space"}),
         Target("Pixels", m.Pixels, picture), Target("Latent", m.Latent, {"channels": "count", **picture, "cell": "count"}),
         Target("NeuralImage", m.NeuralImage, {"kind": "field_kind", "resolution": "side", "size": "size",
                "hidden": "count", "layers": "count", "seed": "seed"}, also=("width", "height")),
@@ -421,7 +425,7 @@ def core_targets() -> list[Target]:
         Target("settings_of", m.settings_of, {"owner": "settings_owner"}),
         Target("settings_table", m.settings_table, {"owner": "settings_owner"}),
         *(Target(register.__name__, lambda name, entry, r=register: r(name, entry), {"name": "taken", "entry": "optional"},
-                 also=("owner",), refuses=True) for register in (m.register_method, m.register_estimator, m.register_generator)),
+                 also=("owner", "object"), refuses=True) for register in (m.register_method, m.register_estimator, m.register_generator)),
     ]  # fmt: skip
     return found
 
@@ -464,8 +468,8 @@ def research_targets() -> list[Target]:
         Target("integrate_gradient", landscape.integrate_gradient, {"field": "field", "extent": "extent", "zero": "zero"}),
         Target("residual", landscape.residual, {"field": "field", "extent": "extent"}),
         Target("dream_noise", dream.dream_noise, {"y": "x", "sigma": "level", "noise": "like", "denoiser": "denoiser",
-               "p": "number"}, "y"),
-        Target("rectified_noise", lambda noise, s, p: dream.rectified_noise(noise, lambda: noise, s, p),
+               "p": "number"}, "y", ("s",)),
+        Target("rectified_noise", lambda noise, s, p: dream.rectified_noise(noise, lambda: torch.as_tensor(noise), s, p),
                {"noise": "x", "s": "small", "p": "number"}, "noise", ("sigma", "predict")),
         Target("find_modes", lambda mixture, starts: find_modes(mixture, starts=starts),
                {"mixture": "mixture", "starts": "set"}),
