@@ -21,6 +21,7 @@ from .echo import shown
 from .validation import check_choice
 
 GROUP = "msd_core.plugins"
+LONGEST_NAME = 80
 _PACKAGE = __name__.rpartition(".")[0]
 _loaded: list[str] = []
 
@@ -60,8 +61,13 @@ class Registry(Mapping[str, Any]):
         Raises:
             ValueError: the name is no text, or is taken.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name: got {shown(name)}; allowed is a text. Give the {self.what} a name.")
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"name: got {shown(name)}; allowed is a text of 1 to {LONGEST_NAME} letters. Give the {self.what} "
+                "a name."
+            )
+        if not callable(entry):
+            raise ValueError(f"entry: got {shown(entry)}; allowed is a class, or what makes one. Pass the class.")
         if name in self._entries and self._entries[name] is not entry:
             raise ValueError(
                 f"name: {shown(name)} is the name of another {self.what}; allowed is one that is free. Rename it."

@@ -1,6 +1,7 @@
 """The `msd` command: parses the arguments, runs one command, and turns bad input into one line.
 
-Exit status: 0 done; 2 bad input, with one line on stderr, ``msd: error: …``; 130 stopped with Ctrl-C.
+Exit status: 0 done; 2 bad input, with one line on stderr, ``msd: error: …``; 130 stopped with Ctrl-C; 141 nobody reads
+what is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 
 from . import compare, distill, render, reproduce, sample, train_demo
 from .parser import Parser
+from .streams import GONE, complain, reliable_streams
 
 COMMANDS = {
     "distill": distill,
@@ -39,13 +41,31 @@ def make_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
+        with reliable_streams():
+            return _run(arguments)
+    except BrokenPipeError:
+        return GONE
+    except OSError as error:  # of stdout itself, at the end
+        with reliable_streams():
+            complain(f"standard output cannot be written ({error.strerror}); lead it elsewhere")
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command; what it refuses becomes one line."""
+    try:
         parsed = make_parser().parse_args(arguments)
         return COMMANDS[parsed.command].run(parsed)
     except (ValueError, OSError) as error:
-        print(f"msd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(str(error))
         return 2
     except ModuleNotFoundError as error:
-        print(f"msd: error: {error}; install what the command line needs: pip install '.[headless]'", file=sys.stderr)
+        complain(f"{error}; install what the command line needs: pip install '.[headless]'")
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error):
+            raise
+        complain("not enough memory for what was asked; lower sizes and numbers")
         return 2
     except KeyboardInterrupt:
         print("msd: stopped; nothing was kept", file=sys.stderr)

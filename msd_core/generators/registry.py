@@ -32,7 +32,7 @@ def make_generator(kind: str, **options: Any) -> Generator:  # noqa: ANN401 - ch
     Raises:
         ValueError: for an unknown kind, or an option that is missing, unknown or out of range.
     """
-    make = (OTHERS if kind in tuple(OTHERS) else GENERATORS).find("kind", kind)
+    make = (OTHERS if isinstance(kind, str) and kind in OTHERS else GENERATORS).find("kind", kind)
     signature = inspect.signature(make)
     try:
         signature.bind(**options)
