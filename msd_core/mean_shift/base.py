@@ -28,7 +28,7 @@ from ..inversion import Trajectory, ddim_invert
 from ..randomness import Rng, draw_normal
 from ..sampling import SOLVERS, Step, check_sigmas, solver_step
 from ..settings import check_settings, setting
-from ..validation import as_finite, check_instance, check_positive, check_same_shape
+from ..validation import as_finite, check_instance, check_number, check_positive, check_same_shape
 from .levels import product_sigmas
 
 CENTRES = ("x", "inversion")
@@ -102,7 +102,9 @@ def check_point(x: Tensor, bandwidth: float) -> tuple[Tensor, float]:
     x = as_finite("x", x)
     if isinstance(bandwidth, Tensor) and bandwidth.numel() != 1:
         raise ValueError(f"bandwidth: got shape {tuple(bandwidth.shape)}; allowed is one number. Loop over bandwidths.")
-    check_positive("bandwidth", bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth)
+    bandwidth = bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth
+    check_positive("bandwidth", bandwidth)
+    check_number("bandwidth", bandwidth, "Its square has to be a number.", low=1e-150, high=1e150)
     return at_least_float32(x.detach()), float(bandwidth)
 
 

@@ -498,8 +498,8 @@ def tame(value: Any) -> bool:
 
 
 def as_other(value: Tensor, r: random.Random) -> Any:
-    """A tensor as a list or an array of the same numbers."""
-    return value.tolist() if r.random() < 0.5 else value.numpy()
+    """A tensor as a list or an array of the same numbers and, for a list, of the same type."""
+    return value.tolist() if r.random() < 0.5 and value.dtype == torch.get_default_dtype() else value.numpy()
 
 
 def numbers_of(result: Any) -> list[Tensor]:
