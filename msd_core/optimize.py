@@ -34,7 +34,7 @@ from .optimizers import OptimizerConfig, Update, apply_update
 from .pull import Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
-from .validation import MOST_STEPS, check_callable, check_count, check_instance, check_number
+from .validation import MOST_STEPS, check_callable, check_count, check_instance, check_number, check_seed
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,12 @@ def start(
 
 
 def _seeds(seed: int | Sequence[int], streams: int) -> list[int]:
-    if isinstance(seed, Sequence) and not isinstance(seed, str):
+    if isinstance(seed, (list, tuple, range)):
         if len(seed) != streams:
             raise ValueError(f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member.")
         return list(seed)
-    seeded(seed)
+    check_seed("seed", seed)
+    assert isinstance(seed, int)  # noqa: S101 - checked
     return [seed + i for i in range(max(streams, 1))]
 
 

@@ -60,9 +60,9 @@ def check_text(name: str, value: object) -> None:
 
 def as_path(name: str, value: object) -> Path:
     """``value``, a text or path-like object, as a path."""
-    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else b""
-    parts = [] if isinstance(path, bytes) else [os.fsencode(part) for part in path.split("/")]
-    if not path or not parts or "\0" in path or len(path) > 4000 or max(map(len, parts)) > 255:
+    path = str(value) if isinstance(value, (str, os.PathLike)) else ""
+    parts = [os.fsencode(part) for part in path.split("/")]
+    if not path or "\0" in path or len(path) > 4000 or max(map(len, parts)) > 255:
         raise ValueError(
             f"{name}: got {shown(value)}; allowed is the path of a file, of names up to 255 bytes. Pass a str or "
             "a Path."

@@ -33,8 +33,9 @@ class Points(Generator):
     def __init__(self, x: Tensor | list[int], dtype: str = "float32") -> None:
         super().__init__()
         check_choice("dtype", dtype, DTYPES)
-        shape = isinstance(x, (list, tuple)) and all(type(side) is int and side > 0 for side in x) and len(x) > 0
-        values = torch.zeros(list(x), dtype=DTYPES[dtype]) if shape else as_floating("x", x).detach().clone()
+        sides = [side for side in x if type(side) is int and side > 0] if isinstance(x, (list, tuple)) else []
+        shape = bool(sides) and len(sides) == len(x)
+        values = torch.zeros(sides, dtype=DTYPES[dtype]) if shape else as_floating("x", x).detach().clone()
         self.values = nn.Parameter(values)
 
     @property

@@ -102,9 +102,9 @@ def check_point(x: Tensor, bandwidth: float) -> tuple[Tensor, float]:
     x = as_finite("x", x)
     if isinstance(bandwidth, Tensor) and bandwidth.numel() != 1:
         raise ValueError(f"bandwidth: got shape {tuple(bandwidth.shape)}; allowed is one number. Loop over bandwidths.")
-    bandwidth = bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth
-    check_positive("bandwidth", bandwidth)
-    check_number("bandwidth", bandwidth, "Its square has to be a number.", low=1e-150, high=1e150)
+    one: Any = bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth
+    check_positive("bandwidth", one)
+    check_number("bandwidth", one, "Its square has to be a number.", low=1e-150, high=1e150)
     return at_least_float32(x.detach()), float(bandwidth)
 
 

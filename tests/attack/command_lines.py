@@ -31,17 +31,21 @@ PROMPT = "a red circle on a blue background"
 SUBPROCESSES = 12
 """One command line in so many is a real one."""
 WORDS = [
-    "", " ", "-", "--", "---", "-1", "0", "1", "nan", "inf", "-inf", "1e9", "1e400", "9" * 5000, "-" + "9" * 5000, "0x10",
-    "٣", "½", "λ", "σ\u0304", "x" * 100_000, "a/" * 3000 + "b", "n" * 300, ".", "..", "/", "/dev/null", "/proc/self/mem",
+    "", " ", "-", "--", "---", "-1", "0", "1", "nan", "inf", "-inf", "1e9", "1e400", "9" * 5000, "-" + "9" * 5000,
+    "0x10",
+    "٣", "½", "λ", "σ\u0304", "x" * 100_000, "a/" * 3000 + "b", "n" * 300, ".", "..", "/", "/dev/null",
+    "/proc/self/mem",
     "a\nb", "a\tb", "\x1b[31mred", "\udcff", "a\udc80b", "😀" * 50, "*", "%s", "{}", "%(prog)s", "none", "None", "true",
     "512x512x512", "x", "0x0", "1x", "999999999999x1", "file.png", "sub/picture.png", "picture.txt", ".png", "..png",
     PROMPT, "a purple dog", "a " * 5000, "red", "karras", "msd", "adam", "all", "table1", "0.5:2", "0.5", ":", "1:2:3",
 ]  # fmt: skip
 COMMANDS = {
-    "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind", "--method",
+    "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind",
+    "--method",
                 "--steps", "--cfg", "--lr", "--estimator", "--bandwidth-schedule", "--bandwidth-points", "--optimizer",
                 "--samples", "--t-min", "--no-jitter", "--interval", "--help"],
-    "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model", "--help"],
+    "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model",
+    "--help"],
     "render": ["--size", "--out", "--model", "--help"],
     "compare": ["--out", "--methods", "--count", "--cfg", "--seed", "--model", "--help"],
     "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],

@@ -84,21 +84,21 @@ def test_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("redirect", "environment", "status", "err"),
+    ("command", "redirect", "environment", "status", "err"),
     [
-        (">&-", {}, 0, ""),
-        (">/dev/full", {}, 2, "msd: error: standard output cannot be written"),
-        (">/dev/full", {"PYTHONUNBUFFERED": "1"}, 2, "msd: error: standard output cannot be written"),
-        ("| true", {}, 141, ""),
-        ("2>&-", {"PYTHONIOENCODING": "ascii"}, 0, ""),
+        ("render", ">&-", {}, 0, ""),
+        ("render", ">/dev/full", {}, 2, "msd: error: standard output cannot be written"),
+        ("render", ">/dev/full", {"PYTHONUNBUFFERED": "1"}, 2, "msd: error: standard output cannot be written"),
+        ("render", "| true", {}, 141, ""),
+        ("distill", "2>&-", {"PYTHONIOENCODING": "ascii"}, 0, ""),
     ],
 )
-def test_streams(redirect: str, environment: dict[str, str], status: int, err: str) -> None:
+def test_streams(command: str, redirect: str, environment: dict[str, str], status: int, err: str) -> None:
     """`sleep` sees to it that the reader has gone before anything is written."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     shell = ["bash", "-c", f'set -o pipefail; (sleep 0.2; exec "$@") {redirect}', "bash", sys.executable, "-m"]
     done = subprocess.run(  # noqa: S603
-        [*shell, "msd_core.cli.main", "distill", "--help"],
+        [*shell, "msd_core.cli.main", command, "--help"],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
