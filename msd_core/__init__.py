@@ -45,8 +45,11 @@ def register_generator(name: str, generator: Any) -> None:  # noqa: ANN401 - a c
     Raises:
         ValueError: the name is taken.
     """
+    from .echo import shown
     from .generators.registry import GENERATORS, OTHERS
 
-    if name in OTHERS:
-        raise ValueError(f"name: {name!r} is the name of another generator; allowed is one that is free. Rename it.")
+    if isinstance(name, str) and name in OTHERS:
+        raise ValueError(
+            f"name: {shown(name)} is the name of another generator; allowed is one that is free. Rename it."
+        )
     GENERATORS.register(name, generator)

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .echo import shortened
 from .layout import check_layout, layout_of
-from .tensorfile import shortened
 
 
 class Stateful(Protocol):

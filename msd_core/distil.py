@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser
 from .distillation import Method
+from .echo import shown
 from .generators.base import Generator
 from .generators.batch import Batch
 from .generators.registry import generator_for_size
@@ -23,7 +24,7 @@ from .preset import Preset, preset_of
 from .pull import ImagePull, LatentPull, Masked, Pull, Pulling
 from .settings import build
 from .state import State
-from .validation import check_count
+from .validation import check_count, check_instance, check_seed, check_text
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -64,17 +65,24 @@ def distil(
         ValueError: for a name, a value or a combination that is not allowed; from a step as `optimize`.
     """
     known: Model = load_model(model) if model is None or isinstance(model, (str, Path)) else model
+    check_prompt(prompt, negative)
+    _check_model(known)
     preset = preset_with(method, settings)
     count = _count(n, prompt)
+    check_seed("seed", seed)
     if isinstance(generator, str):
-        width, height = size or (known.side, known.side)
+        width, height = _sides(size, known)
         made = [
             generator_for_size(generator, width, height, seed=seed + i, channels=known.channels, cell=known.cell)
             for i in range(count)
         ]
         generator = Batch(made) if count > 1 else made[0]
+    elif not isinstance(generator, Generator):
+        raise ValueError(f"generator: got {shown(generator)}; allowed is a Generator, or the name of a kind. Pass one.")
     elif size is not None:
-        raise ValueError(f"size: got {size} beside a generator, which has its own; allowed is None. Leave it out.")
+        raise ValueError(
+            f"size: got {shown(size)} beside a generator, which has its own; allowed is None. Leave it out."
+        )
     elif count not in (1, generator.rows):
         raise ValueError(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
@@ -82,6 +90,33 @@ def distil(
         )
     state = start(generator, steps=preset.steps, seed=seed)
     return run(state, preset, known, prompt, negative, mask=mask)
+
+
+def check_prompt(prompt: object, negative: object) -> None:
+    """Refuse a prompt that is no text, list of texts or function, and a negative one that is no text."""
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    if not callable(prompt) and not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"prompt: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
+            "Pass one."
+        )
+    check_text("negative", negative)
+
+
+def _check_model(model: object) -> None:
+    if not callable(getattr(model, "denoiser", None)):
+        raise ValueError(f"model: got {shown(model)}; allowed is a Model, or the path of its file. Pass load_model().")
+
+
+def _sides(size: tuple[int, int] | None, model: Model) -> tuple[int, int]:
+    """Width and height: those of ``size``, or the model's own."""
+    if size is None:
+        return model.side, model.side
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size: got {shown(size)}; allowed is (width, height) in pixels. Pass two whole numbers.")
+    for name, side in zip(("width", "height"), size, strict=True):
+        check_count(name, side)
+    return size[0], size[1]
 
 
 def _count(n: int, prompt: Prompt) -> int:
@@ -120,6 +155,9 @@ def run(
     Raises:
         ValueError: for a combination that is not allowed; from a step as `optimize`.
     """
+    _check_model(model)
+    check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
+    check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
     return optimize(
         state,
         preset.method,

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .echo import shortened
 from .registry import Registry
-from .tensorfile import shortened
+from .validation import as_path
 
 
 class Model(Protocol):
@@ -62,12 +63,9 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
         ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
     """
     make = MODELS.find("kind", kind)
-    if path is not None and not isinstance(path, (str, Path)):
-        raise ValueError(
-            f"path: got {type(path).__name__}; allowed is the path of a file, or None. Pass a str or a Path."
-        )
+    file = None if path is None else as_path("path", path)
     try:
-        return make(path)
+        return make(file)
     except ValueError:
         raise
     except Exception as error:  # another package's code, on a file that somebody else wrote

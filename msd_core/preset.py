@@ -7,10 +7,11 @@ beside them (``recommended``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from .distillation import METHODS, MSD, Method
+from .echo import shown
 from .optimizers import OPTIMIZERS, OptimizerConfig
 from .pull import PULLS
 from .settings import build, check_settings, from_json, setting, to_json
@@ -62,6 +63,7 @@ class Preset:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "method", METHODS.made("method", self.method))
         check_settings(self)
 
     @property
@@ -89,7 +91,11 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
     Raises:
         ValueError: for an unknown method, or a change that the method does not know or allow.
     """
-    chosen: Method = METHODS.find("method", method)() if isinstance(method, str) else method
+    chosen: Method = METHODS.made("method", method)
+    if not is_dataclass(chosen):
+        raise ValueError(
+            f"method: got {shown(chosen)}; allowed is the name of a method, or a dataclass of its settings. Pass one."
+        )
     return build(Preset(method=chosen, **getattr(chosen, "recommended", {})), changes)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .echo import shown
 from .registry import Registry
 from .validation import check_choice, check_count, is_number
 
@@ -85,6 +86,8 @@ def setting(default: Any, help: str, *, flag: str | None = None, kind: type | No
 
 def settings_of(owner: type | object) -> dict[str, Setting]:
     """The settings of a dataclass or an instance of it, by field name, in order."""
+    if not dataclasses.is_dataclass(owner):
+        raise ValueError(f"owner: got {shown(owner)}; allowed is a dataclass of settings, or one of it. Pass one.")
     found = {}
     for entry in dataclasses.fields(owner):  # pyright: ignore[reportArgumentType]
         details = dict(entry.metadata.get(_KEY, {}))
@@ -116,6 +119,8 @@ def check_owner(owner: type) -> None:
     Raises:
         ValueError: its defaults are not allowed by its own settings, or a setting is of no kind that can be written.
     """
+    if not isinstance(owner, type):
+        raise ValueError(f"owner: got {shown(owner)}; allowed is a frozen dataclass of settings. Pass the class.")
     if not dataclasses.is_dataclass(owner):
         raise ValueError(f"{owner.__name__}: is no dataclass; allowed is a frozen one of its settings. Make it one.")
     try:
@@ -133,24 +138,28 @@ def check_owner(owner: type) -> None:
 
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
-        raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple of {entry.allowed}. Pass one.")
+        raise ValueError(f"{entry.name}: got {shown(value)}; allowed is a tuple of {entry.allowed}. Pass one.")
 
 
 def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if entry.kind is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is True or False. Pass a bool.")
+            raise ValueError(f"{entry.name}: got {shown(value)}; allowed is True or False. Pass a bool.")
     elif entry.choices:
         check_choice(entry.name, value, entry.choices)
     elif entry.kind is int:
         if isinstance(value, bool) or not isinstance(value, int) or not _inside(entry, value):
             if entry.high is None and entry.low is not None:
                 check_count(entry.name, value, int(entry.low))
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
+            raise ValueError(
+                f"{entry.name}: got {shown(value)}; allowed is {entry.allowed}. Pass an int in that range."
+            )
     elif entry.kind is float:
-        number = is_number(value)
+        number = isinstance(value, (int, float)) and is_number(value)
         if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
+            raise ValueError(
+                f"{entry.name}: got {shown(value)}; allowed is {entry.allowed}. Check its unit and its sign."
+            )
 
 
 def _inside(entry: Setting, value: float) -> bool:
@@ -224,10 +233,10 @@ def _not_here(base: object, name: str, value: object) -> str:
             users = [kind for kind, cls in family.items() if name in names(cls, flag)]
             if users:
                 return (
-                    f"{name}: got {value!r} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
+                    f"{name}: got {shown(value)} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
                     f"Leave it out or change the {flag}."
                 )
-    return f"{name}: got {value!r}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
+    return f"{name}: got {shown(value)}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
 
 
 def _families(owner: type) -> Iterator[tuple[str, Registry]]:
@@ -302,12 +311,14 @@ def from_json(owner: type[T], saved: Mapping[str, Any]) -> T:
     known, values = settings_of(owner), {}
     for name, value in saved.items():
         if name not in known:
-            raise ValueError(f"{name}: got {value!r}; allowed are {', '.join(known)}. It was saved by another release.")
+            raise ValueError(
+                f"{name}: got {shown(value)}; allowed are {', '.join(known)}. It was saved by another release."
+            )
         family = known[name].family
         if family is not None:
             if not isinstance(value, Mapping) or "kind" not in value:
                 raise ValueError(
-                    f"{name}: got {value!r}; allowed is a mapping with the entry 'kind'. Use another copy."
+                    f"{name}: got {shown(value)}; allowed is a mapping with the entry 'kind'. Use another copy."
                 )
             inner = {entry: part for entry, part in value.items() if entry != "kind"}
             value = from_json(family.find(name, value["kind"]), inner)

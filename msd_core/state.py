@@ -22,13 +22,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .echo import shortened
 from .generators.base import Generator
 from .generators.files import build_generator, check_generator, generator_metadata
 from .info import Info
 from .layout import Layout, part
 from .optimizers import check_memory
 from .state_check import OWN, check_finite_memory, check_outside, check_streams, read_entries
-from .tensorfile import read_tensors, shortened, write_tensors
+from .tensorfile import read_tensors, write_tensors
+from .validation import check_instance
 
 FORMAT, VERSION = "msd-state", "1"
 
@@ -98,6 +100,7 @@ def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | Non
     Raises:
         ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
     """
+    check_instance("state", state, State, "a State, as `optimize` yields it")
     history = torch.tensor([_numbers(info) for info in state.history], dtype=torch.float64)
     tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}

@@ -18,7 +18,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import write_whole
+from .echo import shortened, shown
 from .layout import Entry, Layout
+from .validation import as_path
 
 LARGEST_HEADER = 2**22
 """Most bytes of a header: some 40,000 tensors."""
@@ -46,15 +48,17 @@ def write_tensors(
             names and text are more than a header holds.
     """
     entries = {"format": format, "version": version, **metadata}
+    if extra is not None and not isinstance(extra, Mapping):
+        raise ValueError(f"metadata: got {shown(extra)}; allowed is a mapping of texts to texts. Pass a dict.")
     for name, value in (extra or {}).items():
         if name in entries or not isinstance(value, str):
             raise ValueError(
-                f"metadata: got {name!r} = {value!r}; allowed is text under any name but {', '.join(entries)}. "
-                "Rename it, or write it as JSON."
+                f"metadata: got {shown(name)} = {shown(value)}; allowed is text under any name but "
+                f"{', '.join(entries)}. Rename it, or write it as JSON."
             )
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = _sorted_header(save(contiguous, {**entries, **(extra or {})}))
-    path = Path(path)
+    path = as_path("path", path)
     try:
         write_whole(path, content)
     except OSError as error:
@@ -90,7 +94,7 @@ def read_tensors(
     Raises:
         ValueError: if the file is missing, truncated, foreign or of another version, or ``check`` refuses it.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if not path.is_file():
         raise ValueError(f"path: there is no file {str(path)!r}; allowed is a {format} file. Check the name.")
     with _errors_of(path, format):
@@ -130,12 +134,6 @@ def _errors_of(path: Path, format: str) -> Iterator[None]:  # noqa: A002
             f"path: {str(path)!r} is truncated, unreadable or not a safetensors file ({shortened(error)}); allowed is "
             f"a {format} file. Use another copy."
         ) from error
-
-
-def shortened(error: BaseException) -> str:
-    """The text of an error on one line of at most 400 characters: it may quote the file."""
-    text = " ".join(str(error)[:4000].split())
-    return text if len(text) <= 400 else f"{text[:400]}..."
 
 
 def _check_format(path: Path, metadata: Mapping[str, str], format: str, version: str) -> None:  # noqa: A002

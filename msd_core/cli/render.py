@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import any_size, picture_file, writable_folder
+from .arguments import any_size, file, picture_file, writable_folder
 
 HELP = "draw a saved generator at any size"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd render`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a generator, as `msd distill` writes it")
+    parser.add_argument("file", type=file, metavar="FILE", help="a generator, as `msd distill` writes it")
     parser.add_argument("--size", type=any_size, default=(512, 512), help="WIDTHxHEIGHT in pixels (default: 512x512)")
     parser.add_argument("--out", type=picture_file, help="the picture's file (default: FILE with the ending .png)")
-    parser.add_argument("--model", type=Path, help="demo model's file, to decode a latent generator")
+    parser.add_argument("--model", type=file, help="demo model's file, to decode a latent generator")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .arguments import seed, writable_folder
+from .arguments import path, seed, writable_folder
 from .parser import Parser
 
 HELP = "the paper's tables and figures in two dimensions"
@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
     """The arguments of `msd reproduce`."""
     parser.add_argument("name", metavar="NAME", help="one of the studies below, or all")
     parser.add_argument("--quick", action="store_true", help="few points and steps: minutes, for a first look")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: results, or results-quick)")
+    parser.add_argument("--out", type=path, help="folder of the results (default: results, or results-quick)")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     parser.details = _list_of_studies
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import any_size, check_cells, count, number, picture_file, seed, writable_folder
+from .arguments import any_size, check_cells, count, file, number, picture_file, seed, writable_folder
 
 HELP = "draw the DDIM reference of a prompt"
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
-    parser.add_argument("--model", type=Path, help="demo model's file (default: the one that ships)")
+    parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
 
 
 def run(arguments: argparse.Namespace) -> int:

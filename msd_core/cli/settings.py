@@ -63,10 +63,9 @@ class Settings:
             ValueError: an entry is missing, unknown or not allowed.
         """
         try:
-            entries = dict(saved)
+            entries: dict[str, Any] = {"threads": torch.get_num_threads(), **saved}
             old = entries.pop("method", None)
             preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
-            entries = {"threads": torch.get_num_threads()} | entries
             settings = cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
             settings._check()
             return settings

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..echo import shortened
 from ..jsontext import entry, parse_json
 from ..layout import Layout
 from ..state import load_state, save_state
-from ..tensorfile import read_tensors, shortened, write_tensors
+from ..tensorfile import read_tensors, write_tensors
 from ..validation import check_number
 from .run_folder import FRAME_SIZE, FRAMES, Done, Frames
 from .settings import Settings

@@ -58,6 +58,7 @@ class DemoModel(nn.Module):
         self.text = TextEncoder()
         self.unet = UNet()
         self.schedule: DiscreteSchedule = sd15_schedule()
+        self.float()  # whatever torch's default type is
 
     @classmethod
     def random(cls, seed: int) -> DemoModel:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..echo import shown
+
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.12, 0.14),
     "orange": (0.98, 0.56, 0.08),
@@ -119,7 +121,7 @@ def parse(text: str) -> Scene:
     match = _SCENE.fullmatch(" ".join(text.lower().replace(".", " ").replace(",", " ").split()))
     if match is None:
         raise ValueError(
-            f"caption: {text!r} is not a scene the demo model knows; write e.g. 'a large red circle on a blue "
+            f"caption: {shown(text)} is not a scene the demo model knows; write e.g. 'a large red circle on a blue "
             f"background' or "
             f"'a small yellow star left of a green square', with shapes {', '.join(SHAPES)}; colours "
             f"{', '.join(COLOURS)}; "

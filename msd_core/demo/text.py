@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..echo import cut, shown
 from .scenes import COLOURS, POSITIONS, RELATIONS, SHAPES, SIZES
 
 CONTEXT_LENGTH = 20
@@ -59,13 +60,15 @@ def token_ids(prompt: str) -> list[int]:
     unknown = [w for w in words if w not in VOCABULARY[2:]]
     if unknown:
         raise ValueError(
-            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; it knows only "
+            f"prompt: {shown(prompt)} has words that the demo model does not know: "
+            f"{cut(', '.join(unknown))}; it knows only "
             f"{', '.join(sorted(VOCABULARY[2:]))}. Write e.g. 'a large red circle on a blue background', or load a "
             f"real checkpoint"
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(
-            f"prompt: {len(words)} words, but the demo model reads at most {CONTEXT_LENGTH - 2}; shorten {prompt!r}"
+            f"prompt: {len(words)} words, but the demo model reads at most {CONTEXT_LENGTH - 2}; shorten "
+            f"{shown(prompt)}"
         )
     return [0, *(VOCABULARY.index(w) for w in words), 1]
 

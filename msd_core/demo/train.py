@@ -31,6 +31,7 @@ from ..schedule import sd15_schedule
 from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
 from .model import LATENT_SCALE, DemoModel
+from .recorded import record_settings
 from .scenes import caption, draw, random_scene
 from .text import tokenize
 
@@ -311,8 +312,13 @@ def train_faithful(autoencoder: Autoencoder, settings: TrainSettings, folder: Pa
 
 
 def train(settings: TrainSettings, folder: Path) -> Path:
-    """Run all stages in ``folder``, resuming what is there; returns the finished model's file."""
+    """Run all stages in ``folder``, resuming what is there; returns the finished model's file.
+
+    Raises:
+        ValueError: the folder holds a training of other settings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    record_settings(settings, folder)
     model = DemoModel.random(settings.seed)
     train_autoencoder(model.autoencoder, settings, folder)
     generator = step_generator(settings.seed + 4, 0)

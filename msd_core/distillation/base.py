@@ -19,11 +19,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..bandwidth import check_step
 from ..denoiser import Denoiser
+from ..echo import shown
 from ..info import Info
 from ..randomness import Rng
 from ..settings import setting
-from ..validation import check_choice
+from ..validation import check_choice, is_number
 
 
 class Method(Protocol):
@@ -55,6 +57,7 @@ def annealed_t(anneal: str, t_min: float, t_max: float, step: int, steps: int) -
         ValueError: for an annealing other than "linear" or "sqrt".
     """
     check_choice("anneal", anneal, ANNEALINGS[1:])
+    check_step(step, steps)
     u = step / max(steps - 1, 1)
     return t_max + (t_min - t_max) * (math.sqrt(u) if anneal == "sqrt" else u)
 
@@ -75,9 +78,9 @@ def t_max_setting() -> Any:  # noqa: ANN401 - a field
 
 def check_times(t_min: float, t_max: float) -> None:
     """Refuse time fractions other than 0 < t_min <= t_max <= 1."""
-    numbers = all(isinstance(t, (int, float)) for t in (t_min, t_max))
+    numbers = is_number(t_min) and is_number(t_max)
     if not numbers or not 0 < t_min <= t_max <= 1:
         raise ValueError(
-            f"t_min, t_max: got {t_min!r}, {t_max!r}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
-            "The usual range is 0.02 to 0.98."
+            f"t_min, t_max: got {shown(t_min)}, {shown(t_max)}; allowed is 0 < t_min <= t_max <= 1, fractions of "
+            "the chain. The usual range is 0.02 to 0.98."
         )

@@ -19,10 +19,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, level_at
+from ..bandwidth import check_step
+from ..denoiser import Denoiser, RowCounter, check_denoiser, level_at
 from ..info import Info, measure
 from ..randomness import Rng, draw_normal, draw_uniform
 from ..settings import check_settings, setting
+from ..validation import as_finite
 from .base import ANNEALINGS, annealed_t, check_times, t_max_setting, t_min_setting
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -68,6 +70,9 @@ class Noising(ABC):
         Raises:
             ValueError: the denoiser has no chain of levels.
         """
+        x = as_finite("x", x)
+        check_denoiser(denoiser)
+        check_step(step, steps)
         counted, rows = RowCounter(denoiser), x.repeat(self.samples, *(1,) * (x.ndim - 1))
         sigma = self._levels(x, denoiser, step, steps, rng)
         gradient = self.at(rows, counted, sigma, draw_normal(x, rng, self.samples).flatten(0, 1))

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
-from ..validation import check_choice
+from ..denoiser import Denoiser, RowCounter, Sigma, as_level, ask, expand_sigma
+from ..validation import as_floating, check_choice, check_same_shape
 from .noising import WEIGHTINGS, Noising
 
 
@@ -29,8 +29,11 @@ def sds_gradient(x: Tensor, denoiser: Denoiser, sigma: Sigma, noise: Tensor, wei
         weighting: one of `WEIGHTINGS`.
     """
     check_choice("weighting", weighting, WEIGHTINGS)
+    x, noise = as_floating("x", x), as_floating("noise", noise)
+    check_same_shape("noise", noise, "x", x)
+    sigma = as_level(sigma, positive=True)
     spread = expand_sigma(sigma, x)
-    return WEIGHTINGS[weighting](spread) / spread * (x - denoiser(x + spread * noise, sigma))
+    return WEIGHTINGS[weighting](spread) / spread * (x - ask(denoiser, x + spread * noise, sigma))
 
 
 @dataclass(frozen=True)

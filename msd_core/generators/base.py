@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..randomness import Rng
-from ..validation import check_count
+from ..validation import check_choice, check_count
 
 Space: TypeAlias = Literal["image", "latent", "points"]
 Config: TypeAlias = dict[str, Any]
@@ -63,9 +63,11 @@ class Canvas:
     space: Space = "image"
 
     def __post_init__(self) -> None:
+        check_choice("space", self.space, ("image", "latent", "points"))
+        for name in ("width", "height", "cell"):
+            check_count(name, getattr(self, name))
         for name in ("width", "height", "cell"):
             value = getattr(self, name)
-            check_count(name, value)
             if self.space == "latent" and value % self.cell:
                 raise ValueError(
                     f"{name}: got {value}; allowed are multiples of {self.cell}, the side of a latent's cell; "

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..echo import shown
 from ..randomness import Rng
 from .base import Canvas, Config, Generator
 
@@ -34,8 +35,19 @@ def kind_and_config(member: object) -> tuple[str, Config]:
         case [str(kind), dict(config)] if all(isinstance(name, str) for name in config):
             return kind, config
     raise ValueError(
-        f"members: got {member!r}; allowed are generators, or pairs [kind, config] as config gives them. Pass these."
+        f"members: got {shown(member)}; allowed are generators, or pairs [kind, config] as config gives them. Pass a "
+        "list of them."
     )
+
+
+def _listed(members: object) -> list[Any]:
+    """The members one by one."""
+    if not isinstance(members, (Sequence, nn.ModuleList)) or isinstance(members, str):
+        raise ValueError(
+            f"members: got {shown(members)}; allowed are generators, or pairs [kind, config] as config gives them. "
+            "Pass a list of them."
+        )
+    return list(members)
 
 
 class Batch(Generator):
@@ -54,7 +66,7 @@ class Batch(Generator):
 
         super().__init__()
         made: list[Generator] = []
-        for m in members:
+        for m in _listed(members):
             if isinstance(m, Generator):
                 member = m
             else:

@@ -23,9 +23,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..echo import shortened
 from ..jsontext import entry, parse_json
 from ..layout import Layout, check_layout, layout_of, part
-from ..tensorfile import read_tensors, shortened, write_tensors
+from ..tensorfile import read_tensors, write_tensors
+from ..validation import check_instance
 from .base import Config, Generator
 from .batch import kind_and_config
 from .registry import make_generator
@@ -50,6 +52,7 @@ def save_generator(generator: Generator, path: str | Path, metadata: Mapping[str
     Raises:
         ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
     """
+    check_instance("generator", generator, Generator, "a Generator. Pass one, such as state.generator")
     write_tensors(path, generator.state_dict(), FORMAT, VERSION, generator_metadata(generator), metadata)
 
 

@@ -55,7 +55,7 @@ class FourierField(Field):
         self.features = features
         self.scale = resolution / 32 if scale is None else scale
         check_number("scale", self.scale, "Cycles per picture.", low=1e-5, high=1e5)
-        self.register_buffer("frequencies", torch.randn(features, 2, generator=rng) * self.scale)
+        self.register_buffer("frequencies", torch.randn(features, 2, generator=rng, dtype=torch.float32) * self.scale)
         self.network = perceptron(2 * features, hidden, layers, 3, rng)
 
     def forward(self, position: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple
     check_choice("init", init, INITS)
     source = seeded(seed)
     shape = (1, channels, height, width)
-    noise = torch.randn(shape, generator=source) if init == "noise" else torch.zeros(shape)
+    noise = torch.zeros(shape, dtype=torch.float32)
+    noise = torch.randn(shape, generator=source, dtype=torch.float32) if init == "noise" else noise
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 

@@ -81,7 +81,7 @@ class HashGridField(Field):
         self.register_buffer("cells", cells, persistent=False)
         self.register_buffer("sizes", sizes, persistent=False)
         self.register_buffer("starts", torch.cumsum(sizes, 0) - sizes, persistent=False)
-        table = torch.empty(int(sizes.sum()), features)
+        table = torch.empty(int(sizes.sum()), features, dtype=torch.float32)
         self.table = nn.Parameter(table.uniform_(-1e-4, 1e-4, generator=rng))
         self.network = perceptron(levels * features, hidden, layers, 3, rng)
 

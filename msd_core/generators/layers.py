@@ -16,7 +16,7 @@ WIDEST, DEEPEST = 2**14, 128
 
 def linear(fan_in: int, fan_out: int, bound: float, rng: torch.Generator, *, bias: float = 0.0) -> nn.Linear:
     """A layer with weights ~ U(-bound, bound) and biases ~ U(-bias, bias)."""
-    layer = nn.Linear(fan_in, fan_out, device="meta")
+    layer = nn.Linear(fan_in, fan_out, device="meta", dtype=torch.float32)
     if torch.get_default_device().type == "meta":  # only its shapes are asked for
         return layer
     layer = layer.to_empty(device="cpu")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..echo import shown
 from ..randomness import seeded
 from ..registry import Registry
 from ..validation import check_choice, check_count
@@ -119,6 +120,8 @@ class NeuralImageKind:
         **options: Any,  # noqa: ANN401 - checked by the constructor
     ) -> NeuralImage:
         """A neural image for pictures of ``width`` x ``height`` pixels."""
+        check_count("width", width)
+        check_count("height", height)
         return NeuralImage(self.kind, resolution=max(width, height), size=(width, height), seed=seed, **options)
 
 
@@ -132,7 +135,7 @@ def _check_sizes(resolution: int, size: tuple[int, int] | None, hidden: int, lay
     check_count("layers", layers, maximum=DEEPEST)
     if size is not None:
         if not isinstance(size, (tuple, list)) or len(size) != 2:
-            raise ValueError(f"size: got {size!r}; allowed are a width and a height in pixels. Pass (64, 48).")
+            raise ValueError(f"size: got {shown(size)}; allowed are a width and a height in pixels. Pass (64, 48).")
         for side in size:
             check_count("size", side, maximum=SIDE)
 

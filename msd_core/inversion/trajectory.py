@@ -10,10 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32
+from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32, check_denoiser
+from ..echo import shown
 from ..randomness import Rng
-from ..sampling import check_sigmas
-from ..validation import check_floating
+from ..sampling import as_sigmas, check_sigmas
+from ..validation import as_finite, is_number
 from .explicit import ExplicitStep
 
 
@@ -50,10 +51,10 @@ class Trajectory:
             ValueError: outside the levels of the trajectory.
         """
         levels = self.sigmas.tolist()
-        if not levels[0] <= sigma <= levels[-1]:
+        if not is_number(sigma) or not levels[0] <= sigma <= levels[-1]:
             raise ValueError(
-                f"sigma: got {sigma}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this trajectory. "
-                "Invert with a schedule that reaches it."
+                f"sigma: got {shown(sigma)}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this "
+                "trajectory. Invert with a schedule that reaches it."
             )
         i = max(bisect_left(levels, sigma), 1)
         weight = (sigma - levels[i - 1]) / (levels[i] - levels[i - 1])
@@ -78,7 +79,7 @@ def invert(
     x: Tensor,
     denoiser: Denoiser,
     sigmas: Tensor,
-    step: UpwardStep = ExplicitStep(),  # noqa: B008 - frozen
+    step: str | UpwardStep = ExplicitStep(),  # noqa: B008 - frozen
     rng: Rng | None = None,
 ) -> Trajectory:
     """Invert ``x`` and return every state; no gradient is recorded.
@@ -87,21 +88,24 @@ def invert(
         x: the state at the lowest level, shape (B, *): a clean picture if that level is 0, as it should be.
         denoiser: ``(z, sigma) -> E[y | z]``; guidance above cfg 1-2 makes the inversion inaccurate.
         sigmas: strictly increasing or strictly decreasing levels, shape (N,), N >= 2.
-        step: the upward step, one of `INVERSIONS`; explicit DDIM if left out.
+        step: the upward step, one of `INVERSIONS`, or its name; explicit DDIM if left out.
         rng: of a step that draws noise.
 
     Returns:
         The `Trajectory`; the explicit step takes ``N - 1`` evaluations per row.
 
     Raises:
-        ValueError: for other ``sigmas`` or an ``x`` without batch dimension.
+        ValueError: for other ``sigmas`` an unknown ``step``, or an ``x`` without batch dimension or not finite.
     """
-    check_floating("x", x)
-    if sigmas.ndim == 1 and sigmas.numel() > 1 and sigmas[0] < sigmas[-1]:
+    from . import INVERSIONS
+
+    x, sigmas, chosen = as_finite("x", x), as_sigmas(sigmas), INVERSIONS.made("step", step)
+    check_denoiser(denoiser)
+    if sigmas.numel() > 1 and sigmas[0] < sigmas[-1]:
         sigmas = sigmas.flip(0)
     levels = check_sigmas(sigmas)[::-1]
     counted = RowCounter(denoiser)
-    states = [at_least_float32(x), *inversion_steps(x, counted, levels, step, rng)]
+    states = [at_least_float32(x), *inversion_steps(x, counted, levels, chosen, rng)]
     return Trajectory(sigmas.flip(0), torch.stack(states), counted.rows)
 
 

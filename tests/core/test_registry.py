@@ -182,7 +182,8 @@ def test_a_plugin_appears_and_a_broken_one_is_left_out(tmp_path: Path) -> None:
         names = list(msd_core.METHODS)
         from msd_core.settings import flatten, leaves
         preset = msd_core.preset_of("still", strength=0.25, steps=2)
-        state = list(msd_core.optimize(msd_core.start(msd_core.Pixels(2, 2), steps=2), preset.method, None))[-1]
+        started = msd_core.start(msd_core.Pixels(2, 2), steps=2)
+        state = list(msd_core.optimize(started, preset.method, msd_core.score))[-1]
         import goodplugin
         print(json.dumps({
             "names": names, "again": list(msd_core.METHODS), "calls": len(goodplugin.calls),

@@ -285,7 +285,7 @@ def test_what_is_left_out_is_the_default() -> None:
 def test_only_what_has_a_name_is_saved() -> None:
     @dataclasses.dataclass(frozen=True)
     class Mine:
-        pass
+        def __call__(self) -> None: ...
 
     with pytest.raises(ValueError, match="method: Mine has no name here; .*register_method.'name', Mine."):
         to_json(Preset(Mine()))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ with the number of points, time with its square (2 to 3 s for 10^4 against 10^4 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def mmd(generated: Tensor, reference: Tensor, bandwidth: float | Sequence[float]
         ValueError: for shapes that do not fit, fewer than two points, rows that are not finite, or a bandwidth that is
             not positive.
     """
-    bandwidths = [bandwidth] if isinstance(bandwidth, (int, float)) else list(bandwidth)
+    bandwidths: list[Any] = list(bandwidth) if isinstance(bandwidth, (list, tuple)) else [bandwidth]
     if not bandwidths:
         raise ValueError("bandwidth: got none; allowed is one number > 0 or several. Leave it out for the default.")
     for value in bandwidths:
