@@ -5,6 +5,9 @@
 (Hertz et al. 2023), with the same noise and level for both, t ~ U(t_min, t_max). What SDS would do to the source under
 its own prompt is the error that it makes anywhere, and is taken off: nothing moves while picture and prompt are the
 source's. With D = z - sigma eps_hat it is computed as w ((x - D) - (x_src - D_src))/sigma.
+
+An edit is pulled in the latent, as its authors do it: the image pull would also draw the picture to what the decoder
+makes of its latent, source or not.
 """
 
 from __future__ import annotations
@@ -49,7 +52,13 @@ class DDS(Noising):
 
     label: ClassVar[str] = "DDS"
     needs: ClassVar[tuple[str, ...]] = ("source",)
-    recommended: ClassVar[Mapping[str, object]] = {"steps": 200, "cfg": 7.5, "optimizer": "gd", "lr": 0.05}
+    recommended: ClassVar[Mapping[str, object]] = {
+        "steps": 200,
+        "cfg": 7.5,
+        "optimizer": "gd",
+        "lr": 0.05,
+        "pull": "latent",
+    }
 
     weighting: str = weighting_setting("uniform")
     t_min: float = t_min_setting(0.05)

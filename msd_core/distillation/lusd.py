@@ -41,7 +41,7 @@ class LUSD(Drawing):
 
     label: ClassVar[str] = "LUSD"
     needs: ClassVar[tuple[str, ...]] = ("source",)
-    recommended: ClassVar[Mapping[str, object]] = {"steps": 300, "optimizer": "gd", "lr": 0.5}
+    recommended: ClassVar[Mapping[str, object]] = {"steps": 300, "optimizer": "gd", "lr": 0.5, "pull": "latent"}
 
     t_min: float = t_min_setting(0.05)
     t_max: float = t_max_setting(0.95)

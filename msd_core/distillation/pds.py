@@ -31,7 +31,7 @@ from ..settings import setting
 from .dds import delta
 from .noising import Drawing
 
-IDENTITIES = ("published", "none")
+IDENTITIES = ("published", "consistent")
 CHAIN = 1000
 """Steps of the chain whose fractions the times are."""
 
@@ -58,12 +58,12 @@ class PDS(Drawing):
 
     label: ClassVar[str] = "PDS"
     needs: ClassVar[tuple[str, ...]] = ("source",)
-    recommended: ClassVar[Mapping[str, object]] = {"steps": 400, "cfg": 100.0}
+    recommended: ClassVar[Mapping[str, object]] = {"steps": 400, "cfg": 100.0, "pull": "latent"}
 
     identity: str = setting(
         "published",
-        "the pull back to the source. published: as its authors' code has it, by a mixture of time steps; none: DDS "
-        "with another weight",
+        "the pull back to the source. published: as its authors' code has it, by a mixture of time steps; consistent: "
+        "one time step throughout, no pull; DDS with another weight",
         choices=IDENTITIES,
     )
     stride: int = setting(
