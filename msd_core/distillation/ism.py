@@ -34,8 +34,9 @@ Levels = Callable[[Sequence[float]], Tensor]
 
 @dataclass(frozen=True)
 class ISM:
-    """Interval Score Matching: detailed and consistent, as the noise comes from x itself; up to eight evaluations a
-    step.
+    """Interval Score Matching: SDS with the noise that x itself would have come from; steady, and smooth.
+
+    Up to eight evaluations a step.
 
     Raises:
         ValueError: for a value out of range, or times out of order.

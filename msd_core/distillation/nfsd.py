@@ -31,8 +31,9 @@ from .noising import WEIGHTINGS, Noising
 
 @dataclass(frozen=True)
 class NFSD(Noising):
-    """Noise-Free Score Distillation: like SDS at a usual cfg, but less smooth; needs a negative prompt, three
-    evaluations a step.
+    """Noise-Free Score Distillation: SDS without its noise, for a usual cfg; colours stray without a negative prompt.
+
+    Three evaluations a step.
 
     Raises:
         ValueError: for an unknown weighting or annealing, times out of order, or no sample; when called, for a
