@@ -31,7 +31,7 @@ from .noising import Drawing
 
 @dataclass(frozen=True)
 class LUSD(Drawing):
-    """Localized Update Score Distillation: an edit in steps of planned size, pulled back to the source; cfg is not used.
+    """Localized Update Score Distillation: an edit in steps of planned size, tied to the source; cfg is not used.
 
     Raises:
         ValueError: for a value out of range or times out of order; when called, for a denoiser without source, or one
