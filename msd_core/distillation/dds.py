@@ -7,7 +7,7 @@ its own prompt is the error that it makes anywhere, and is taken off: nothing mo
 source's. With D = z - sigma eps_hat it is computed as w ((x - D) - (x_src - D_src))/sigma.
 
 An edit is pulled in the latent, as its authors do it: the image pull would also draw the picture to what the decoder
-makes of its latent, source or not.
+makes of its latent, over and over, and with the demo model that destroys it.
 """
 
 from __future__ import annotations

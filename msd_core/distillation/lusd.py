@@ -7,6 +7,9 @@
 same z: cfg and the negative prompt play no part. std is over all values of a row. M is the run's mask, 1 without one;
 the authors make it from the network's attention to the changed words, which a denoiser does not show. Their code also
 draws again where std(eps - eps_src) is small; here every draw is used.
+
+The prompts' difference does not vanish when the edit is done: ``keep`` alone ends it. A model that follows its prompt
+closely needs more of it than the default, which is Stable Diffusion's: with the demo model .02 burns, .3 is clean.
 """
 
 from __future__ import annotations
