@@ -30,6 +30,8 @@ from .bandwidth import (
 from .bandwidth import (
     check_bandwidths as check_bandwidths,
 )
+from .companions import Source as Source
+from .companions import with_companions as with_companions
 from .denoiser import (
     Denoiser as Denoiser,
 )

@@ -39,7 +39,7 @@ def check_cfg(name: str, cfg: float) -> None:
 
 @runtime_checkable
 class Guided(Protocol):
-    """A denoiser with guidance."""
+    """A denoiser with guidance. It may also have ``uncond``, its unconditional denoiser alone (`unconditional`)."""
 
     def __call__(self, z: Tensor, sigma: Sigma, /) -> Tensor:
         """The guided result (B, *)."""
@@ -66,6 +66,18 @@ def guided(denoiser: Denoiser, purpose: str) -> Guided:
             "is a guided one. Pass GuidedDenoiser(cond, uncond, cfg)."
         )
     return cast("Guided", denoiser)
+
+
+def unconditional(denoiser: Denoiser, purpose: str) -> Denoiser:
+    """The unconditional part of ``denoiser`` as a denoiser: its own ``uncond``, or else itself at cfg 0, which costs
+    the conditional part too.
+
+    Raises:
+        ValueError: it has no guidance, where ``purpose`` needs it.
+    """
+    known = guided(denoiser, purpose)
+    alone = getattr(known, "uncond", None)
+    return known.with_cfg(0.0) if alone is None else alone
 
 
 def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_cfg") -> Denoiser:

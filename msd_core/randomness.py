@@ -67,6 +67,23 @@ def draw_normal(x: Tensor, rng: Rng | None, samples: int = 1) -> Tensor:
     return torch.cat(drawn, dim=1)
 
 
+def fixed_normal(x: Tensor, rng: Rng | None) -> Tensor:
+    """The same standard normal noise at every step of a run: that of the source's seed, of x's shape (B, *).
+
+    What the source has drawn since plays no part, and it draws nothing now.
+
+    Raises:
+        ValueError: as `draw_normal`.
+    """
+    if isinstance(rng, torch.Generator):
+        return draw_normal(x, _at_its_seed(rng))[0]
+    return draw_normal(x, [_at_its_seed(row) for row in rng] if isinstance(rng, Sequence) else rng)[0]
+
+
+def _at_its_seed(rng: torch.Generator) -> torch.Generator:
+    return torch.Generator(rng.device).manual_seed(rng.initial_seed())
+
+
 def draw_uniform(rows: int, rng: Rng | None, samples: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
     """Numbers uniform in [0, 1), ``samples`` draws a row: (samples, rows), on the CPU.
 

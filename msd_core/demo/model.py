@@ -185,6 +185,11 @@ class PromptDenoiser:
         """The same prompts at another guidance scale."""
         return replace(self, cfg=float(cfg))
 
+    @property
+    def uncond(self) -> PromptDenoiser:
+        """The model under the negative prompt alone."""
+        return replace(self, context=self.negative, cfg=1.0)
+
     def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each of z's shape: two network rows a row of z."""
         self._check(z)

@@ -20,6 +20,12 @@ METHODS = Registry(
         "sds": "sds:SDS",
         "sdi": "sdi:SDI",
         "csd": "csd:CSD",
+        "nfsd": "nfsd:NFSD",
+        "ism": "ism:ISM",
+        "cfd": "cfd:CFD",
+        "dds": "dds:DDS",
+        "pds": "pds:PDS",
+        "lusd": "lusd:LUSD",
     },
 )
 """Name to the class of a method."""

@@ -9,7 +9,8 @@ differentiated. What it knows of the model it asks the denoiser: the levels of i
 parts of its guidance (`guidance.guided`).
 
 A method may also have ``bandwidth(step, steps)``, the kernel's lambda; ``samples``, the rows it evaluates per row of x;
-and the class attributes ``label``, its name in menus, and ``recommended``, the settings of a run that suit it.
+and the class attributes ``label``, its name in menus, ``recommended``, the settings of a run that suit it, and
+``needs``, what must go with the denoiser: a source picture, another prompt (`companions`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def bandwidth_of(method: Method, step: int, steps: int) -> float | None:
     return None if bandwidth is None else float(bandwidth(step, steps))
 
 
+def needs_of(method: Method) -> tuple[str, ...]:
+    """What must go with the denoiser for this method (`companions.NEEDS`)."""
+    return tuple(getattr(method, "needs", ()))
+
+
 def samples_of(method: Method) -> int:
     """Rows that the method evaluates as one batch, per row of x."""
     return int(getattr(method, "samples", 1))
@@ -62,17 +68,17 @@ def annealed_t(anneal: str, t_min: float, t_max: float, step: int, steps: int) -
     return t_max + (t_min - t_max) * (math.sqrt(u) if anneal == "sqrt" else u)
 
 
-def t_min_setting() -> Any:  # noqa: ANN401 - a field
+def t_min_setting(default: float = 0.02) -> Any:  # noqa: ANN401 - a field
     """The field ``t_min`` of a method that moves between two noise levels."""
     return setting(
-        0.02, "lowest noise, as a fraction of the model's chain; near 0 gives the finest detail", above=0, high=1
+        default, "lowest noise, as a fraction of the model's chain; near 0 gives the finest detail", above=0, high=1
     )
 
 
-def t_max_setting() -> Any:  # noqa: ANN401 - a field
+def t_max_setting(default: float = 0.98) -> Any:  # noqa: ANN401 - a field
     """The field ``t_max`` of a method that moves between two noise levels."""
     return setting(
-        0.98, "highest noise, as a fraction of the model's chain; lower keeps more of the picture", above=0, high=1
+        default, "highest noise, as a fraction of the model's chain; lower keeps more of the picture", above=0, high=1
     )
 
 

@@ -9,6 +9,7 @@ of one evaluation of two rows. With D = z - sigma eps it is computed as w (D_unc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ class CSD(Noising):
 
     label: ClassVar[str] = "CSD"
 
-    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor) -> Tensor:
+    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor, times: Sequence[float]) -> Tensor:
         """w (eps_cond - eps_uncond) (N, *) at x + sigma noise."""
         spread = expand_sigma(sigma, x)
         cond, uncond = guided(denoiser, "CSD").parts(x + spread * noise, sigma)

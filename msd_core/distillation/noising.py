@@ -12,9 +12,9 @@ With 1 - alpha_bar = sigma^2/(1 + sigma^2) the weights w are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,19 +35,32 @@ WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
 """Name to w(sigma)."""
 
 
+def weighting_setting(default: str = "sigma") -> Any:  # noqa: ANN401 - a field
+    """The field ``weighting`` of a method whose weight may be chosen."""
+    return setting(
+        default,
+        "of the gradient: uniform 1 (Score Jacobian Chaining), sigma 1 − ᾱ, dreamfusion √ᾱ (1 − ᾱ)",
+        choices=tuple(WEIGHTINGS),
+    )
+
+
 @dataclass(frozen=True)
-class Noising(ABC):
+class Weighted:
+    """The setting of a method whose weight may be chosen."""
+
+    weighting: str = weighting_setting()
+
+
+@dataclass(frozen=True)
+class Drawing(ABC):
     """The settings of a method that noises x, and its average over draws; `at` is the method's own.
 
     Raises:
-        ValueError: for an unknown weighting or annealing, times out of order, or no sample.
+        ValueError: for an unknown choice, times out of order, or no sample.
     """
 
     recommended: ClassVar[Mapping[str, object]] = {"steps": 400}
 
-    weighting: str = setting(
-        "sigma", "of the gradient: uniform 1, sigma 1 − ᾱ, dreamfusion √ᾱ (1 − ᾱ)", choices=tuple(WEIGHTINGS)
-    )
     anneal: str = setting(
         "none", "how the noise falls over the run; none draws a fresh level every step", choices=ANNEALINGS
     )
@@ -60,31 +73,37 @@ class Noising(ABC):
         check_settings(self)
 
     @abstractmethod
-    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor) -> Tensor:
-        """The gradient (N, *) at given levels ``sigma`` (N,) and ``noise`` (N, *), for rows ``x`` (N, *)."""
+    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor, times: Sequence[float]) -> Tensor:
+        """The gradient (N, *) at given levels ``sigma`` (N,), those of the fractions ``times`` of the chain, and
+        ``noise`` (N, *), for rows ``x`` (N, *).
+        """
 
     @torch.no_grad()
     def __call__(self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, rng: Rng) -> tuple[Tensor, Info]:
         """The gradient, averaged over ``samples`` draws of level and noise. ``sigma`` in Info is row 0's.
 
         Raises:
-            ValueError: the denoiser has no chain of levels.
+            ValueError: the denoiser has no chain of levels, or not what the method needs beside it.
         """
         x = as_finite("x", x)
         check_denoiser(denoiser)
         check_step(step, steps)
         counted, rows = RowCounter(denoiser), x.repeat(self.samples, *(1,) * (x.ndim - 1))
-        sigma = self._levels(x, denoiser, step, steps, rng)
-        gradient = self.at(rows, counted, sigma, draw_normal(x, rng, self.samples).flatten(0, 1))
+        times = self._times(x, step, steps, rng)
+        sigma = torch.tensor([level_at(denoiser, t) for t in times], dtype=x.dtype, device=x.device)
+        gradient = self.at(rows, counted, sigma, draw_normal(x, rng, self.samples).flatten(0, 1), times)
         gradient = gradient.unflatten(0, (self.samples, x.shape[0])).mean(dim=0)
         return gradient, measure(gradient, counted.rows, sigma=float(sigma[0]))
 
-    def _levels(self, x: Tensor, denoiser: Denoiser, step: int, steps: int, rng: Rng) -> Tensor:
-        """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn, or annealed on the chain."""
+    def _times(self, x: Tensor, step: int, steps: int, rng: Rng) -> list[float]:
+        """A fraction of the chain for every draw of every row of ``x`` (B, *): samples B of them, drawn or annealed."""
         if self.anneal == "none":
             u = draw_uniform(x.shape[0], rng, self.samples)
-            times = (self.t_min + (self.t_max - self.t_min) * u).flatten().tolist()
-        else:
-            t = annealed_t(self.anneal, self.t_min, self.t_max, step, steps)
-            times = [t] * (x.shape[0] * self.samples)
-        return torch.tensor([level_at(denoiser, t) for t in times], dtype=x.dtype, device=x.device)
+            return (self.t_min + (self.t_max - self.t_min) * u).flatten().tolist()
+        t = annealed_t(self.anneal, self.t_min, self.t_max, step, steps)
+        return [t] * (x.shape[0] * self.samples)
+
+
+@dataclass(frozen=True)
+class Noising(Drawing, Weighted):
+    """`Drawing` with a weight that may be chosen, the first of its settings."""

@@ -8,6 +8,7 @@ w (x - D(z))/sigma, which is how it is computed: no difference of large noises.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,6 @@ class SDS(Noising):
 
     label: ClassVar[str] = "SDS"
 
-    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor) -> Tensor:
+    def at(self, x: Tensor, denoiser: RowCounter, sigma: Tensor, noise: Tensor, times: Sequence[float]) -> Tensor:
         """`sds_gradient`."""
         return sds_gradient(x, denoiser, sigma, noise, self.weighting)

@@ -23,6 +23,7 @@ from msd_core.cli.main import main
 from msd_core.cli.run_folder import FRAMES, is_frame
 from msd_core.demo.model import DemoModel, PromptDenoiser, load_demo_model
 from msd_core.distillation import ANNEALINGS, METHODS, WEIGHTINGS
+from msd_core.distillation.base import needs_of
 from msd_core.generators import GENERATORS, View, load_generator
 from msd_core.mean_shift import CENTRES
 from msd_core.model import MODELS
@@ -235,7 +236,7 @@ def test_an_early_end_by_the_smallest_bandwidth_is_a_finished_run(distil: Callab
     assert told["finished"] and len(told["steps"]) == 3 and told["steps"][-1]["bandwidth"] >= 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if "source" not in needs_of(METHODS[name]())])
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_every_method_moves_every_generator(
     distil: Callable[..., int], tmp_path: Path, model: Path, method: str, kind: str
@@ -248,6 +249,14 @@ def test_every_method_moves_every_generator(
     render = ["render", str(tmp_path / "generator.safetensors"), "--size", "512x256", "--model", str(model)]
     assert main(render) == 0
     assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if "source" in needs_of(METHODS[name]())])
+def test_a_method_that_edits_says_that_it_needs_a_source(
+    distil: Callable[..., int], tmp_path: Path, method: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path, "--method", method, "--steps", 2) == 2
+    assert f"source: got None with the method {method.upper()}, which edits a picture" in capsys.readouterr().err
 
 
 def test_render_draws_the_same_picture_at_any_size(finished: Path, tmp_path: Path) -> None:

@@ -29,11 +29,13 @@ from msd_core import (
     GuidedDenoiser,
     Naive,
     OneStep,
+    Source,
     Split,
     bandwidth_schedule,
     ddim_invert,
     mean_shift,
     sd15_schedule,
+    with_companions,
     with_levels,
 )
 from msd_core.denoiser import Denoiser, eps
@@ -67,8 +69,10 @@ def call(method: Method, x: Tensor, denoiser: Denoiser, step: int = 0, steps: in
 
 
 def guided_by(cond: Denoiser) -> Denoiser:
-    """A denoiser with everything that any method may ask of one: two parts, a scale, a chain of levels."""
-    return with_levels(GuidedDenoiser(cond, lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0), SCHEDULE)
+    """A denoiser with everything that any method may ask of one: two parts, a scale, a chain of levels, companions."""
+    guided = with_levels(GuidedDenoiser(cond, lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0), SCHEDULE)
+    other = GuidedDenoiser(lambda z, sigma: 0.8 * cond(z, sigma), lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0)
+    return with_companions(guided, source=Source(X, other), negative=lambda z, sigma: 0.3 * cond(z, sigma))
 
 
 # --- what holds for all that are registered ---------------------------------------------------------------------------
