@@ -125,8 +125,10 @@ def check_floating(name: str, value: object) -> None:
     """Refuse what is no tensor of real floating-point numbers (B, *), dense, with data, and not empty."""
     if not isinstance(value, Tensor):
         got = shown(value)
-    elif value.dtype not in FLOATING or not value.ndim or not value.numel():
+    elif value.dtype not in FLOATING or not value.ndim:
         got = f"{value.dtype}, shape {tuple(value.shape)}"
+    elif not value.numel():
+        got = f"shape {tuple(value.shape)}"
     elif value.is_meta or value.layout != torch.strided:
         got = f"{value.layout} on the device {value.device}"
     else:

@@ -27,6 +27,7 @@ class ExplicitStep:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
         z = as_floating("z", z)
         check_number("sigma", sigma, "It is where z lies.", low=0)
+        sigma = float(sigma)
         if not isinstance(sigma_next, (int, float)):
             sigma_next = as_level(sigma_next, "sigma_next")
         elif not sigma_next > sigma:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32, check_denoiser
+from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32, check_denoiser, checked
 from ..echo import shown
 from ..randomness import Rng
 from ..sampling import as_sigmas, check_sigmas
@@ -70,7 +70,7 @@ def inversion_steps(
     """
     z = at_least_float32(x)
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
-        z = step(z, denoiser, float(sigma), sigma_next, rng)
+        z = checked("step", step(z, denoiser, float(sigma), sigma_next, rng), z)
         yield z
 
 
@@ -95,7 +95,7 @@ def invert(
         The `Trajectory`; the explicit step takes ``N - 1`` evaluations per row.
 
     Raises:
-        ValueError: for other ``sigmas`` an unknown ``step``, or an ``x`` without batch dimension or not finite.
+        ValueError: for other ``sigmas``, an unknown ``step``, or an ``x`` without batch dimension or not finite.
     """
     from . import INVERSIONS
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, Sigma, as_level, ask, at_least_float32, check_denoiser, eps, expand_sigma
 from ..echo import shown
-from ..validation import as_floating, check_same_shape, is_number
+from ..validation import as_floating, check_positive, check_same_shape, is_number
 
 
 def check_dream(p: float) -> None:
@@ -95,7 +95,8 @@ def dream_noise(y: Tensor, sigma: Sigma, noise: Tensor, denoiser: Denoiser, p: f
     y, noise = as_floating("y", y), as_floating("noise", noise)
     check_same_shape("noise", noise, "y", y)
     check_denoiser(denoiser)
-    sigma = as_level(sigma, positive=True)
+    sigma = as_level(sigma)
+    check_positive("sigma", sigma, many=True)
     level = expand_sigma(sigma, y)
 
     def predict() -> Tensor:

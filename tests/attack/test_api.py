@@ -95,7 +95,7 @@ def test_what_a_denoiser_must_not_return(walk: Callable[[Any], Any], bad: Callab
         ),
         (lambda: msd_core.ddim_sample(Z.long(), MIXTURE, SIGMAS), "z: got torch.int64"),
         (lambda: msd_core.ddim_sample(Z * math.nan, MIXTURE, SIGMAS), "z: NaN or infinity in 6 of 6"),
-        (lambda: msd_core.ddim_sample(Z[:0], MIXTURE, SIGMAS), r"z: got torch.float32, shape \(0, 2\)"),
+        (lambda: msd_core.ddim_sample(Z[:0], MIXTURE, SIGMAS), r"z: got shape \(0, 2\)"),
         (lambda: msd_core.ddim_sample(Z.to("meta"), MIXTURE, SIGMAS), "z: got torch.strided on the device meta"),
         (lambda: MIXTURE(Z, -1.0), "sigma: got -1.0; allowed is >= 0"),
         (lambda: MIXTURE(Z, torch.tensor([1.0, math.nan, 1.0])), "sigma: got .*nan"),

@@ -177,7 +177,7 @@ def test_wrong_arguments_are_refused(data: Tensor, points: Tensor) -> None:
     with pytest.raises(ValueError, match=r"z: got shape \(2, 3\)"):
         denoiser(torch.zeros(2, 3), 0.5)
     for bad in (torch.zeros(0, 2), torch.zeros(3), torch.full((2, 2), torch.nan)):
-        with pytest.raises(ValueError, match="data: got .*shape"):
+        with pytest.raises(ValueError, match="data: got shape"):
             IdealDenoiser(bad)
     with pytest.raises(ValueError, match="block: got 0"):
         IdealDenoiser(data, block=0)
