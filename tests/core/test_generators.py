@@ -63,8 +63,8 @@ def test_every_size_shows_the_same_picture(kind: str, monkeypatch: pytest.Monkey
     generator = trained_a_little(small(kind))
     assert_same_at_every_size(generator)
 
-    def corners(height: int, width: int, like: Tensor) -> Tensor:  # planted: pixels sampled at their corners
-        return pixel_centres(height, width, like) - torch.tensor([0.5 / width, 0.5 / height])
+    def corners(height: int, width: int, like: Tensor, **part: object) -> Tensor:  # planted: sampled at the corners
+        return pixel_centres(height, width, like, **part) - torch.tensor([0.5 / width, 0.5 / height])
 
     monkeypatch.setattr(neural_image, "pixel_centres", corners)
     with pytest.raises(AssertionError):
