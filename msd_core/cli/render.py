@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import any_size, picture_file, writable_folder
+from ..atomic import replacing
+from .arguments import any_size, check_format, picture_file, writable_folder
 
 HELP = "draw a saved generator at any size"
 
@@ -19,20 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load, draw, save."""
+    """Load, draw, save; the old file stays until the new one is whole."""
     out = arguments.out or arguments.file.with_suffix(".png")
+    width, height = arguments.size
+    check_format(out, arguments.size)
     writable_folder(out.parent)
 
     from ..generators import load_generator
+    from ..memory import check_render
     from .pictures import picture_of
 
+    check_render(width, height, out.suffix)
     generator = load_generator(arguments.file)
     decode = None
     if generator.space == "latent":
         from ..demo.model import load_demo_model
 
         decode = load_demo_model(arguments.model).decode
-    width, height = arguments.size
-    picture_of(generator, width, height, decode).save(out)
+    picture = picture_of(generator, width, height, decode, watched=True)
+    with replacing(out) as partial:
+        picture.save(partial)
     print(f"{out}: {width}x{height}")
     return 0

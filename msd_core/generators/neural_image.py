@@ -5,11 +5,7 @@
 (Mean-Shift Distillation, section 4.4: chosen over pixels so that no method can simply copy a sample.) The same
 parameters render at every size. f is one of three fields: Fourier features, SIREN, or a multiresolution hash grid;
 each is band-limited to the size at which it will be trained, ``resolution``, so that a larger render shows no garbage
-between the pixels. The defaults are small: 64 x 64 pixels take about 10 ms, forward and back, on one CPU core.
-
-A picture is evaluated piece by piece. The backward pass of a small one keeps every layer's values, about 2.5 kB a pixel
-with the defaults; a large one keeps none and evaluates each piece again when its turn comes (Chen et al. 2016): the
-same bits, for the time of one more forward pass, in the memory of one piece and the picture itself."""
+between the pixels. The defaults are small: 64 x 64 pixels take about 10 ms, forward and back, on one CPU core."""
 
 from __future__ import annotations
 
@@ -19,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..registry import Registry
 from ..validation import check_choice, check_count
 from .base import Canvas, Config, Generator, View, pixel_centres
+from .pieces import colours
 
 FIELDS = Registry(
     "field",
@@ -31,10 +27,6 @@ FIELDS = Registry(
     {"fourier": "fourier:FourierField", "siren": "siren:SirenField", "hashgrid": "hash_grid:HashGridField"},
 )
 """Name to the class of a field."""
-_CHUNK = 2**13
-"""Positions evaluated at once: bounds the memory of a large render, and stays in the cache of one."""
-_KEPT = 2**26
-"""Hidden units, over all positions of a picture, that a backward pass may keep: about 13 bytes each, 0.9 GB."""
 
 
 class NeuralImage(Generator):
@@ -98,29 +90,18 @@ class NeuralImage(Generator):
     def render(self, view: View) -> Tensor:
         """RGB in [0, 1], (1, 3, height, width) of the view's window, differentiable in the parameters."""
         _, _, height, width = view.box
-        count = height * width
-        pieces = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-        if not torch.is_grad_enabled():
-            colour = next(self.parameters()).new_empty(count, 3)
-            for start, stop in pieces:
-                colour[start:stop] = self._colour(view, start, stop)
-        elif count * self.units <= _KEPT:
-            colour = torch.cat([self._colour(view, *piece) for piece in pieces])
-        else:
-            again = {"use_reentrant": False, "preserve_rng_state": False}
-            colour = torch.cat([checkpoint(self._colour, view, *piece, **again) for piece in pieces])  # pyright: ignore
+        like = next(self.parameters())
+
+        def positions(start: int, stop: int) -> Tensor:
+            return pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
+
+        colour = colours(self.field, positions, height * width, self.units)
         return colour.T.reshape(1, 3, height, width)
 
     @property
     def units(self) -> int:
         """Hidden units that are evaluated for one position."""
         return self.sizes["hidden"] * self.sizes["layers"]
-
-    def _colour(self, view: View, start: int, stop: int) -> Tensor:
-        """RGB (stop - start, 3) of a range of the view's pixels."""
-        like = next(self.parameters())
-        position = pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
-        return torch.sigmoid(self.field(position))
 
 
 @dataclass(frozen=True)

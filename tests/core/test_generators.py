@@ -19,6 +19,7 @@ from msd_core.generators import (
     base,
     make_generator,
     neural_image,
+    pieces,
 )
 from msd_core.generators.base import pixel_centres
 from msd_core.generators.fourier import FourierField
@@ -132,7 +133,7 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
 def test_large_renders_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = small("fourier")
     whole = generator.render(View(9, 7))
-    monkeypatch.setattr(neural_image, "_CHUNK", 10)
+    monkeypatch.setattr(pieces, "CHUNK", 10)
     torch.testing.assert_close(generator.render(View(9, 7)), whole)
 
 

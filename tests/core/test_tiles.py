@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msd_core.generators import GENERATORS, Batch, Canvas, Generator, Points, View, make_generator, neural_image
+from msd_core.generators import GENERATORS, Batch, Canvas, Generator, NeuralImage, Points, View, make_generator, pieces
 from msd_core.generators.grid import resample
 from msd_core.generators.tiles import render_part, render_tiles, tiles, tiles_of
 
@@ -131,10 +131,7 @@ def test_the_caller_goes_on_between_two_tiles() -> None:
 def test_a_large_picture_has_the_bits_of_a_small_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluated again piece by piece, or not: the same picture, and the same gradient."""
     generator = structured(kind)
-    monkeypatch.setattr(neural_image, "_CHUNK", 100)
-    again: list[object] = []
-    original = neural_image.checkpoint
-    monkeypatch.setattr(neural_image, "checkpoint", lambda *a, **k: again.append(a) or original(*a, **k))
+    monkeypatch.setattr(pieces, "CHUNK", 100)
 
     def both() -> list[Tensor]:
         picture = generator.render(View(29, 37))
@@ -142,10 +139,9 @@ def test_a_large_picture_has_the_bits_of_a_small_one(kind: str, monkeypatch: pyt
         return [picture, *torch.autograd.grad(picture, list(generator.parameters()), cotangent)]
 
     kept = both()
-    assert not again, "a small picture keeps its layers' values"
-    monkeypatch.setattr(neural_image, "_KEPT", 0)
+    monkeypatch.setattr(pieces, "KEPT", 0)
     repeated = both()
-    assert len(again) == 11
+    assert len(pieces._pieces(29 * 37)) == 11
     assert all(torch.equal(one, other) for one, other in zip(kept, repeated, strict=True))
     with torch.no_grad():
         assert torch.equal(generator.render(View(29, 37)), kept[0])
@@ -156,18 +152,18 @@ def test_a_large_picture_keeps_none_of_its_layers(monkeypatch: pytest.MonkeyPatc
         """Bytes that the graph of a render holds."""
         held: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.nbytes) or t, lambda t: t):
-            neural_image.NeuralImage(hidden=16, layers=2).render(View(100, 100))
+            NeuralImage(hidden=16, layers=2).render(View(100, 100))
         return sum(held)
 
-    monkeypatch.setattr(neural_image, "_CHUNK", 1000)
+    monkeypatch.setattr(pieces, "CHUNK", 1000)
     small = kept()
-    monkeypatch.setattr(neural_image, "_KEPT", 0)
+    monkeypatch.setattr(pieces, "KEPT", 0)
     assert small > 100 * 100 * 100 and kept() < small / 100
 
 
 def test_512_pixels_a_side_are_small_and_2048_are_not() -> None:
-    generator = neural_image.NeuralImage()
-    assert 512**2 * generator.units <= neural_image._KEPT < 2048**2 * generator.units
+    generator = NeuralImage()
+    assert 512**2 * generator.units <= pieces.KEPT < 2048**2 * generator.units
 
 
 @pytest.mark.parametrize("region", [(0, 0, 1, 1), (0.25, 0.5, 0.5, 0.75), (0.3, 0.1, 0.37, 0.9), (0.95, 0.95, 1, 1)])
