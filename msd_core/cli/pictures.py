@@ -47,14 +47,17 @@ def to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy())
 
 
-def side_by_side(pictures: Tensor) -> Image.Image:
-    """Pictures (B, 3, H, W) in rows of ⌈√B⌉, filled up with white."""
-    rows, _, height, width = pictures.shape
-    across = math.ceil(math.sqrt(rows))
-    sheet = Image.new("RGB", (across * width, math.ceil(rows / across) * height), "white")
-    for i, picture in enumerate(pictures):
-        sheet.paste(to_pil(picture), (i % across * width, i // across * height))
-    return sheet
+def sheet_size(count: int, width: int, height: int) -> tuple[int, int]:
+    """Width and height of a sheet of ``count`` pictures, in rows of ⌈√count⌉."""
+    across = math.ceil(math.sqrt(count))
+    return across * width, math.ceil(count / across) * height
+
+
+def paste_row(sheet: Image.Image, picture: Tensor, row: int, count: int) -> None:
+    """Put the picture (3, H, W) numbered ``row`` of ``count`` in its place."""
+    _, height, width = picture.shape
+    across = math.ceil(math.sqrt(count))
+    sheet.paste(to_pil(picture), (row % across * width, row // across * height))
 
 
 def check_finite(x: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..memory import check_render
     from .pictures import picture_of
 
-    check_render(width, height, out.suffix)
     generator = load_generator(arguments.file)
+    check_render(width, height, suffix=out.suffix, whole=generator.space == "image" and not generator.windows)
     decode = None
     if generator.space == "latent":
         from ..demo.model import load_demo_model
