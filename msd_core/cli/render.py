@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     writable_folder(out.parent)
 
     from ..generators import load_generator
-    from ..memory import check_render
+    from ..memory import check_fits, check_render, model_bytes
     from .pictures import picture_of
 
     generator = load_generator(arguments.file)
@@ -36,6 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     if generator.space == "latent":
         from ..demo.model import load_demo_model
 
+        own = generator.canvas
+        fix = "Use a smaller latent, or free memory."
+        check_fits("file", f"a latent of {own.width}x{own.height}", model_bytes(own.width, own.height, own.cell), fix)
         decode = load_demo_model(arguments.model).decode
     picture = picture_of(generator, width, height, decode, watched=True)
     with replacing(out) as partial:
