@@ -15,6 +15,7 @@ steps."""
 
 from __future__ import annotations
 
+import bisect
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -201,9 +202,10 @@ def _finished(run: _Run, state: State) -> bool:
 
 
 def planned_steps(method: Method, steps: int, min_bandwidth: float | None) -> int:
-    """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``."""
-    bandwidths = [bandwidth_of(method, step, steps) for step in range(steps)] if min_bandwidth else []
-    return next((k for k, value in enumerate(bandwidths) if value is not None and value < (min_bandwidth or 0)), steps)
+    """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``; bandwidths fall."""
+    if not min_bandwidth or bandwidth_of(method, 0, steps) is None:
+        return steps
+    return bisect.bisect_left(range(steps), True, key=lambda k: (bandwidth_of(method, k, steps) or 0) < min_bandwidth)
 
 
 def _advance(run: _Run, state: State) -> State:

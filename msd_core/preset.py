@@ -26,7 +26,7 @@ class Preset:
     """
 
     method: Method = setting(MSD(), "what moves the picture", family=METHODS)
-    steps: int = setting(120, "iterations", low=1, usual=(1, 100000))
+    steps: int = setting(120, "iterations", low=1, high=1_000_000, usual=(1, 100000))
     cfg: float = setting(3.0, "guidance, uncond + cfg (cond − uncond): 1 = none", usual=(0, 200))
     lr: float = setting(
         1e-2,

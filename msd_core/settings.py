@@ -68,7 +68,9 @@ class Setting:
     def allowed(self) -> str:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
-        parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
+        parts = [
+            f"{word} {end if isinstance(end, int) else f'{end:g}'}" for word, end in ends.items() if end is not None
+        ]
         one = {int: "a whole number", tuple: "a pair of numbers"}.get(
             self.kind, "a number" if self.infinite else "a finite number"
         )

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import comfy.model_management
 import torch
 from comfy.latent_formats import LatentFormat
 from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
+from ..msd_core.generators.tiles import render_tiles, tiles_of
+from ..msd_core.memory import check_distillation, check_render
 from . import host
 from .bandwidth import CATEGORY
 from .host import CELL
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
 GeneratorSocket = io.Custom("MSD_GENERATOR")
+PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,7 @@ class NeuralImageGenerator(io.ComfyNode):
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
+        check_distillation(representation, width, height, hidden=hidden, layers=layers)
         with host.grad_mode():
             made = generator_for_size(representation, width, height, seed=seed, channels=channels, cell=CELL, **options)
         return io.NodeOutput(HostGenerator(made))
@@ -130,7 +138,8 @@ class RenderGenerator(io.ComfyNode):
         else:
             image = render_image(generator, width, height)
             latent = blocked(cls, "latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
-        shown = None if vae is None and generator.generator.space == "latent" else ui.PreviewImage(image, cls=cls)
+        empty = vae is None and generator.generator.space == "latent"
+        shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
 
 
@@ -141,10 +150,32 @@ def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlo
 
 
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
-    """IMAGE (1, height, width, 3) of an image generator."""
-    with torch.no_grad():
-        picture = generator.generator.render(generator.generator.frame(height, width))
-        return picture.movedim(1, -1).clamp(0, 1).float().cpu()
+    """IMAGE (1, height, width, 3) of an image generator, drawn tile by tile on the host's device.
+
+    Each tile gives way to the host's Cancel, and moves the node's progress bar.
+    """
+    drawn = generator.generator
+    check_render(width, height, whole=not drawn.windows)
+    device = comfy.model_management.get_torch_device()
+    if any(tensor.device != device for tensor in drawn.state_dict().values()):
+        drawn = copy.deepcopy(drawn).to(device)
+    progress = Progress(len(tiles_of(drawn, height, width)))
+    image = torch.empty(1, height, width, 3)
+    for top, left, tile in render_tiles(drawn, height, width):
+        rows, columns = tile.shape[-2:]
+        image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
+        progress.update()
+    return image
+
+
+def bounded(image: Tensor) -> Tensor:
+    """IMAGE (B, H, W, 3) with no side above `PREVIEW_LARGEST`, averaged down in proportion where one is."""
+    height, width = image.shape[1:3]
+    share = PREVIEW_LARGEST / max(height, width)
+    if share >= 1:
+        return image
+    size = [max(1, round(side * share)) for side in (height, width)]
+    return F.adaptive_avg_pool2d(image.movedim(-1, 1), size).movedim(1, -1)
 
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:

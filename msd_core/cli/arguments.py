@@ -11,7 +11,9 @@ from pathlib import Path
 
 from ..echo import shown
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
+LONGEST_SIDES = {".png": 2**31 - 1, ".jpg": 65_500, ".webp": 16_383}
+"""Pixels a side that a file of this ending can hold; of JPEG its library's limit, a little below the format's own."""
+PICTURE_SUFFIXES = tuple(LONGEST_SIDES)
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 """Bytes of a file's name and of a path, on every common file system at most."""
 Size = tuple[int, int]
@@ -136,6 +138,20 @@ def picture_file(text: str) -> Path:
             f"got {shown(text)}; allowed are names that end in {', '.join(PICTURE_SUFFIXES)}"
         )
     return file(text)
+
+
+def check_format(path: Path, size: Size, argument: str = "--size") -> None:
+    """Refuse a picture that is larger than its file's format allows.
+
+    Raises:
+        ValueError: naming the format and its limit.
+    """
+    limit = LONGEST_SIDES[path.suffix.lower()]
+    if max(size) > limit:
+        raise ValueError(
+            f"{argument}: got a picture of {size[0]}x{size[1]} for {path.name!r}; allowed is at most {limit} pixels a "
+            f"side in a {path.suffix.lower()} file: write a .png, or a smaller picture"
+        )
 
 
 def writable_folder(folder: Path, argument: str = "--out") -> Path:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..autosave import Autosave
 from ..demo.model import DEMO_MODEL_PATH
 from ..distil import run as steps_of
+from ..memory import check_distillation
 from ..model import Model, load_model
 from ..optimize import planned_steps, start
 from ..state import State
@@ -41,6 +42,7 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
         else:
             settings, done = kept
             check_unchanged(arguments, settings, digest_of(path))
+        check_distillation(settings.generator, *settings.size, model, pull=settings.preset.pull)
         return _end(Run(claim, settings, model, done, again(arguments)), arguments.checkpoint)
 
 

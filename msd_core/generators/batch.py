@@ -102,6 +102,11 @@ class Batch(Generator):
         assert isinstance(member, Generator)  # noqa: S101 - by construction
         return member
 
+    @property
+    def windows(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - of its members, not of the class
+        """Whether all members honour them."""
+        return all(self[i].windows for i in range(self.rows))
+
     def config(self) -> Config:
         """Kind and config of every member."""
         return {"members": [[self[i].kind, self[i].config()] for i in range(self.rows)]}

@@ -23,6 +23,8 @@ class Latent(Generator):
         ValueError: for a size or a cell out of range, or an unknown ``init``.
     """
 
+    windows = True
+
     def __init__(
         self, channels: int, height: int, width: int, *, init: str = "noise", seed: int = 0, cell: int = 8
     ) -> None:
@@ -60,5 +62,5 @@ class Latent(Generator):
         return {**self.options, **({} if self.cell == 8 else {"cell": self.cell})}
 
     def render(self, view: View) -> Tensor:
-        """The latent at the view's size, (1, channels, height, width), in latent cells."""
+        """The latent at the view's size, (1, channels, height, width) of its window, in latent cells."""
         return resample(self.values, view)

@@ -13,7 +13,6 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..echo import shown
@@ -22,6 +21,7 @@ from ..registry import Registry
 from ..validation import check_choice, check_count
 from .base import SIDE, Canvas, Config, Generator, View, pixel_centres
 from .layers import DEEPEST, WIDEST
+from .pieces import colours
 
 FIELDS = Registry(
     "field",
@@ -29,8 +29,6 @@ FIELDS = Registry(
     {"fourier": "fourier:FourierField", "siren": "siren:SirenField", "hashgrid": "hash_grid:HashGridField"},
 )
 """Name to the class of a field."""
-_CHUNK = 2**13
-"""Positions evaluated at once: bounds the memory of a large render, and stays in the cache of one."""
 
 
 class NeuralImage(Generator):
@@ -48,6 +46,8 @@ class NeuralImage(Generator):
     Raises:
         ValueError: for an unknown kind or option, or a value out of range.
     """
+
+    windows = True
 
     def __init__(
         self,
@@ -88,10 +88,20 @@ class NeuralImage(Generator):
         return {**self.sizes, **({} if square else {"size": size}), **self.field.config()}
 
     def render(self, view: View) -> Tensor:
-        """RGB in [0, 1], (1, 3, height, width), differentiable in the parameters."""
-        positions = pixel_centres(view.height, view.width, next(self.parameters())).split(_CHUNK)
-        colour = torch.cat([torch.sigmoid(self.field(position)) for position in positions])
-        return colour.T.reshape(1, 3, view.height, view.width)
+        """RGB in [0, 1], (1, 3, height, width) of the view's window, differentiable in the parameters."""
+        _, _, height, width = view.box
+        like = next(self.parameters())
+
+        def positions(start: int, stop: int) -> Tensor:
+            return pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
+
+        colour = colours(self.field, positions, height * width, self.units)
+        return colour.T.reshape(1, 3, height, width)
+
+    @property
+    def units(self) -> int:
+        """Hidden units that are evaluated for one position."""
+        return self.sizes["hidden"] * self.sizes["layers"]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ class Pixels(Generator):
         ValueError: for a size out of range, or an unknown ``init``.
     """
 
+    windows = True
+
     def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:
         super().__init__()
         noise, self.options = start(3, height, width, init, seed)
@@ -46,5 +48,5 @@ class Pixels(Generator):
         return {key: value for key, value in self.options.items() if key != "channels"}
 
     def render(self, view: View) -> Tensor:
-        """The pixels at the view's size, (1, 3, height, width)."""
+        """The pixels at the view's size, (1, 3, height, width) of its window."""
         return resample(self.values, view)

@@ -343,3 +343,49 @@ def test_the_command_line_takes_any_model(tmp_path: Path, model: Path, capsys: p
     finally:
         del MODELS._entries["coarse"]
     assert main(own) == 2 and "kind: got 'coarse'; allowed are 'demo'" in capsys.readouterr().err
+
+
+def test_many_samples_go_in_batches_and_are_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sample(name: str) -> np.ndarray:
+        out = tmp_path / f"{name}.png"
+        assert main(["sample", PROMPT, "--out", str(out), "--steps", "2", "--n", "5", "--model", str(model)]) == 0
+        return pixels(out)
+
+    whole = sample("whole")
+    monkeypatch.setattr("msd_core.cli.sample.AT_ONCE", 2 * 64 * 64)
+    assert np.abs(sample("split") - whole).max() <= 1  # a batch may round differently
+    assert np.abs(whole[:64, :64] - whole[:64, 64:128]).max() > 5, "each has noise of its own"
+
+
+def test_render_draws_in_tiles_under_a_bar(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def render(name: str) -> np.ndarray:
+        out = tmp_path / name
+        assert main(["render", str(finished / "generator.safetensors"), "--size", "600x90", "--out", str(out)]) == 0
+        return pixels(out)
+
+    drawn = render("tiles.png")
+    assert "2/2" in capsys.readouterr().err
+    whole = load_generator(finished / "generator.safetensors").render(View(90, 600))[0].detach()
+    assert np.abs(np.rint(255 * whole.movedim(0, -1).numpy()) - drawn).max() <= 1
+
+
+@pytest.mark.parametrize("command", ["render", "sample"])
+def test_ctrl_c_leaves_the_old_picture_whole(
+    command: str, finished: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "old.png"
+    out.write_bytes(b"old")
+
+    def stopped(picture: Image.Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", stopped)
+    subject = str(finished / "generator.safetensors") if command == "render" else PROMPT
+    steps = [] if command == "render" else ["--steps", "1"]
+    assert main([command, subject, *steps, "--out", str(out), "--model", str(model)]) == 130
+    assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]

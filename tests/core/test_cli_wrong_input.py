@@ -208,3 +208,65 @@ def test_resuming_as_another_run(
     assert "--model: got another file" in refuse(*resume[:-1], other)
     assert (tmp_path / "state.safetensors").read_bytes() == saved
     assert len(load_file(tmp_path / "generator.safetensors")) > 0
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "generator.safetensors"
+    save_generator(make_generator("fourier", resolution=8, hidden=4, layers=1), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "told"),
+    [
+        ("65501x1", "a.jpg", ("65501x1", "at most 65500", "write a .png")),
+        ("1x16384", "a.webp", ("1x16384", "at most 16383", "write a .png")),
+        ("100000x100000", "a.png", ("size: got 100000x100000", "at least 40 GB", "4 GB that are free", "Lower it")),
+    ],
+)
+def test_a_picture_that_cannot_be_held_is_refused_before_it_is_drawn(
+    refuse: Refuse,
+    saved: Path,
+    tmp_path: Path,
+    size: str,
+    name: str,
+    told: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("render", saved, "--size", size, "--out", tmp_path / name)
+    assert all(words in line for words in told) and not list(tmp_path.iterdir())
+
+
+def test_a_latent_that_cannot_be_decoded_is_refused(
+    refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "latent.safetensors"
+    save_generator(make_generator("latent", channels=4, height=160, width=160), path)
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("render", path, "--size", "64x64")
+    assert "file: got a latent of 1280x1280" in line and "at least 5.57 GB" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--n", 10**9), ("n: got 1000000000 pictures of 64x64", "4 GB that are free", "Lower n")),
+        (("--steps", 10**9), ("--steps: got 1000000000", "at most 1000000")),
+        (("--size", "80000x80000"), ("size: got 80000x80000", "Lower it")),
+        (("--n", 90000, "--out", "a.webp"), ("--n: got a picture of 19200x19200", "at most 16383")),
+    ],
+)
+def test_samples_that_cannot_be_held_are_refused(
+    refuse: Refuse, model: Path, tmp_path: Path, option: tuple, told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("sample", PROMPT, "--model", model, *option)
+    assert all(words in line for words in told), line
+
+
+def test_a_run_has_a_million_steps_at_most(refuse: Refuse, model: Path, tmp_path: Path) -> None:
+    line = refuse("distill", PROMPT, "--steps", 10**9, "--out", tmp_path / "a", "--model", model)
+    assert "--steps: got 1000000000" in line and "up to 1000000" in line
