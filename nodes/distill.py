@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
+from ..msd_core.distillation.base import needs_of
 from ..msd_core.mean_shift.base import Walking
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
@@ -212,6 +213,6 @@ def step_node(method: str) -> type[StepNode]:
     return type(f"{words}Step", (StepNode,), {"method": method, "node_id": f"MSD_{words}Step", "__module__": __name__})
 
 
-STEPS = {method: step_node(method) for method in METHODS}
+STEPS = {method: step_node(method) for method, kind in METHODS.items() if not needs_of(kind)}
 MeanShiftDistillStep, SDSStep = STEPS["msd"], STEPS["sds"]
-NODES = list(STEPS.values())
+NODES = list(STEPS.values())  # a method that needs a source has no socket for it yet

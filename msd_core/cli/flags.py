@@ -15,7 +15,8 @@ from .arguments import number, pair, whole
 from .parser import Parser
 
 NONE = "none"
-"""What is written for None."""
+"""What is written for None, where that is no choice of its own."""
+_NONE = object()
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _reader(flag: Flag) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:  # noqa: ANN401
         if optional and text == NONE:
-            return NONE
+            return _NONE
         for reader in readers[:-1]:
             with contextlib.suppress(argparse.ArgumentTypeError):
                 return reader(text)
@@ -116,7 +117,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(value)
-    return None if isinstance(value, str) and value == NONE else value
+    return None if value is _NONE else value
 
 
 def flag_of(name: str) -> str:
