@@ -29,7 +29,7 @@ from torch import Tensor
 from .echo import shown
 from .registry import Registry
 from .settings import build, check_settings, setting, settings_of
-from .validation import MOST_STEPS, as_levels, check_choice, check_count, tensor_of
+from .validation import MOST_STEPS, as_levels, check_choice, check_count, is_real, tensor_of
 
 BANDWIDTHS = Registry(
     "bandwidth",
@@ -291,7 +291,7 @@ def _pairs(points: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401
     pairs = tensor_of(list(points) if isinstance(points, (list, tuple)) else points, torch.float64)
     if isinstance(points, (list, tuple)) and not points:
         return ()
-    if pairs is None or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.float64:
+    if pairs is None or not is_real(pairs) or pairs.ndim != 2 or pairs.shape[1] != 2:
         raise ValueError(
             f"points: got {shown(points)}; allowed are pairs (fraction of the run, bandwidth). Write ((0.25, 2.0),)."
         )
