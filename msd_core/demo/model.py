@@ -171,6 +171,15 @@ class PromptDenoiser:
         """The same prompts at another guidance scale."""
         return replace(self, cfg=float(cfg))
 
+    @property
+    def embedding(self) -> Tensor:
+        """The encoded negative prompt, (1, CONTEXT_LENGTH, context_dim)."""
+        return self.negative
+
+    def with_embedding(self, embedding: Tensor) -> PromptDenoiser:
+        """The same prompt with another encoding of the negative one, (1 or B, CONTEXT_LENGTH, context_dim)."""
+        return replace(self, negative=embedding)
+
     def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each of z's shape: two network rows a row of z."""
         self._check(z)
