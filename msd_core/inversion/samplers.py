@@ -24,8 +24,8 @@ def inversion_for(sampler: str) -> type:
     if sampler in _STOCHASTIC or any(part in str(sampler) for part in _STOCHASTIC_PARTS):
         raise ValueError(
             f"sampler: got {sampler!r}, which draws fresh noise at every step, so no noise at the start leads back "
-            f"to the picture; {allowed}. Sample with one of these, or use the inversion 'edit-friendly', which keeps the "
-            "noise of every step."
+            f"to the picture; {allowed}. Sample with one of these, or use the inversion 'edit-friendly', which keeps "
+            "the noise of every step."
         )
     if sampler not in BY_SAMPLER:
         raise ValueError(
