@@ -112,9 +112,9 @@ def run(context: Context) -> Result:
             found = round_trip(context, name, cfg, pictures)
             rows.append([name, cfg, *(_known(found[column]) for column in COLUMNS[2:])])
     note = (
-        f"{pictures} drawn pictures, {STEPS} steps of the {SCHEDULE} levels, default settings. PSNR of the latent (peak: its "
-        "own range) and of the decoded picture against the autoencoder's round trip. Evaluations: of the denoiser, "
-        "on the way up, a picture; rows: of the network, a picture. Inf: equal to the bit."
+        f"{pictures} drawn pictures, {STEPS} steps of the {SCHEDULE} levels, default settings. PSNR of the latent (its "
+        "own range is the peak) and of the decoded picture against the autoencoder's round trip. Evaluations: of the "
+        "denoiser, on the way up, a picture; rows: of the network, a picture. Inf: equal to the bit."
     )
     table = Table("inversion", "Round trip of every inversion on the demo model", COLUMNS, rows, note, FORMATS)
     settings = {"cfg": list(CFGS), "pictures": pictures, "steps": STEPS, "schedule": SCHEDULE}
