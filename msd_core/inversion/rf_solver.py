@@ -3,7 +3,8 @@
     x' = x + h u + h^2/2 du/dt,   du/dt = (u(x + h/2 u; t + h/2) - u) / (h/2)
 
 (Wang et al. 2024.) Put together, that is x' = x + h u(x + h/2 u; t + h/2), the midpoint rule (`midpoint`). Two
-evaluations a step. The way back is the same scheme, so the picture returns with an error of second order.
+evaluations a step. The way back is the same scheme: the leading errors of the two ways cancel, and the picture returns
+with one of third order.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from msd_core import (
     resample,
     sigma_schedule,
 )
-from msd_core.demo.model import DemoModel
+from msd_core.demo.model import load_demo_model
 from msd_core.denoiser import Sigma
 from msd_core.inversion.base import rms
 from msd_core.inversion.direct import Direct
@@ -64,13 +64,16 @@ def test_without_what_is_kept_it_does_not(
     assert float((resample(trajectory, prompted) - points).abs().max()) > 0.05
 
 
-def test_another_prompt_edits(prompted: GuidedDenoiser, smooth: GaussianMixture, points: Tensor) -> None:
-    """Towards another condition the result is more likely under it than the picture was."""
+@pytest.mark.parametrize("inversion", [Direct(), EditFriendly()])
+def test_another_prompt_edits(inversion: Direct | EditFriendly, smooth: GaussianMixture, points: Tensor) -> None:
+    """The picture moves towards another condition, and less so from a lower level."""
     other = GaussianMixture(torch.ones(1), smooth.means[2:3], smooth.covariances[2:3])
-    for inversion in (Direct(), EditFriendly()):
-        trajectory = invert(points, prompted.cond, levels(), inversion, rng())
-        edited = resample(trajectory, GuidedDenoiser(other, prompted.cond, 2.0))
-        assert float(other.log_prob(edited).mean()) > float(other.log_prob(points).mean()) + 1
+    trajectory = invert(points, smooth, levels(), inversion, rng())
+    before, after, less = (
+        float(rms(x - smooth.means[2]).square().mean())
+        for x in (points, resample(trajectory, other), resample(trajectory, other, below=0.4))
+    )
+    assert after < 0.5 * before and after < less < before
 
 
 def test_direct_counts_what_it_asks(prompted: GuidedDenoiser, points: Tensor) -> None:
@@ -169,26 +172,27 @@ class Moved(nn.Module):
 def test_null_text_brings_the_picture_back(cfg: float, prompted: GuidedDenoiser, points: Tensor) -> None:
     """A free offset of the unconditional answer can follow any path: the search finds it, nearly."""
     model = Moved(prompted.with_cfg(cfg), torch.zeros(1, 2).double())
-    pivot = invert(points, prompted.with_cfg(1.0), levels(10))
+    sigmas = levels(5)
+    pivot = invert(points, prompted.with_cfg(1.0), sigmas)
     errors = []
-    for evaluations in (1, 40, 160):
-        settings = NullText(evaluations=evaluations, lr=0.02, tolerance=1e-5)
-        trajectory = invert(points, model, levels(10), settings)
+    for evaluations in (1, 25, 100):
+        settings = NullText(evaluations=evaluations, lr=0.05, tolerance=1e-5)
+        trajectory = invert(points, model, sigmas, settings)
         assert torch.equal(trajectory.states, pivot.states)
         back = resample(trajectory, model)
         errors.append(float(rms(back - points).max()))
         assert trajectory.report is not None
         torch.testing.assert_close(
-            rms(back - points), trajectory.report.residual[0] * float(1 + levels(10)[-2] ** 2) ** 0.5
+            rms(back - points), trajectory.report.residual[0] * float(1 + sigmas[-2] ** 2) ** 0.5
         )
-    assert errors[0] > 10 * errors[1] > 20 * errors[2], "one evaluation searches nothing"
+    assert errors[0] > 5 * errors[1] > 10 * errors[2], "one evaluation searches nothing"
 
 
 def test_null_text_on_the_demo_model() -> None:
-    """A random model, two steps: its own embedding moves, and what is kept leads to the error that is reported."""
-    model = DemoModel.random(0).eval().requires_grad_(False)
+    """Two steps: the embedding moves, and what is kept leads to the error that is reported."""
+    model = load_demo_model()
     denoiser = model.denoiser(["a red circle", "a blue square"], cfg=4.0)
-    x = torch.randn(2, 4, 4, 4, generator=rng())
+    x = torch.randn(2, model.channels, 8, 8, generator=rng())
     sigmas = torch.tensor([4.0, 1.0, 0.0])
     trajectory = invert(x, denoiser, sigmas, NullText(evaluations=3, tolerance=0.0))
     assert trajectory.kept["embedding"].shape == (2, 2, *denoiser.embedding.shape[1:])
