@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter
+from ..denoiser import Denoiser, RowCounter, cost
 from ..guidance import with_cfg
 from ..randomness import Rng
 from ..settings import check_settings, setting
@@ -55,7 +55,8 @@ class Direct:
         """
         upward = RowCounter(unguided(denoiser.denoiser, self.inversion_cfg))
         own = upward.denoiser is denoiser.denoiser
-        z, denoised, rows = x, None, 0
+        z, denoised, rows, counted = x, None, 0, denoiser.rows
+        each = x.shape[0] * cost(denoiser)
         for sigma, sigma_next in zip(levels, levels[1:], strict=False):
             if own and denoised is not None:
                 above = ddim_down(z, denoised, sigma, sigma_next)
@@ -64,8 +65,10 @@ class Direct:
             denoised = denoiser(above, sigma_next)
             offset, z = z - ddim_down(above, denoised, sigma_next, sigma), above
             residual = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-            yield Rise(z, residual, kept={"offset": offset}, extra_rows=upward.rows - rows)
-            rows = upward.rows
+            asked = (denoiser.rows - counted) // each + (upward.rows > rows)
+            spent = torch.full((x.shape[0],), asked, dtype=torch.int64)
+            yield Rise(z, residual, spent, {"offset": offset}, upward.rows - rows)
+            rows, counted = upward.rows, denoiser.rows
 
     def descend(self, trajectory: Trajectory, denoiser: Denoiser, top: int) -> Iterator[Tensor]:
         """Yield the state (B, *) after each step down from level number ``top``."""

@@ -70,6 +70,7 @@ def order(step: Any, denoiser: Denoiser, points: Tensor, steps: int = 48) -> flo
         (ReNoiseStep(evaluations=1, averaged=1), 1),
         (ReNoiseStep(evaluations=2, averaged=1), 2),
         (ReNoiseStep(evaluations=3, averaged=1), 3),
+        (ReNoiseStep(), 3),
         (INVERSIONS["rf-solver"](), 3),
         (INVERSIONS["fireflow"](), 3),
     ],

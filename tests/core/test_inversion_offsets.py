@@ -79,9 +79,12 @@ def test_another_prompt_edits(inversion: Direct | EditFriendly, smooth: Gaussian
 def test_direct_counts_what_it_asks(prompted: GuidedDenoiser, points: Tensor) -> None:
     """A step at cfg 1 and one at the denoiser's own cfg, of two rows; one of two rows where both are the same."""
     rows = len(points)
-    assert invert(points, prompted, levels(10), Direct()).evaluations == 10 * (1 + 2) * rows
+    both = invert(points, prompted, levels(10), Direct())
+    assert both.evaluations == 10 * (1 + 2) * rows
+    assert both.report is not None and both.report.evaluations.tolist() == [20] * rows
     own = invert(points, prompted, levels(10), Direct(inversion_cfg=None))
     assert own.evaluations == (10 + 1) * 2 * rows
+    assert own.report is not None and own.report.evaluations.tolist() == [11] * rows
     explicit = invert(points, prompted, levels(10))
     torch.testing.assert_close(own.states, explicit.states)
     assert invert(points, prompted.cond, levels(10), Direct()).warning() is None, "no guidance is cfg 1"
