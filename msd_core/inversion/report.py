@@ -71,25 +71,23 @@ class Report:
     @property
     def unconverged(self) -> Tensor:
         """Whether a step stopped above the tolerance, (N - 1, B)."""
-        return torch.zeros_like(self.residual, dtype=torch.bool) if self.tolerance is None else ~(
-            self.residual <= self.tolerance
-        )  # fmt: skip
+        if self.tolerance is None:
+            return torch.zeros_like(self.residual, dtype=torch.bool)
+        return ~(self.residual <= self.tolerance)
 
     @property
-    def sum(self) -> Tensor:
+    def total(self) -> Tensor:
         """Sum of the residuals of each sample that were measured, (B,); NaN if none was."""
-        total = self.residual.nansum(dim=0)
-        return torch.where(self.residual.isnan().all(dim=0), torch.nan, total)
+        return torch.where(self.residual.isnan().all(dim=0), torch.nan, self.residual.nansum(dim=0))
 
     def warning(self) -> str | None:
         """What is wrong with the inversion by its measured residuals, and what to do; None if nothing is."""
-        bad = ~(self.sum <= VISIBLE) & ~self.sum.isnan()
+        bad = ~(self.total <= VISIBLE) & ~self.total.isnan()
         if not bool(bad.any()):
             return None
         worst = self.residual.nan_to_num(0.0, torch.inf).max(dim=1).values.argmax()
-        place = f"the largest residual, {float(self.residual[worst].nan_to_num(0.0).max()):.2g}, is at sigma " + (
-            f"{float(self.levels[worst]):.3g}"
-        )
+        largest = float(self.residual[worst].nan_to_num(0.0).max())
+        place = f"the largest residual, {largest:.2g}, is at sigma {float(self.levels[worst]):.3g}"
         start = f"{int(bad.sum())} of {len(bad)} samples will not come back as they were"
         if self.tolerance is None:
             return f"{start}: {place}. Take more levels, a lower cfg, or the inversion 'implicit'. {EXACT_AT_ANY_CFG}"

@@ -77,7 +77,7 @@ class _Search:
         self._beta = torch.full_like(self.least, damping)
         self._window = window
         self._last: tuple[Tensor, Tensor] | None = None
-        self._fresh = ~self.done
+        self._failed, self._fresh = self.done, ~self.done
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
     def take(self, missed: Tensor, size: Tensor, tolerance: float) -> None:
@@ -113,13 +113,10 @@ class _Search:
             return
         forget = _rows(self._failed | self.done, self.y)
         fresh = _rows(self._fresh, self.y) | forget
-        pairs = [tuple(torch.where(forget, 0.0, part) for part in pair) for pair in self._pairs[1 - self._window :]]
-        if self._window == 1:
-            pairs = []
-        newest = tuple(
-            torch.where(fresh, 0.0, now - last) for now, last in zip((self.y, missed), self._last, strict=True)
-        )
-        self._pairs = [*pairs, newest]  # pyright: ignore[reportAttributeAccessIssue]
+        y, f = self._last
+        newest = torch.where(fresh, 0.0, self.y - y), torch.where(fresh, 0.0, missed - f)
+        older = [(torch.where(forget, 0.0, dy), torch.where(forget, 0.0, df)) for dy, df in self._pairs]
+        self._pairs = [*older, newest][-self._window :]
 
     def _coefficients(self, missed: Tensor) -> Tensor:
         """gamma of the equation above, (B, differences): normal equations of differences scaled to length 1."""

@@ -87,7 +87,7 @@ def test_the_sum_is_about_what_comes_back(smooth: GaussianMixture, points: Tenso
     for inversion in (INVERSIONS["explicit"](), ImplicitStep(tolerance=1e-5), ImplicitStep(tolerance=1e-9)):
         trajectory = invert(points, smooth, levels(40), inversion)
         assert trajectory.report is not None
-        ratio = (resample(trajectory, smooth) - points).square().mean(dim=1).sqrt() / trajectory.report.sum
+        ratio = (resample(trajectory, smooth) - points).square().mean(dim=1).sqrt() / trajectory.report.total
         assert 1 / 30 < float(ratio.min()) and float(ratio.max()) < 30
 
 

@@ -68,7 +68,7 @@ def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[s
             "evaluations": float(report.evaluations.double().mean()),
             "rows up": trajectory.evaluations / pictures,
             "rows down": down.rows / pictures,
-            "sum of residuals": float(report.sum.median()),
+            "sum of residuals": float(report.total.median()),
             "unconverged": None if report.tolerance is None else float(report.unconverged.double().mean()),
         }
         return Cell(found)
