@@ -81,7 +81,7 @@ class NullText:
         """A `Rise` for each of ``levels`` but the first; its kept "embedding" belongs to the step back down.
 
         Raises:
-            ValueError: the denoiser has no unconditional embedding.
+            ValueError: the denoiser has no unconditional embedding, or does not depend on it.
         """
         family = embedded(denoiser.denoiser)
         upward = RowCounter(unguided(denoiser.denoiser, 1.0))
@@ -134,6 +134,11 @@ class _Search:
             end = ddim_down(self._z, counted(self._z, sigma), sigma, sigma_next)
             size = residual_of(self._wanted - end, sigma)
             self.rows += counted.rows
+            if not end.requires_grad:
+                raise ValueError(
+                    f"denoiser: {name_of(counted)} does not depend on its unconditional embedding, as at cfg 1, and "
+                    "null-text optimises that; allowed is a guided one. Raise its cfg, or use the inversion 'implicit'."
+                )
             self._take(embedding.detach(), end.detach(), size.detach(), settings.tolerance)
             if k == settings.evaluations - 1 or bool((self.least <= settings.tolerance).all()):
                 return

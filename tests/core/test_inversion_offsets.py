@@ -216,6 +216,11 @@ def test_null_text_is_refused_without_an_embedding(prompted: GuidedDenoiser, poi
     model.differentiable = False  # type: ignore[assignment]
     with pytest.raises(ValueError, match="denoiser: Moved is not differentiable"):
         invert(points, model, levels(), NullText())
+    unguided = load_demo_model().denoiser("a red circle", cfg=1.0)
+    with pytest.raises(
+        ValueError, match="denoiser: PromptDenoiser does not depend on its .*, as at cfg 1.*Raise its cfg"
+    ):
+        invert(torch.zeros(1, 4, 8, 8), unguided, torch.tensor([1.0, 0.0]), NullText())
 
 
 # --- samplers ---------------------------------------------------------------------------------------------------------
