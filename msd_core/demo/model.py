@@ -190,6 +190,14 @@ class PromptDenoiser:
         """The model under the negative prompt alone."""
         return replace(self, context=self.negative, cfg=1.0)
 
+    def embedding(self) -> Tensor:
+        """The encoded negative prompt, (1, CONTEXT_LENGTH, context_dim)."""
+        return self.negative
+
+    def with_embedding(self, embedding: Tensor) -> PromptDenoiser:
+        """The same prompt with another encoding of the negative one, (1 or B, CONTEXT_LENGTH, context_dim)."""
+        return replace(self, negative=embedding)
+
     def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each of z's shape: two network rows a row of z."""
         self._check(z)

@@ -572,4 +572,8 @@ def test_help_lists_the_studies_and_imports_none() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout  # noqa: S603
     listed = re.findall(r"^  ([a-z0-9]+)  +\S", shown.partition("\nstudies\n")[2], re.M)
-    assert listed == list(STUDIES) == ["table2", "table1", "fig1", "fig3", "bandwidth", "cost", "ideal", "dream"]
+    assert (
+        listed
+        == list(STUDIES)
+        == ["table2", "table1", "fig1", "fig3", "bandwidth", "cost", "ideal", "inversion", "dream"]
+    )
