@@ -10,6 +10,7 @@ takes more, and is not known here.
     a picture drawn to a file       4 a pixel, Pillow's; WebP's encoder 8 more
     a picture as a float tensor     12 a pixel
     a step of a neural image        80 a pixel, and 11 for each hidden unit that the backward pass keeps
+    its parameters                  20 each: value, gradient, Adam's two, and the next state's
     a step of pixels                100 a pixel; of a latent 30 for each number of it
     demo autoencoder and UNet       200 a pixel, 8 for each pair of latent cells (attention); 1,600 a pixel if
                                     differentiated
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 FILE, FLOAT, WEBP = 4, 12, 8
-NEURAL_STEP, PIXELS_STEP, LATENT_STEP, UNIT = 80, 100, 30, 11
+NEURAL_STEP, PIXELS_STEP, LATENT_STEP, UNIT, PARAMETER = 80, 100, 30, 11, 20
 MODEL, MODEL_BACKWARD, PAIR = 200, 1600, 8
 
 
@@ -159,7 +160,7 @@ def step_bytes(
         return PIXELS_STEP * pixels
     units = hidden * layers
     kept = pixels if pixels * units <= KEPT else CHUNK
-    return NEURAL_STEP * pixels + UNIT * units * min(pixels, kept)
+    return NEURAL_STEP * pixels + UNIT * units * min(pixels, kept) + PARAMETER * hidden**2 * (layers - 1)
 
 
 def model_bytes(width: int, height: int, cell: int = 8, *, backward: bool = False) -> int:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
 from ..msd_core.generators.tiles import render_tiles, tiles_of
-from ..msd_core.memory import check_distillation, check_render
+from ..msd_core.memory import check_distillation, check_fits, check_render
 from . import host
 from .bandwidth import CATEGORY
 from .host import CELL
@@ -137,7 +137,7 @@ class RenderGenerator(io.ComfyNode):
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
         else:
             image = render_image(generator, width, height)
-            latent = blocked(cls, "latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
+            latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
         empty = vae is None and generator.generator.space == "latent"
         shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
@@ -166,6 +166,18 @@ def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
         image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
         progress.update()
     return image
+
+
+def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
+    """LATENT of an IMAGE (B, H, W, 3).
+
+    Raises:
+        ValueError: it would take more memory than there is.
+    """
+    height, width = image.shape[1:3]
+    fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
+    check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width), fix)
+    return {"samples": vae.encode(image)}
 
 
 def bounded(image: Tensor) -> Tensor:

@@ -438,6 +438,17 @@ def run(
     return sampler.result
 
 
+def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False) -> float:
+    """The host's own estimate of what the VAE takes for one picture of that size, to encode and to decode; 0 where it
+    does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
+    """
+    if vae.device.type != "cpu":
+        return 0.0
+    encode = 0.0 if latent else vae.memory_used_encode((1, 3, height, width), vae.vae_dtype)
+    cells = (1, vae.latent_channels, height // vae.downscale_ratio, width // vae.downscale_ratio)
+    return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
+
+
 def _reserve(vae: VAE | None, rows: int) -> Callable[..., Any]:
     """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass."""
 

@@ -16,6 +16,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..msd_core.distillation.base import samples_of
+from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
 from . import host
 from .generators import HostGenerator, blocked, render_image, render_latent
@@ -109,12 +110,19 @@ class Run:
             logging.info("%s; %s", told, type(error).__name__)
 
     def _check(self) -> None:
-        generator = self.start.generator
+        generator, canvas = self.start.generator, self.start.canvas
         if generator.space == "image" and self.vae is None:
             raise ValueError(
                 f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
                 "choose the latent representation in the generator"
             )
+        if self.vae is not None:
+            latent = generator.space == "latent"
+            needed = host.vae_bytes(
+                self.vae, canvas.height, canvas.width, backward=self.preset.pull == "latent", latent=latent
+            )
+            fix = "Lower width and height of the generator."
+            check_fits("generator", f"{canvas.width}x{canvas.height} through the VAE", needed, fix)
         if generator.space == "latent":
             with host.grad_mode(), torch.no_grad():
                 host.check_latent(generator.render(generator.canvas.view), self.guider)
