@@ -138,6 +138,7 @@ def _check(layout: Layout, kind: str, config: Config, prefix: str = "") -> None:
             _check(part(layout, start), *kind_and_config(member), f"{prefix}{start}")
         return
     try:
+        # The project's own kinds only do what torch knows the shapes of; for the rest it loads its compiler, a second.
         with torch.device("meta"):
             twin = make_generator(kind, **config)
     except (NotImplementedError, RuntimeError):  # needs numbers, or is wrong: `build_generator` will see

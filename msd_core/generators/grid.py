@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..randomness import seeded
+from ..randomness import normal, seeded
 from ..validation import check_choice, check_count
 from .base import SIDE, Config, View
 
@@ -27,7 +27,7 @@ def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple
     check_choice("init", init, INITS)
     source = seeded(seed)
     shape = (1, channels, height, width)
-    noise = torch.randn(shape, generator=source) if init == "noise" else torch.zeros(shape)
+    noise = normal(shape, source) if init == "noise" else torch.zeros(shape)
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 
