@@ -43,6 +43,12 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def normal(shape: Sequence[int], rng: torch.Generator) -> Tensor:
+    """Standard normal noise of a shape, on the CPU; on the meta device, where only shapes are asked for, none."""
+    noise = torch.empty(shape, dtype=torch.float32)
+    return noise if noise.is_meta else noise.normal_(generator=rng)
+
+
 def draw_normal(x: Tensor, rng: Rng | None, samples: int = 1) -> Tensor:
     """Standard normal noise, ``samples`` draws a row of ``x`` (B, *): (samples, B, *), of x's type and device.
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..echo import shown
 from ..randomness import Rng
+from ..validation import check_count
 from .base import Canvas, Config, Generator
 
 
@@ -23,6 +24,10 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
     """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
     inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
     return torch.channels_last if inner else torch.contiguous_format
+
+
+MOST = 1024
+"""Most members of a batch."""
 
 
 def kind_and_config(member: object) -> tuple[str, Config]:
@@ -58,13 +63,14 @@ class Batch(Generator):
             stands twice becomes two, that start alike.
 
     Raises:
-        ValueError: for no member, or members that are not drawn on the same canvas.
+        ValueError: for no member, more than `MOST`, or members that are not drawn on the same canvas.
     """
 
     def __init__(self, members: Sequence[Generator] | Sequence[Sequence[Any]]) -> None:
         from .registry import make_generator
 
         super().__init__()
+        check_count("members", len(members), minimum=0, maximum=MOST)
         made: list[Generator] = []
         for m in _listed(members):
             if isinstance(m, Generator):

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from ..echo import shortened
 from ..jsontext import entry, parse_json
-from ..layout import Layout, check_layout, layout_of, part
+from ..layout import Entry, Layout, check_layout, layout_of
 from ..tensorfile import read_tensors, write_tensors
-from ..validation import check_instance
+from ..validation import check_count, check_instance
 from .base import Config, Generator
-from .batch import kind_and_config
+from .batch import MOST, kind_and_config
 from .registry import make_generator
 
 FORMAT, VERSION = "msd-generator", "1"
@@ -133,19 +133,31 @@ def _check(layout: Layout, kind: str, config: Config, prefix: str = "") -> None:
         members = config.get("members")
         if set(config) != {"members"} or not isinstance(members, list):
             raise ValueError(f"config: got {sorted(config)[:8]} for a batch; allowed is a list of members alone.")
-        known = tuple(f"members.{i}." for i in range(len(members)))
-        for name in layout:
-            if not name.startswith(known):
-                raise ValueError(f"{prefix}{name[:80]}: is of no member. Leave it out, or use another copy.")
-        for start, member in zip(known, members, strict=True):
-            _check(part(layout, start), *kind_and_config(member), f"{prefix}{start}")
+        parts = _by_member(layout, len(members), prefix)
+        for i, member in enumerate(members):
+            _check(parts[i], *kind_and_config(member), f"{prefix}members.{i}.")
         return
     try:
+        # The project's own kinds only do what torch knows the shapes of; for the rest it loads its compiler, a second.
         with torch.device("meta"):
             twin = make_generator(kind, **config)
     except (NotImplementedError, RuntimeError):  # needs numbers, or is wrong: `build_generator` will see
         return
     check_layout(layout, layout_of(twin.state_dict()), prefix)
+
+
+def _by_member(layout: Layout, count: int, prefix: str) -> list[dict[str, Entry]]:
+    """What lies under "members.i.", for each of ``count`` members."""
+    check_count("members", count, maximum=MOST)
+    parts: list[dict[str, Entry]] = [{} for _ in range(count)]
+    known = {str(i): own for i, own in enumerate(parts)}
+    for name, one in layout.items():
+        start, _, rest = name.removeprefix("members.").partition(".")
+        own = known.get(start)
+        if own is None or not name.startswith("members."):
+            raise ValueError(f"{prefix}{name[:80]}: is of no member. Leave it out, or use another copy.")
+        own[rest] = one
+    return parts
 
 
 def _check_numbers(path: str | Path, generator: Generator, tensors: Mapping[str, Tensor]) -> None:

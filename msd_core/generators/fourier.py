@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..randomness import normal
 from ..validation import check_count, check_number
 from .base import Config
 from .field import Field
@@ -55,7 +56,7 @@ class FourierField(Field):
         self.features = features
         self.scale = resolution / 32 if scale is None else scale
         check_number("scale", self.scale, "Cycles per picture.", low=1e-5, high=1e5)
-        self.register_buffer("frequencies", torch.randn(features, 2, generator=rng, dtype=torch.float32) * self.scale)
+        self.register_buffer("frequencies", normal((features, 2), rng).mul_(self.scale))
         self.network = perceptron(2 * features, hidden, layers, 3, rng)
 
     def forward(self, position: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..randomness import seeded
+from ..randomness import normal, seeded
 from ..validation import check_choice, check_count
 from .base import SIDE, Config, View
 
@@ -34,8 +34,7 @@ def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple
     check_choice("init", init, INITS)
     source = seeded(seed)
     shape = (1, channels, height, width)
-    noise = torch.zeros(shape, dtype=torch.float32)
-    noise = torch.randn(shape, generator=source, dtype=torch.float32) if init == "noise" else noise
+    noise = normal(shape, source) if init == "noise" else torch.zeros(shape, dtype=torch.float32)
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 

@@ -25,7 +25,7 @@ class Pixels(Generator):
     def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:
         super().__init__()
         noise, self.options = start(3, height, width, init, seed)
-        self.values = nn.Parameter(0.5 + 0.1 * noise)
+        self.values = nn.Parameter(noise.mul_(0.1).add_(0.5))
 
     @classmethod
     def for_size(cls, width: int, height: int, *, seed: int = 0, **_: object) -> Pixels:

@@ -240,10 +240,11 @@ def test_thousands_of_entries_and_deep_text(tmp_path: Path) -> None:
 
 
 def test_a_batch_ends_at_its_first_wrong_member(tmp_path: Path) -> None:
-    members = {"members": [["fourier", {"hidden": 8, "layers": 128}]] * 5000}
+    members = {"members": [["fourier", {"hidden": 8, "layers": 128}]] * 1000}
     header = {"__metadata__": about() | {"kind": "batch", "config": json.dumps(members)}}
     refused(lambda: load_generator(raw(tmp_path / "g", header)), "members.0.field.frequencies: is missing")
-    for wrong in ([[]], [["siren"]], [{}], ["ab"], 5, [[["siren"], {}]]):
+    one = ["pixels", {"height": 1, "width": 1}]
+    for wrong in ([one] * 20_000, [[]], [["siren"]], [{}], ["ab"], 5, [[["siren"], {}]]):
         header = {"__metadata__": about() | {"kind": "batch", "config": json.dumps({"members": wrong})}}
         refused(lambda header=header: load_generator(raw(tmp_path / "g", header)), "members|config")
 
