@@ -137,7 +137,7 @@ class GaussianMixture:
             ValueError: for more than one point or a bandwidth that is not positive.
         """
         check_positive("bandwidth", bandwidth)
-        x = as_floating("x", x)
+        x, bandwidth = as_floating("x", x), float(bandwidth)
         if x.numel() != self.means.shape[1]:
             raise ValueError(f"x: got shape {tuple(x.shape)}; allowed is one point of {self.means.shape[1]} numbers.")
         rows, level = self._rows(x.reshape(1, -1), bandwidth)
