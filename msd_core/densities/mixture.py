@@ -118,7 +118,7 @@ class GaussianMixture:
         check_number("reach", reach, "It is in standard deviations.", low=0)
         deviations = self.covariances.double().diagonal(dim1=1, dim2=2).sqrt()
         means = self.means.double()
-        return (means - reach * deviations).amin(dim=0), (means + reach * deviations).amax(dim=0)
+        return (means - float(reach) * deviations).amin(dim=0), (means + float(reach) * deviations).amax(dim=0)
 
     def mean(self) -> Tensor:
         """E[y], shape (D,), in the dtype of ``means``."""
