@@ -33,7 +33,8 @@ class ExplicitStep:
             sigma_next = as_level(sigma_next, "sigma_next")
         elif not is_number(sigma_next) or not sigma_next > sigma:
             raise ValueError(
-                f"sigma_next: got {shown(sigma_next)} after {sigma}; allowed is a higher level. Walk down with ddim_steps."
+                f"sigma_next: got {shown(sigma_next)} after {sigma}; allowed is a higher level. Walk down "
+                "with ddim_steps."
             )
         asked = sigma if sigma > 0 else sigma_next
         width = sigma_next - sigma if isinstance(sigma_next, (int, float)) else expand_sigma(sigma_next - sigma, z)
