@@ -96,8 +96,10 @@ def start(
 
 def _seeds(seed: int | Sequence[int], streams: int) -> list[int]:
     if isinstance(seed, (list, tuple, range)):
-        if len(seed) != streams:
-            raise ValueError(f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member.")
+        if not streams or len(seed) != streams:
+            raise ValueError(
+                f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member. Pass a number."
+            )
         return list(seed)
     check_seed("seed", seed)
     assert isinstance(seed, int)  # noqa: S101 - checked

@@ -118,7 +118,7 @@ class GaussianMixture:
         check_number("reach", reach, "It is in standard deviations.", low=0)
         deviations = self.covariances.double().diagonal(dim1=1, dim2=2).sqrt()
         means = self.means.double()
-        return (means - reach * deviations).amin(dim=0), (means + reach * deviations).amax(dim=0)
+        return (means - float(reach) * deviations).amin(dim=0), (means + float(reach) * deviations).amax(dim=0)
 
     def mean(self) -> Tensor:
         """E[y], shape (D,), in the dtype of ``means``."""
@@ -137,7 +137,7 @@ class GaussianMixture:
             ValueError: for more than one point or a bandwidth that is not positive.
         """
         check_positive("bandwidth", bandwidth)
-        x = as_floating("x", x)
+        x, bandwidth = as_floating("x", x), float(bandwidth)
         if x.numel() != self.means.shape[1]:
             raise ValueError(f"x: got shape {tuple(x.shape)}; allowed is one point of {self.means.shape[1]} numbers.")
         rows, level = self._rows(x.reshape(1, -1), bandwidth)

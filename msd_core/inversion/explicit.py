@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..denoiser import Denoiser, Sigma, as_level, ask, eps, expand_sigma
+from ..echo import shown
 from ..randomness import Rng
-from ..validation import as_floating, check_number
+from ..validation import as_floating, check_number, is_number
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class ExplicitStep:
         sigma = float(sigma)
         if not isinstance(sigma_next, (int, float)):
             sigma_next = as_level(sigma_next, "sigma_next")
-        elif not sigma_next > sigma:
+        elif not is_number(sigma_next) or not sigma_next > sigma:
             raise ValueError(
-                f"sigma_next: got {sigma_next} after {sigma}; allowed is a higher level. Walk down with ddim_steps."
+                f"sigma_next: got {shown(sigma_next)} after {sigma}; allowed is a higher level. Walk down "
+                "with ddim_steps."
             )
         asked = sigma if sigma > 0 else sigma_next
         width = sigma_next - sigma if isinstance(sigma_next, (int, float)) else expand_sigma(sigma_next - sigma, z)

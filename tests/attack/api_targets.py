@@ -74,7 +74,7 @@ def core_targets() -> list[Target]:
         Target("mean_shift", lambda **k: m.mean_shift(**k)[0], shift | {"estimator": "estimator"}, "x"),
         Target("mean_shift", lambda x, denoiser, bandwidth, noise, sigmas, estimator: m.mean_shift(
             x, denoiser, bandwidth, noise=noise, sigmas=sigmas, estimator=estimator)[0],
-            {"x": "x", "denoiser": "denoiser", "bandwidth": "bandwidth", "noise": "like", "sigmas": "sigmas",
+            {"x": "x", "denoiser": "denoiser", "bandwidth": "bandwidth", "noise": "like", "sigmas": "own_sigmas",
              "estimator": "solver_estimator"}, "x"),
         Target("mean_shift", lambda x, denoiser, bandwidth, centre, steps, rng: m.mean_shift(
             x, denoiser, bandwidth, estimator="split", centre=centre, steps=steps, rng=rng)[0],

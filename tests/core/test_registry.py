@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3])
 def test_a_name_is_a_text(name: object) -> None:
-    with pytest.raises(ValueError, match="name: got .*; allowed is a text. Give the method a name"):
+    with pytest.raises(ValueError, match="name: got .*; allowed is a text of 1 to 80 letters. Give the method a name"):
         mine().register(name, Exact)  # type: ignore[arg-type]
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...validation import check_positive
+from ...validation import check_number, check_positive
 from .points import check_points
 
 BANDWIDTH = 0.1
@@ -52,6 +52,7 @@ def mmd(generated: Tensor, reference: Tensor, bandwidth: float | Sequence[float]
         raise ValueError("bandwidth: got none; allowed is one number > 0 or several. Leave it out for the default.")
     for value in bandwidths:
         check_positive("bandwidth", value)
+        check_number("bandwidth", value, "Its square has to be a number.", low=1e-150, high=1e150)
     x = check_points("generated", generated, minimum=2)
     y = check_points("reference", reference, minimum=2, dimension=x.shape[1])
     return _within(x, bandwidths) + _within(y, bandwidths) - 2 * _between(x, y, bandwidths)
