@@ -203,7 +203,7 @@ def core_targets() -> list[Target]:
                 "mask": "mask"}, also=("width", "height", "path", "pull")),
         Target("distil", lambda method, generator, cfg, model: first(m.distil(
             "a", method=method, generator=generator, cfg=cfg, model=model)),
-            {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path",)),
+            {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path", "picture")),
         Target("Pull", lambda picture: m.Pull()(picture, lambda x: x), {"picture": "leaf"}, also=("generator",)),
         Target("ImagePull", m.ImagePull, {"encode": "encode", "decode": "encode"}),
         Target("LatentPull", m.LatentPull, {"encode": "encode"}),
