@@ -254,7 +254,7 @@ def research_targets() -> list[Target]:
         p),
                {"noise": "x", "s": "small", "p": "number"}, "noise", ("sigma", "predict")),
         Target("find_modes", lambda mixture, starts: find_modes(mixture, starts=starts),
-               {"mixture": "mixture", "starts": "set"}),
+               {"mixture": "mixture", "starts": "own_set"}),
         Target("entropy", entropy, {"mixture": "mixture", "n": "even", "rng": "rng"}),
         Target("make_density", make_density, {"name": "densities"}),
         Target("ToyNetwork", lambda z, sigma: network.score(z, sigma), at, "z"),
