@@ -26,6 +26,7 @@ from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
 from .generators import GeneratorSocket, HostGenerator
+from .inputs import mask_for
 from .kept import EVERY, kept_for
 from .run import Run
 from .widgets import value_of, widget
@@ -62,6 +63,14 @@ CHECKPOINT = io.Float.Input(
     tooltip="Seconds between two savings. After Cancel, an error or a crash the same graph goes on from there. 0: "
     "nothing is kept, and every run starts anew.",
     extra_dict={"advanced": True},
+)
+
+
+MASK = io.Mask.Input(
+    "mask",
+    optional=True,
+    tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. A neural image still "
+    "moves a little outside; pixels and latents do not.",
 )
 
 
@@ -130,6 +139,7 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         *([curve] if has_bandwidths(METHODS[name]) else []),
         *(widget(known[flag], flag, optional=True) for flag in (*later, *rest)),
         CHECKPOINT,
+        MASK,
     ]
 
 
@@ -188,6 +198,7 @@ class StepNode(io.ComfyNode):
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
         bandwidths: Tensor | None = None,
+        mask: Tensor | None = None,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
         every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
@@ -198,8 +209,9 @@ class StepNode(io.ComfyNode):
                 if every and node_id
                 else None
             )
+            confined = None if mask is None else mask_for(mask, generator)
         guider = host.make_guider(model, positive, negative, cfg, guider)
-        return Run(generator, guider, vae, preset, seed, place, every, node_id)(cls)
+        return Run(generator, guider, vae, preset, seed, place, every, node_id, confined)(cls)
 
 
 def label_of(name: str) -> str:

@@ -405,6 +405,7 @@ def run(
     *,
     vae: VAE | None = None,
     rows: int = 1,
+    pictures: int = 1,
     seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
@@ -412,6 +413,7 @@ def run(
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
     vae: loaded along with the model, with memory reserved for its backward pass too, when given.
     rows: the largest batch the loop will evaluate; the host frees memory for it.
+    pictures: the largest batch that goes through the VAE.
 
     The guider handed in is not touched.
     """
@@ -426,7 +428,7 @@ def run(
         )
     counter = Rows()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
-    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve(vae, rows))
+    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve(vae, rows, pictures))
     if vae is not None:
         patcher.set_additional_models(KEY, [vae.patcher])
     sampling = patcher.get_model_object("model_sampling")
@@ -438,18 +440,18 @@ def run(
     return sampler.result
 
 
-def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False) -> float:
-    """The host's own estimate of what the VAE takes for one picture of that size, to encode and to decode; 0 where it
+def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
+    """The host's own estimate of what the VAE takes for `n` pictures of that size, to encode and to decode; 0 where it
     does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
     """
     if vae.device.type != "cpu":
         return 0.0
-    encode = 0.0 if latent else vae.memory_used_encode((1, 3, height, width), vae.vae_dtype)
-    cells = (1, vae.latent_channels, height // vae.downscale_ratio, width // vae.downscale_ratio)
+    encode = 0.0 if latent else vae.memory_used_encode((n, 3, height, width), vae.vae_dtype)
+    cells = (n, vae.latent_channels, height // vae.downscale_ratio, width // vae.downscale_ratio)
     return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
 
 
-def _reserve(vae: VAE | None, rows: int) -> Callable[..., Any]:
+def _reserve(vae: VAE | None, rows: int, pictures: int) -> Callable[..., Any]:
     """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass."""
 
     def prepare(
@@ -457,7 +459,7 @@ def _reserve(vae: VAE | None, rows: int) -> Callable[..., Any]:
     ) -> T:
         wanted = rows
         if vae is not None:
-            pixels = (1, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
+            pixels = (pictures, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
             encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
             wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
         return executor(model, [wanted, *shape[1:]], *args, **kwargs)
