@@ -2,7 +2,8 @@
 
     IMAGE (B, H, W, 3)  ->  (B, 3, H, W)          MASK (H, W) or (B, H, W)  ->  (B, 1, H, W), both in [0, 1]
 
-A mask may be of any size, as long as it has the picture's proportions: it is averaged to what is pulled.
+A source has the size of the generator. A mask may be of any size, as long as it has the picture's proportions: it is
+averaged to what is pulled.
 """
 
 from __future__ import annotations
@@ -45,3 +46,19 @@ def mask_for(mask: Tensor, generator: HostGenerator) -> Tensor:
             "picture's proportions; crop it, or make the generator in the mask's proportions"
         )
     return given
+
+
+def source_for(source: Tensor, generator: HostGenerator) -> Tensor:
+    """The picture (B, 3, H, W) of an IMAGE that an edit starts from. Call inside `host.grad_mode()`.
+
+    Raises:
+        ValueError: it is not of the size of the generator, or not one or one a picture of it.
+    """
+    rows, canvas = generator.generator.rows, generator.canvas
+    wanted = (canvas.height, canvas.width, 3)
+    if tuple(source.shape[1:]) != wanted or source.shape[0] not in (1, rows):
+        raise ValueError(
+            f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture of the generator; "
+            f"scale it to {canvas.width}x{canvas.height}, or make the generator in its size"
+        )
+    return host.own(source).movedim(-1, 1)

@@ -26,7 +26,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def sheet(images: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) in rows as one picture (1, C, rows H, columns W), about square, black where none is left."""
+    """Pictures (B, C, H, W) in rows, about square, as one (1, C, rows H, columns W), black where none is left."""
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count * height / width))
     rows = math.ceil(count / columns)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.samplers import CFGGuider
@@ -15,10 +15,11 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..msd_core.distillation.base import samples_of
+from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
 from . import host
+from .beside import NEGATIVE, SOURCE
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .progress import Progress, tell, to_image
@@ -34,6 +35,7 @@ class Run:
 
     `kept` is where its state is kept every `every` seconds, and when something stops it; None: nowhere. `mask`
     (B, 1, H, W) says where the picture may change; None: everywhere.
+    `source` (B, 3, H, W) is the picture that is edited, for a method that needs it; the guider carries its prompt.
     """
 
     start: HostGenerator
@@ -45,6 +47,7 @@ class Run:
     every: float = 0.0
     node_id: str | None = None
     mask: Tensor | None = None
+    source: Tensor | None = None
 
     def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
         """Optimise, and return the new generator with its picture and the plot of the run."""
@@ -78,7 +81,7 @@ class Run:
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
         keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
-            for made in run(state, self.preset, session.model(), None, None, mask=self.mask):
+            for made in run(state, self.preset, session.model(), None, **self._beside()):
                 state = made
                 keep(state)
                 tell(self.node_id, report(state, total, (time.monotonic() - began) / (state.step - before)))
@@ -87,6 +90,12 @@ class Run:
             self._stopped(state, total, error)
             raise
         return state
+
+    def _beside(self) -> dict[str, Any]:
+        """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""
+        prompt = None if self.source is None else SOURCE
+        negative = NEGATIVE if "negative" in needs_of(self.preset.method) else None
+        return {"negative": negative, "mask": self.mask, "source": self.source, "source_prompt": prompt}
 
     def _first(self, device: torch.device) -> State:
         """The state to begin with: the one that was kept, or a new one."""
@@ -120,6 +129,8 @@ class Run:
                 f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
                 "choose the latent representation in the generator"
             )
+        if self.source is not None and self.vae is None:
+            raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
             latent = generator.space == "latent"
             needed = host.vae_bytes(
