@@ -208,7 +208,7 @@ def core_targets() -> list[Target]:
                 "mask": "mask"}, also=("width", "height", "path", "pull")),
         Target("distil", lambda method, generator, cfg, model: first(m.distil(
             "a", method=method, generator=generator, cfg=cfg, model=model)),
-            {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path",)),
+            {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path", "picture")),
         Target("Pull", lambda picture: m.Pull()(picture, lambda x: x), {"picture": "leaf"}, also=("generator",)),
         Target("ImagePull", m.ImagePull, {"encode": "encode", "decode": "encode"}),
         Target("LatentPull", m.LatentPull, {"encode": "encode"}),
@@ -259,7 +259,7 @@ def research_targets() -> list[Target]:
         p),
                {"noise": "x", "s": "small", "p": "number"}, "noise", ("sigma", "predict")),
         Target("find_modes", lambda mixture, starts: find_modes(mixture, starts=starts),
-               {"mixture": "mixture", "starts": "set"}),
+               {"mixture": "mixture", "starts": "own_set"}),
         Target("entropy", entropy, {"mixture": "mixture", "n": "even", "rng": "rng"}),
         Target("make_density", make_density, {"name": "densities"}),
         Target("ToyNetwork", lambda z, sigma: network.score(z, sigma), at, "z"),

@@ -99,6 +99,7 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "big": lambda c: c.r.choice([3.0, 8.0]),
     "cfg": lambda c: c.r.choice([1.0, 3, -7.5, 0.0]),
     "sigmas": lambda c: torch.tensor([2.0, 1.0, 0.5, 0.0], dtype=c.dtype),
+    "own_set": lambda c: c.normal(4, 2),
     "own_sigmas": lambda c: torch.tensor([2.0, 0.7, 0.0], dtype=c.dtype),
     "curve": lambda c: torch.tensor([4.0, 2.0, 1.0], dtype=c.dtype),
     "alphas": lambda c: torch.tensor([0.9, 0.6, 0.2], dtype=torch.float64),

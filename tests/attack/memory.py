@@ -7,7 +7,7 @@
     step      one optimisation step of the generator alone: `Pull` on what it renders, and Adam, at 256 to 2048
 
 A point's peak is the operating system's (`ru_maxrss`), interpreter and torch included: what is there at the smallest
-size. Beside it the CSV has the picture's own bytes and the estimate that `msd_core.memory` makes before the start.
+size. Beside it the CSV has the picture's own bytes.
 """
 
 from __future__ import annotations
@@ -115,6 +115,10 @@ def write(points: list[Point], out: Path) -> None:
         sides = sorted({p.side for p in points if p.task == task})
         panel.loglog(sides, [PICTURE_BYTES[task] * side**2 / 1e9 for side in sides], "k:", label="the picture itself")
         panel.set(title=task, xlabel="pixels a side", ylim=(0.1, 8))
+        panel.set_xticks(SIDES[task], [str(side) for side in SIDES[task]], rotation=45)
+        panel.set_xticks([], minor=True)
+        panel.set_yticks([0.1, 0.25, 0.5, 1, 2, 4, 8], ["0.1", "0.25", "0.5", "1", "2", "4", "8"])
+        panel.set_yticks([], minor=True)
     panels[0].set_ylabel("peak of the process, GB")
     panels[0].legend()
     figure.tight_layout()
