@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import comfy.model_management
 import torch
 from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -20,7 +21,7 @@ from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
 from ..msd_core.generators.tiles import render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
-from . import host
+from . import fitted, host
 from .bandwidth import CATEGORY
 from .host import CELL
 from .progress import Progress
@@ -92,8 +93,10 @@ class NeuralImageGenerator(io.ComfyNode):
                     tooltip="Pictures side by side, with the seeds seed, seed + 1, ...: a step moves all of them in "
                     "one pass, each as it would move alone.",
                 ),
+                *fitted.inputs(),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -107,7 +110,13 @@ class NeuralImageGenerator(io.ComfyNode):
         layers: int,
         channels: int,
         batch: int = 1,
+        image: Tensor | None = None,
+        fit_steps: int = fitted.STEPS,
+        aspect: str = fitted.AS_SET,
+        vae: VAE | None = None,
+        model: ModelPatcher | None = None,
     ) -> io.NodeOutput:
+        width, height = fitted.size_for(aspect, width, height, image, CELL)
         check_size(width, height)
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
@@ -118,7 +127,13 @@ class NeuralImageGenerator(io.ComfyNode):
                 generator_for_size(representation, width, height, seed=own, channels=channels, cell=CELL, **options)
                 for own in range(seed, seed + batch)
             ]
-            return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
+            latent_format = fitted.latent_format_of(model, channels) if representation == "latent" else None
+            if image is not None:
+                pictures = fitted.check_image(image, batch)
+                encode = fitted.stock_encoder(vae, latent_format) if representation == "latent" else None
+                node_id = cls.hidden.unique_id if cls.hidden else None
+                made = fitted.fit_all(made, pictures, fit_steps, encode, node_id)
+            return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made), latent_format))
 
 
 def check_size(width: int, height: int) -> None:
