@@ -17,11 +17,12 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..msd_core.generators.base import View
 from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
-from ..msd_core.generators.tiles import render_tiles, tiles_of
+from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
-from . import fitted, host
+from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .host import CELL
 from .progress import Progress
@@ -162,19 +163,35 @@ class RenderGenerator(io.ComfyNode):
                 io.Int.Input("width", default=512, min=1, max=16384, tooltip="Pixels."),
                 io.Int.Input("height", default=512, min=1, max=16384, tooltip="Pixels."),
                 io.Vae.Input("vae", optional=True, tooltip="For the output that is not the generator's own."),
+                *views.inputs(),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
         )
 
     @classmethod
-    def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
-        if generator.generator.space == "latent":
-            latent = render_latent(generator, width, height)
+    def execute(
+        cls,
+        generator: HostGenerator,
+        width: int,
+        height: int,
+        vae: VAE | None = None,
+        scale: float = 0.0,
+        left: float = 0.0,
+        top: float = 0.0,
+        right: float = 1.0,
+        bottom: float = 1.0,
+    ) -> io.NodeOutput:
+        latent_space = generator.generator.space == "latent"
+        if latent_space and not scale:
+            check_size(width, height)
+        view = views.view_of(generator.canvas, width, height, scale, (left, top, right, bottom))
+        if latent_space:
+            latent = draw_latent(generator, view)
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
         else:
-            image = render_image(generator, width, height)
+            image = draw_image(generator, view)
             latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
-        empty = vae is None and generator.generator.space == "latent"
+        empty = vae is None and latent_space
         shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
 
@@ -186,18 +203,26 @@ def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlo
 
 
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
-    """IMAGE (B, height, width, 3) of an image generator, one picture a member, drawn tile by tile on the host's device.
+    """IMAGE (B, height, width, 3) of an image generator, all of it."""
+    return draw_image(generator, View(height, width))
+
+
+def draw_image(generator: HostGenerator, view: View) -> Tensor:
+    """IMAGE (B, h, w, 3) of a view's window, one picture a member, drawn tile by tile on the host's device.
 
     Each tile gives way to the host's Cancel, and moves the node's progress bar.
     """
-    drawn = generator.generator
-    check_render(width, height, whole=not drawn.windows, n=drawn.rows)
+    drawn, (height, width) = generator.generator, view.box[2:]
+    if drawn.windows:
+        check_render(width, height, n=drawn.rows)
+    else:
+        check_render(view.width, view.height, whole=True, n=drawn.rows)
     device = comfy.model_management.get_torch_device()
     if any(tensor.device != device for tensor in drawn.state_dict().values()):
         drawn = copy.deepcopy(drawn).to(device)
     progress = Progress(len(tiles_of(drawn, height, width)))
     image = torch.empty(drawn.rows, height, width, 3)
-    for top, left, tile in render_tiles(drawn, height, width):
+    for top, left, tile in render_tiles(drawn, view.height, view.width, window=view.window):
         rows, columns = tile.shape[-2:]
         image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
         progress.update()
@@ -227,14 +252,20 @@ def bounded(image: Tensor) -> Tensor:
 
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
-    """LATENT of a latent generator, in the host's own scale."""
+    """LATENT of a latent generator at a size in pixels, in the host's own scale."""
     check_size(width, height)
+    return draw_latent(generator, View(height // CELL, width // CELL))
+
+
+def draw_latent(generator: HostGenerator, view: View) -> dict[str, Tensor]:
+    """LATENT of a view's window, in latent cells, in the host's own scale."""
     if generator.latent_format is None:
         raise ValueError(
-            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it"
+            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it, or "
+            "connect the model to Neural Image Generator"
         )
     with torch.no_grad():
-        x = generator.generator.render(generator.generator.frame(height // CELL, width // CELL))
+        x = render_part(generator.generator, view)
         return {"samples": generator.latent_format.process_out(x).float().cpu()}
 
 
