@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import comfy.model_management
@@ -39,11 +40,12 @@ class HostGenerator:
     """What travels on an MSD_GENERATOR socket: a generator, which knows the canvas that it is optimised on.
 
     Never mutated: a step node returns a new one. `latent_format` is that of the model that a latent generator was last
-    optimised with, None before.
+    optimised with, None before. `about` says how it was made: what the step was, or what the file says that it is from.
     """
 
     generator: Generator
     latent_format: LatentFormat | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def canvas(self) -> Canvas:

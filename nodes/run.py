@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
@@ -55,7 +56,7 @@ class Run:
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
             state = self._walk(session)
-            made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
+            made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
             return made, state.history
 
         canvas, pictures = self.start.canvas, self.start.generator.rows
@@ -90,6 +91,11 @@ class Run:
             self._stopped(state, total, error)
             raise
         return state
+
+    def _about(self, state: State) -> dict[str, str]:
+        """What the new generator says of how it was made."""
+        name = METHODS.name_of(self.preset.method)
+        return {"method": name, "steps": str(state.step), "seed": str(self.seed)}
 
     def _beside(self) -> dict[str, Any]:
         """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""
