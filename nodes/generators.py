@@ -212,7 +212,7 @@ def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
 def draw_image(generator: HostGenerator, view: View) -> Tensor:
     """IMAGE (B, h, w, 3) of a view's window, one picture a member, drawn tile by tile on the host's device.
 
-    Each tile gives way to the host's Cancel, and moves the node's progress bar.
+    Each tile gives way to the host's Cancel, and moves the node's progress bar where there are several.
     """
     drawn, (height, width) = generator.generator, view.box[2:]
     if drawn.windows:
@@ -222,12 +222,15 @@ def draw_image(generator: HostGenerator, view: View) -> Tensor:
     device = comfy.model_management.get_torch_device()
     if any(tensor.device != device for tensor in drawn.state_dict().values()):
         drawn = copy.deepcopy(drawn).to(device)
-    progress = Progress(len(tiles_of(drawn, height, width)))
+    tiles = len(tiles_of(drawn, height, width))
+    given_way = (
+        Progress(tiles).update if tiles > 1 else comfy.model_management.throw_exception_if_processing_interrupted
+    )
     image = torch.empty(drawn.rows, height, width, 3)
     for top, left, tile in render_tiles(drawn, view.height, view.width, window=view.window):
         rows, columns = tile.shape[-2:]
         image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
-        progress.update()
+        given_way()
     return image
 
 
