@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..msd_core.generators.base import Generator
     from .generators import HostGenerator
 
+FORMAT = "latent_format"
 STEP = ("method", "steps", "seed")
 TOLD = ("prompt", "negative", *STEP, "size")
 """Entries that are read of a file; the command line writes the others."""
@@ -42,7 +43,7 @@ def entries_for(generator: HostGenerator, graph: Any, extra: Mapping[str, Any] |
     """
     entries = {name: generator.about[name] for name in STEP if name in generator.about}
     if generator.latent_format is not None:
-        entries["latent_format"] = type(generator.latent_format).__name__
+        entries[FORMAT] = type(generator.latent_format).__name__
     if args.disable_metadata:
         return entries, ""
     known = {"prompt": graph, "workflow": (extra or {}).get("workflow")}
@@ -80,7 +81,7 @@ def latent_format_of(entries: Mapping[str, str], generator: Generator) -> Latent
     """
     from .demo_model import DemoLatent
 
-    name = entries.get("latent_format", "")
+    name = entries.get(FORMAT, "")
     kind = DemoLatent if name == DemoLatent.__name__ else vars(comfy.latent_formats).get(name)
     if generator.space != "latent" or not isinstance(kind, type) or not issubclass(kind, LatentFormat):
         return None

@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
 from . import host
+from .about import FORMAT
 from .beside import NEGATIVE, SOURCE
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
@@ -78,7 +79,7 @@ class Run:
         from ..msd_core.optimize import planned_steps
 
         total = planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth)
-        state = self._first(session.device)
+        state = self._first(session)
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
         keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
@@ -103,12 +104,14 @@ class Run:
         negative = NEGATIVE if "negative" in needs_of(self.preset.method) else None
         return {"negative": negative, "mask": self.mask, "source": self.source, "source_prompt": prompt}
 
-    def _first(self, device: torch.device) -> State:
-        """The state to begin with: the one that was kept, or a new one."""
+    def _first(self, session: host.Session) -> State:
+        """The state to begin with: the one that was kept, or a new one. Its file says what Load Generator asks."""
         from ..msd_core.optimize import start
 
+        device, method = session.device, METHODS.name_of(self.preset.method)
         first = start(copy.deepcopy(self.start.generator).to(device), steps=self.preset.steps, seed=self.seed)
-        return (self.kept.load(first, device) if self.kept else None) or first
+        state = (self.kept.load(first, device) if self.kept else None) or first
+        return replace(state, metadata={"method": method, FORMAT: type(session.latent_format).__name__})
 
     def _keep(self, state: State) -> bool:
         """Whether ``state`` could be kept; a folder that cannot be written to stops no run."""

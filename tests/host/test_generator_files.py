@@ -15,12 +15,13 @@ import pytest
 import torch
 from comfy.cli_args import args
 from comfy_api.latest import io
+from comfy_execution.graph import DynamicPrompt
 from msd_pack.msd_core import memory
 from msd_pack.msd_core.generators import Batch, Points, View, make_generator, save_generator
 from msd_pack.msd_core.optimize import start
 from msd_pack.msd_core.state import save_state
 from msd_pack.msd_core.tensorfile import text_entries, write_tensors
-from msd_pack.nodes import about, stored
+from msd_pack.nodes import about, run, stored
 from msd_pack.nodes.demo_model import DemoLatent
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.files import GeneratorInfo, LoadGenerator, SaveGenerator
@@ -167,6 +168,31 @@ def test_a_kept_state_is_loaded_as_its_generator(folders: tuple[Path, Path]) -> 
     assert stored.listed() == [name]
     assert_same(first, loaded(name))
     assert told(loaded(name))["steps"] == "0 of 40"
+
+
+def test_a_stopped_step_leaves_a_generator_that_can_be_drawn(folders: tuple[Path, Path]) -> None:
+    """Of a latent, too: the state says the scale of its model."""
+    node = type("InGraph", (STEPS["sds"],), {})
+    graph = {"9": {"class_type": "MSD_SDSStep", "inputs": {}}}
+    node.hidden = io.HiddenHolder.from_dict({io.Hidden.unique_id: "9", io.Hidden.dynprompt: DynamicPrompt(graph)})
+    model, shown = tiny_model("eps"), []
+
+    def stop(*_: object) -> str:
+        shown.append(1)
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt), torch.inference_mode():
+        patch.setattr(run, "report", stop)
+        node.execute(born("latent"), steps=6, seed=5, cfg=1.0, model=model, positive=conditioning(3))
+    (name,) = stored.listed()
+    found = loaded(name)
+    info = told(found)
+    assert (info["method"], info["steps"], info["seed"]) == ("sds", "2 of 6", "5")
+    assert type(found.latent_format) is type(model.get_model_object("latent_format"))
+    with torch.inference_mode():
+        assert RenderGenerator.execute(found, 32, 16).args[1]["samples"].shape == (1, 4, 2, 4)
 
 
 # --- what the file says -----------------------------------------------------------------------------------------------
