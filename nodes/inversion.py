@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
 from . import host
+from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
 from .progress import Progress
 
@@ -84,7 +85,7 @@ class DDIMInversion(io.ComfyNode):
     ) -> io.NodeOutput:
         guider = host.make_guider(model, positive, negative, cfg, guider)
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        axis = host.Axis.of(sampling)
+        axis = Axis.of(sampling)
         levels = own_levels(sampling, axis, scheduler, steps) if sigmas is None else check_levels(sigmas, axis)
         samples = host.check_latent(latent_image["samples"], guider)
         progress = Progress(len(levels) - 1)
@@ -99,7 +100,7 @@ class DDIMInversion(io.ComfyNode):
         return cls._outputs(trajectory, guider, axis, levels)
 
     @classmethod
-    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: host.Axis, levels: Tensor) -> io.NodeOutput:
+    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: Axis, levels: Tensor) -> io.NodeOutput:
         latent_format = guider.model_patcher.get_model_object("latent_format")
         with host.grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
@@ -108,14 +109,14 @@ class DDIMInversion(io.ComfyNode):
             return io.NodeOutput({"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}, noise, levels)
 
 
-def own_levels(sampling: nn.Module, axis: host.Axis, scheduler: str, steps: int) -> Tensor:
+def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:
     """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
     with host.grad_mode():
         levels = calculate_sigmas(sampling, scheduler, steps).cpu().clone()
         return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
 
 
-def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
+def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:
     """Refuse levels that do not decrease strictly to 0, or that a flow model cannot be inverted to."""
     with host.grad_mode():
         levels = host.own(sigmas, torch.device("cpu"))
@@ -125,10 +126,10 @@ def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
             f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give "
             "them; connect a scheduler, or leave sigmas empty"
         )
-    if axis.flow and float(levels[0]) > host.FLOW_T_MAX:
+    if axis.flow and float(levels[0]) > FLOW_T_MAX:
         raise ValueError(
             f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left; allowed is "
-            f"at most {host.FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
+            f"at most {FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
         )
     return levels
 
@@ -144,7 +145,7 @@ class InvertedNoise:
     state: Tensor
     level: float
     sigma_max: float
-    axis: host.Axis
+    axis: Axis
     latent_format: LatentFormat
     seed: int = 0
 

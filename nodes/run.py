@@ -54,7 +54,7 @@ class Run:
             return made, state.history
 
         canvas, rows = self.start.canvas, samples_of(self.preset.method)
-        grid = canvas.height // host.CELL, canvas.width // host.CELL
+        grid = host.latent_grid(self.guider, canvas)
         generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
         picture = self._picture(generator)
         if self.kept is not None:
@@ -117,6 +117,7 @@ class Run:
                 "choose the latent representation in the generator"
             )
         if self.vae is not None:
+            host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
             latent = generator.space == "latent"
             needed = host.vae_bytes(
                 self.vae, canvas.height, canvas.width, backward=self.preset.pull == "latent", latent=latent
