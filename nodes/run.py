@@ -141,7 +141,7 @@ class Run:
             return render_image(generator, width, height)
         latent = render_latent(generator, width, height)["samples"]
         if self.vae is not None:
-            return self.vae.decode(latent)
+            return self.vae.decode(latent).float()
         colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
         return None if colours is None else colours.movedim(1, -1)
 
