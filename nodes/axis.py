@@ -20,6 +20,7 @@ What each of the host's classes is, and which models have it:
 | V_PREDICTION_DDPM | none: x is taken for √ᾱ x0 + √(1 − ᾱ) n, but started as x0 + σ n | CogVideoX |
 
 A class that is derived from one of these is taken for that one: the host's own distilled models (LCM) are ε models.
+The tests hold each line to the host's own functions (tests/host/test_axis.py).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _kind(model_sampling: nn.Module) -> str:
     names = [base.__name__ for base in type(model_sampling).__mro__ if base.__module__ == comfy.model_sampling.__name__]
     found = next((name for name in names if name in (*WITHOUT_NOISE, *EXPLODING, *FLOWS)), None)
     if found is None or found in WITHOUT_NOISE:
-        got = found or " and ".join(base.__name__ for base in type(model_sampling).__mro__[1:-2])
+        got = found or " and ".join(base.__name__ for base in type(model_sampling).__bases__)
         raise ValueError(
             f"model: its sampling is {got}; allowed are the kinds whose x is a picture with noise added (EPS, "
             "V_PREDICTION, EDM, X0, COSMOS_RFLOW) or a flow from picture to noise (CONST). Load a model that makes "

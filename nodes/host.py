@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,14 +57,19 @@ def own(tensor: Tensor, device: torch.device | None = None) -> Tensor:
 
 
 class Rows:
-    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called for every batch that reaches the network."""
+    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called for every batch that reaches the network.
+
+    With several graphics cards the host evaluates the parts of a batch in threads.
+    """
 
     def __init__(self) -> None:
         self.total = 0
+        self.lock = threading.Lock()
         self.per_row: dict[float | None, int] = {}  # rows a row of z in the last evaluation, by cfg
 
     def __call__(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        self.total += x.shape[0]
+        with self.lock:
+            self.total += x.shape[0]
         return executor(x, *args, **kwargs)
 
 

@@ -139,7 +139,7 @@ class InvertedNoise:
     """NOISE with which a stock sampler, started at `level`, starts at the inverted state, whatever latent it is given.
 
     The host starts at x = latent + σ·noise (at the model's highest level latent + √(1 + σ²)·noise; flow models at
-    (1 − t)·latent + t·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
+    (1 − t)·latent + t·s·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
     """
 
     state: Tensor
@@ -160,7 +160,7 @@ class InvertedNoise:
         x0 = self.latent_format.process_in(latent) if bool(latent.any()) else latent
         x = self.axis.latent(self.state, self.axis.sigma(self.level))
         if self.axis.flow:
-            return (x - (1 - self.level) * x0) / self.level
+            return (x - (1 - self.level) * x0) / (self.level * self.axis.scale)
         highest = self.level > self.sigma_max or math.isclose(self.sigma_max, self.level, rel_tol=1e-5)
         return (x - x0) / (math.sqrt(1 + self.level**2) if highest else self.level)
 
