@@ -9,6 +9,7 @@ plain containers (``weights_only``).
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,9 @@ def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     """
     try:
         _check_zip(path)
-        saved = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch guesses at what a damaged pickle may be
+            saved = torch.load(path, weights_only=True, map_location="cpu")
         _check(saved, model, optimizer, extra)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])

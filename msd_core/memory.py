@@ -82,19 +82,20 @@ def check_fits(name: str, value: object, needed: float, fix: str) -> None:
         )
 
 
-def check_render(width: int, height: int, *, suffix: str = "", whole: bool = False) -> None:
+def check_render(width: int, height: int, *, suffix: str = "", whole: bool = False, n: int = 1) -> None:
     """Refuse a picture that cannot be held, before it is drawn.
 
     Args:
         width, height: in pixels.
         suffix: ending of its file; "" is a float tensor, that no file is made of.
         whole: drawn at once, by a generator that knows no windows.
+        n: how many of them.
 
     Raises:
         ValueError: as `check_fits`.
     """
     each = (FILE + (WEBP if suffix.lower() == ".webp" else 0) if suffix else FLOAT) + (FLOAT if whole else 0)
-    _check_size(width, height, each * width * height)
+    _check_size(width, height, n * each * width * height)
 
 
 def check_samples(n: int, width: int, height: int, rows: int) -> None:

@@ -14,7 +14,7 @@ import importlib
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .echo import shown
@@ -33,10 +33,13 @@ class Registry(Mapping[str, Any]):
         what: the word for one of them, used in errors.
         package: ``__name__`` of the package that the built-in entries are relative to.
         builtin: name to "module:Class".
+        methods: of which an instance of an entry has at least one.
     """
 
-    def __init__(self, what: str, package: str, builtin: Mapping[str, str]) -> None:
-        self.what, self._package = what, package
+    def __init__(
+        self, what: str, package: str, builtin: Mapping[str, str], methods: Sequence[str] = ("__call__",)
+    ) -> None:
+        self.what, self._package, self._methods = what, package, tuple(methods)
         self._entries: dict[str, Any] = dict(builtin)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - classes of any kind
@@ -87,11 +90,11 @@ class Registry(Mapping[str, Any]):
         """``value`` itself, something made of one of the entries or like it; of a name, the entry with its defaults.
 
         Raises:
-            ValueError: an unknown name, or something that cannot be called, as all entries' instances can.
+            ValueError: an unknown name, or something that has none of the methods of an entry's instance.
         """
         if isinstance(value, str):
             return self.find(argument, value)()
-        if callable(value) and not isinstance(value, type):
+        if not isinstance(value, type) and any(hasattr(value, method) for method in self._methods):
             return value
         raise ValueError(
             f"{argument}: got {shown(value)}; allowed are the names {', '.join(map(repr, self))}, or a {self.what} "

@@ -25,7 +25,9 @@ from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
+from .beside import with_source, with_unconditional
 from .generators import GeneratorSocket, HostGenerator
+from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
 from .run import Run
 from .widgets import value_of, widget
@@ -63,6 +65,30 @@ CHECKPOINT = io.Float.Input(
     "nothing is kept, and every run starts anew.",
     extra_dict={"advanced": True},
 )
+
+
+MASK = io.Mask.Input(
+    "mask",
+    optional=True,
+    tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. A neural image still "
+    "moves a little outside; pixels and latents do not.",
+)
+
+
+BESIDE: dict[str, tuple[io.Input, ...]] = {
+    "source": (
+        io.Image.Input("source", optional=True, tooltip="The picture that is edited, in the size of the generator."),
+        io.Conditioning.Input("source_positive", optional=True, tooltip="The prompt that describes the source."),
+    ),
+    "negative": (
+        io.Conditioning.Input(
+            "unconditional",
+            optional=True,
+            tooltip="The empty prompt, which cfg is against; negative says what a bad picture is.",
+        ),
+    ),
+}
+"""By what a method needs beside its model: the sockets that bring it."""
 
 
 def sockets() -> list[io.Input]:
@@ -130,6 +156,8 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         *([curve] if has_bandwidths(METHODS[name]) else []),
         *(widget(known[flag], flag, optional=True) for flag in (*later, *rest)),
         CHECKPOINT,
+        MASK,
+        *(socket for need in needs_of(METHODS[name]) for socket in BESIDE[need]),
     ]
 
 
@@ -188,8 +216,14 @@ class StepNode(io.ComfyNode):
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
         bandwidths: Tensor | None = None,
+        mask: Tensor | None = None,
+        source: Tensor | None = None,
+        source_positive: host.Conditioning | None = None,
+        unconditional: host.Conditioning | None = None,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
+        given = {"source": source, "source_positive": source_positive, "unconditional": unconditional}
+        check_beside(cls.method, given)
         every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
         with host.grad_mode():
             preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)
@@ -198,8 +232,25 @@ class StepNode(io.ComfyNode):
                 if every and node_id
                 else None
             )
+            confined = None if mask is None else mask_for(mask, generator)
+            edited = None if source is None else source_for(source, generator)
         guider = host.make_guider(model, positive, negative, cfg, guider)
-        return Run(generator, guider, vae, preset, seed, place, every, node_id)(cls)
+        if source_positive is not None:
+            guider = with_source(guider, source_positive)
+        if unconditional is not None:
+            guider = with_unconditional(guider, unconditional)
+        return Run(generator, guider, vae, preset, seed, place, every, node_id, confined, edited)(cls)
+
+
+def check_beside(method: str, given: Mapping[str, object]) -> None:
+    """Refuse a step without what its method needs beside the model."""
+    wanted = [socket.id for need in needs_of(METHODS[method]) for socket in BESIDE[need]]
+    missing = [name for name in wanted if given[name] is None]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)}: not connected; {label_of(method)} needs {' and '.join(wanted)}; connect "
+            f"{'them' if len(missing) > 1 else 'it'}"
+        )
 
 
 def label_of(name: str) -> str:
@@ -213,6 +264,6 @@ def step_node(method: str) -> type[StepNode]:
     return type(f"{words}Step", (StepNode,), {"method": method, "node_id": f"MSD_{words}Step", "__module__": __name__})
 
 
-STEPS = {method: step_node(method) for method, kind in METHODS.items() if not needs_of(kind)}
+STEPS = {method: step_node(method) for method in METHODS}
 MeanShiftDistillStep, SDSStep = STEPS["msd"], STEPS["sds"]
-NODES = list(STEPS.values())  # a method that needs a source has no socket for it yet
+NODES = list(STEPS.values())

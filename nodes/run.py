@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.samplers import CFGGuider
@@ -15,10 +15,11 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..msd_core.distillation.base import samples_of
+from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
 from . import host
+from .beside import NEGATIVE, SOURCE
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .progress import Progress, tell, to_image
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 class Run:
     """One step node's work: the iterations of `preset` on a copy of `start`, inside `guider`.
 
-    `kept` is where its state is kept every `every` seconds, and when something stops it; None: nowhere.
+    `kept` is where its state is kept every `every` seconds, and when something stops it; None: nowhere. `mask`
+    (B, 1, H, W) says where the picture may change; None: everywhere.
+    `source` (B, 3, H, W) is the picture that is edited, for a method that needs it; the guider carries its prompt.
     """
 
     start: HostGenerator
@@ -43,6 +46,8 @@ class Run:
     kept: Kept | None = None
     every: float = 0.0
     node_id: str | None = None
+    mask: Tensor | None = None
+    source: Tensor | None = None
 
     def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
         """Optimise, and return the new generator with its picture and the plot of the run."""
@@ -53,9 +58,11 @@ class Run:
             made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
             return made, state.history
 
-        canvas, rows = self.start.canvas, samples_of(self.preset.method)
-        grid = host.latent_grid(self.guider, canvas)
-        generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
+        canvas, pictures = self.start.canvas, self.start.generator.rows
+        grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
+        generator, history = host.run(
+            self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
+        )
         picture = self._picture(generator)
         if self.kept is not None:
             self.kept.remove()
@@ -74,7 +81,7 @@ class Run:
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
         keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
-            for made in run(state, self.preset, session.model(), None, None):
+            for made in run(state, self.preset, session.model(), None, **self._beside()):
                 state = made
                 keep(state)
                 tell(self.node_id, report(state, total, (time.monotonic() - began) / (state.step - before)))
@@ -83,6 +90,12 @@ class Run:
             self._stopped(state, total, error)
             raise
         return state
+
+    def _beside(self) -> dict[str, Any]:
+        """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""
+        prompt = None if self.source is None else SOURCE
+        negative = NEGATIVE if "negative" in needs_of(self.preset.method) else None
+        return {"negative": negative, "mask": self.mask, "source": self.source, "source_prompt": prompt}
 
     def _first(self, device: torch.device) -> State:
         """The state to begin with: the one that was kept, or a new one."""
@@ -116,21 +129,29 @@ class Run:
                 f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
                 "choose the latent representation in the generator"
             )
+        if self.source is not None and self.vae is None:
+            raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
             host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
             latent = generator.space == "latent"
             needed = host.vae_bytes(
-                self.vae, canvas.height, canvas.width, backward=self.preset.pull == "latent", latent=latent
+                self.vae,
+                canvas.height,
+                canvas.width,
+                backward=self.preset.pull == "latent",
+                latent=latent,
+                n=generator.rows,
             )
-            fix = "Lower width and height of the generator."
-            check_fits("generator", f"{canvas.width}x{canvas.height} through the VAE", needed, fix)
+            fix = "Lower width, height or batch of the generator."
+            size = f"{canvas.width}x{canvas.height}" + (f", {generator.rows} of them," if generator.rows > 1 else "")
+            check_fits("generator", f"{size} through the VAE", needed, fix)
         if generator.space == "latent":
             with host.grad_mode(), torch.no_grad():
-                host.check_latent(generator.render(generator.canvas.view), self.guider)
+                view = canvas.view
+                host.check_latent(generator.render(generator.frame(view.height, view.width)), self.guider)
 
     def _preview(self, state: State, session: host.Session) -> Tensor | None:
-        with torch.no_grad():
-            x = state.generator.render(state.generator.canvas.view)
+        x = state.picture()
         if state.generator.space == "image":
             return x
         return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)

@@ -179,13 +179,13 @@ def decoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callabl
     return decode
 
 
-def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False) -> float:
-    """The host's own estimate of what the VAE takes for one picture of that size, to encode and to decode; 0 where it
+def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
+    """The host's own estimate of what the VAE takes for `n` pictures of that size, to encode and to decode; 0 where it
     does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
     """
     if vae.device.type != "cpu":
         return 0.0
     factor = vae.spacial_compression_encode()
-    encode = 0.0 if latent else vae.memory_used_encode((1, 3, height, width), vae.vae_dtype)
-    cells = (1, vae.latent_channels, height // factor, width // factor)
+    encode = 0.0 if latent else vae.memory_used_encode((n, 3, height, width), vae.vae_dtype)
+    cells = (n, vae.latent_channels, height // factor, width // factor)
     return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))

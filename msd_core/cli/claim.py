@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_whole
+from ..atomic import remove_partial, write_whole
 
-MARKER, LOCK, FORMAT = ".msd-run.json", ".msd-run.lock", "msd-run"
+MARKER, LOCK, FORMAT = ".msd-run", ".msd-run.lock", "msd-run"
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class Claim:
         since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         holder = {"process": os.getpid(), "machine": socket.gethostname(), "since": since}
         self._mark(holder, _marker(self.folder).get("files", {}))
-        for name in map(Path, (*self.names, MARKER)):
-            for partial in self.folder.glob(f"{name.stem}.*.partial{name.suffix}"):
-                partial.unlink(missing_ok=True)
+        for name in (*self.names, MARKER):
+            remove_partial(self.folder / name)
 
     def record(self) -> None:
         """The files that are there now were written here."""

@@ -146,8 +146,8 @@ def _check_sizes(resolution: int, size: tuple[int, int] | None, hidden: int, lay
     if size is not None:
         if not isinstance(size, (tuple, list)) or len(size) != 2:
             raise ValueError(f"size: got {shown(size)}; allowed are a width and a height in pixels. Pass (64, 48).")
-        for side in size:
-            check_count("size", side, maximum=SIDE)
+        for name, side in zip(("width", "height"), size, strict=True):
+            check_count(name, side, maximum=SIDE)
 
 
 def _options(kind: str) -> list[str]:

@@ -35,6 +35,7 @@ INVERSIONS = Registry(
         "fireflow": "fireflow:FireFlow",
         "flow-edit": "flow_edit:FlowEdit",
     },
+    methods=("__call__", "rise", "walk"),
 )
 """Name to the class of an inversion."""
 

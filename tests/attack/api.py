@@ -39,7 +39,8 @@ __all__ = ["BAD_DENOISERS", "RECORDS"]
 def tame(value: Any) -> bool:
     """Whether a value is finite and of usual size, so that a result has to be finite."""
     if isinstance(value, Tensor):
-        plain = value.is_floating_point() and not value.is_meta and value.dtype != torch.float8_e5m2
+        usual = value.layout == torch.strided and value.dtype != torch.float8_e5m2
+        plain = usual and value.is_floating_point() and not value.is_meta
         return plain and bool((value.detach().abs() < 1e6).all())
     if isinstance(value, (int, float, np.number)):
         return bool(abs(value) < 1e6)
@@ -148,8 +149,10 @@ def attack(seed: int, targets: list[Target]) -> tuple[str, str, str]:
         for name in names:
             own = OWN_ODD.get(target.kinds[name], [])
             given[name] = c.r.choice(own) if own and c.r.random() < 0.5 else c.r.choice(ODD)(c)
-            if target.kinds[name] in ("estimator", "solver_estimator", "upward") and callable(given[name]):
-                given[name] = object()  # a function is an estimator or step of one's own, and may do what it likes
+            if target.kinds[name] in ("estimator", "solver_estimator", "upward", "method") and callable(given[name]):
+                given[name] = (
+                    object()
+                )  # a function is an estimator, step or method of one's own, and may do what it likes
         fault, result = fault_of(target, given, set(names))
     outcome = "refused" if result is None else "returned"
     return target.name, outcome, fault and f"{fault} [{_told(given, set(names))}]"

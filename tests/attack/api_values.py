@@ -99,6 +99,7 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "big": lambda c: c.r.choice([3.0, 8.0]),
     "cfg": lambda c: c.r.choice([1.0, 3, -7.5, 0.0]),
     "sigmas": lambda c: torch.tensor([2.0, 1.0, 0.5, 0.0], dtype=c.dtype),
+    "own_set": lambda c: c.normal(4, 2),
     "own_sigmas": lambda c: torch.tensor([2.0, 0.7, 0.0], dtype=c.dtype),
     "curve": lambda c: torch.tensor([4.0, 2.0, 1.0], dtype=c.dtype),
     "alphas": lambda c: torch.tensor([0.9, 0.6, 0.2], dtype=torch.float64),
@@ -214,6 +215,12 @@ def never_right(kind: str, value: Any) -> bool:
 
 
 GOOD |= {
+    "inverted": lambda c: msd_core.ddim_invert(c.normal(c.rows, 2), mixture(), torch.tensor([2.0, 0.5, 0.0])),
+    "times": lambda c: torch.tensor([0.999, 0.5, 0.0], dtype=c.dtype),
+    "sampler": lambda c: c.r.choice(["euler", "ddim", "heun", "dpmpp_2m"]),
+    "cfg_or_none": lambda c: c.r.choice([None, 1.0, 3]),
+    "on_upwards": lambda c: c.r.choice([0.5, 7.5]),
+    "like": lambda c: c.normal(c.rows, 2),
     "taken": lambda c: "batch",
     "leaf": lambda c: torch.rand(1, 3, 4, 4, generator=c.torch, dtype=torch.float32).requires_grad_(),
     "callable": lambda c: leveled(),

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -431,7 +432,7 @@ def attack(count: int, seed: int, folder: Path, known: list[Sample], keep: Path 
         if i % 100 == 99:
             usage.append(resident())
     half = usage[len(usage) // 2 :]
-    growth = 10 * (half[-1] - half[0]) / max(len(half) - 1, 1) if half else 0.0
+    growth = 10 * float(np.polyfit(range(len(half)), half, 1)[0]) if len(half) > 1 else 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(
         f"seed {seed}: {count} files, {ends['refused']} refused, {ends['loaded']} loaded and drew numbers, "

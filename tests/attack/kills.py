@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROMPT = "a large red circle on a blue background"
-STATE, MARKER = "state.safetensors", ".msd-run.json"
+STATE, MARKER = "state.safetensors", ".msd-run"
 EXACT = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
 STEPS = 24
 RUN = ("--steps", str(STEPS), "--estimator", "one-step", "--threads", "1", "--size", "32")

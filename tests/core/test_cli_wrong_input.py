@@ -66,7 +66,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--size", "60x64"), ("--size", "got '60x64'", "multiples of 8", "64x64")),
         ((PROMPT, "--size", "big"), ("--size", "got 'big'", "WIDTHxHEIGHT")),
         ((PROMPT, "--seed=-1"), ("--seed", "got '-1'", "from 0")),
-        ((PROMPT, "--steps", 0), ("--steps: got 0", "at least 1")),
+        ((PROMPT, "--steps", 0), ("--steps: got 0", "from 1 up to 1000000")),
         ((PROMPT, "--cfg", "nan"), ("--cfg", "got 'nan'", "finite")),
         ((PROMPT, "--lr", 0), ("--lr: got 0.0", "above 0")),
         (

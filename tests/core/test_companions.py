@@ -218,7 +218,10 @@ def test_the_mask_confines_an_edit() -> None:
         ({"source": PICTURE[..., :4]}, r"source: got shape \(1, 3, 6, 4\); .* Resize it"),
         ({"source": PICTURE.repeat(2, 1, 1, 1)}, r"source: got shape \(2, 3, 6, 6\)"),
         ({"source": PICTURE * float("nan")}, "source"),
-        ({"method": "nfsd", "source": None, "source_prompt": None, "negative": None}, "negative: got None with the me"),
+        (
+            {"method": "nfsd", "source": None, "source_prompt": None, "negative": None},
+            "negative: got None; allowed is a text",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(options: dict, words: str) -> None:

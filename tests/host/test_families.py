@@ -96,7 +96,7 @@ def test_sizes_that_do_not_fit_the_model_are_refused_by_its_name() -> None:
     flux2 = model_of("flux2").get_model_object("latent_format")
 
     def born(representation: str, width: int, cell: int) -> object:
-        return NeuralImageGenerator.execute(representation, width, 32, 0, 8, 1, 128, cell).args[0].canvas
+        return NeuralImageGenerator.execute(representation, width, 32, 0, 8, 1, 128, cell=cell).args[0].canvas
 
     assert grid_of(born("pixels", 48, 8), flux2) == grid_of(born("latent", 48, 16), flux2) == (2, 3)
     with pytest.raises(ValueError, match=r"its width is 40; allowed with this model \(Flux2\) are multiples of 16"):

@@ -14,14 +14,11 @@ import msd_pack
 import pytest
 from comfy_api.latest import io
 from msd_pack.msd_core.distillation import METHODS
-from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.nodes import MeanShiftExtension
 from msd_pack.nodes.distill import label_of
 
 ROOT = Path(__file__).resolve().parents[2]
-METHOD_STEPS = {
-    f"MSD_{label_of(name).replace(' ', '').replace('-', '')}Step" for name in METHODS if not needs_of(METHODS[name])
-}
+METHOD_STEPS = {f"MSD_{label_of(name).replace(' ', '').replace('-', '')}Step" for name in METHODS}
 NODES = {
     "MSD_NeuralImageGenerator": "Neural Image Generator",
     "MSD_MeanShiftDistillStep": "Mean-Shift Distill Step",

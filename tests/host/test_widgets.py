@@ -12,12 +12,14 @@ import torch
 from comfy_api.latest import io
 from msd_pack.msd_core.bandwidth import BANDWIDTHS
 from msd_pack.msd_core.distillation import METHODS
+from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.mean_shift import ESTIMATORS
 from msd_pack.msd_core.preset import Preset, preset_of
 from msd_pack.msd_core.settings import Setting, build, flatten, leaves, menu, settings_of
 from msd_pack.nodes import MeanShiftExtension
 from msd_pack.nodes.bandwidth import BandwidthScheduler
-from msd_pack.nodes.distill import OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.distill import BESIDE, OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.kept import EVERY
 from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of
 
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
@@ -74,6 +76,7 @@ def test_every_setting_of_every_method_is_a_widget_of_its_step() -> None:
         for flag, entry in known.items():
             assert_made_from(entry, widgets[widget_id(flag)])
         sockets = {"generator", "seed", "model", "positive", "negative", "vae", "guider", *(["bandwidths"] * kernel)}
+        sockets |= {EVERY, "mask"} | {socket.id for need in needs_of(METHODS[name]) for socket in BESIDE[need]}
         assert set(widgets) == {widget_id(flag) for flag in known} | sockets, "and no widget is without a field"
 
 
@@ -102,7 +105,11 @@ def other(entry: Setting) -> Any:  # noqa: ANN401
     return 2 * entry.default if entry.kind is int else (entry.default or 1.0) / 2
 
 
-NEEDS = {"inversion_cfg": {"centre": "inversion"}, "antithetic": {"samples": 2}}
+NEEDS = {
+    ("msd", "inversion_cfg"): {"centre": "inversion"},
+    ("msd", "antithetic"): {"samples": 2},
+    ("ism", "t_max"): {"t_late": 0.3},
+}
 CASES = [
     (name, kind, flag)
     for name in METHODS
@@ -118,7 +125,7 @@ def test_a_widget_changes_its_field_and_nothing_else(name: str, kind: str, flag:
     chosen = {"estimator": kind} if kind else {}
     if flag not in flatten(build(preset_of(name), chosen)):
         return  # an option of other estimators: see the test below
-    first = {**chosen, **(NEEDS.get(flag, {}) if kind else {})}
+    first = {**chosen, **NEEDS.get((name, flag), {})}
     raw = other(entry)
     before, after = (flatten(step_preset(name, {**first, **more})) for more in ({}, {widget_id(flag): raw}))
     assert {key: value for key, value in after.items() if value != before[key]} == {flag: value_of(entry, flag, raw)}

@@ -511,11 +511,11 @@ def test_the_command_prints_writes_and_goes_on(
     assert "Calls of mine\nn  call\n-  ----\n0     1\n1     1\n2     2\n" in out and "mine: 100%" in err
     report = json.loads((tmp_path / "results" / "mine.json").read_text(encoding="utf-8"))
     assert report["seed"] == 5 and not report["quick"] and report["seconds"] > 0
-    before = {f.name: f.read_bytes() for f in (tmp_path / "results").iterdir() if f.is_file()}
+    before = {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()}
     assert set(before) == {"mine.csv", "mine.json", "README.md"}
     again = inject()
     assert main(command) == 0 and again.calls == 0
-    assert {f.name: f.read_bytes() for f in (tmp_path / "results").iterdir() if f.is_file()} == before
+    assert {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()} == before
 
 
 def test_all_runs_what_belongs_to_it(
