@@ -22,7 +22,7 @@ from ..msd_core.generators.tiles import render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
 from . import host
 from .bandwidth import CATEGORY
-from .host import CELL
+from .cells import CELL, check_size
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class NeuralImageGenerator(io.ComfyNode):
                     default=4,
                     min=1,
                     max=256,
-                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux.",
+                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux, 128 for Flux 2.",
                 ),
                 io.Int.Input(
                     "batch",
@@ -91,6 +91,16 @@ class NeuralImageGenerator(io.ComfyNode):
                     optional=True,
                     tooltip="Pictures side by side, with the seeds seed, seed + 1, ...: a step moves all of them in "
                     "one pass, each as it would move alone.",
+                ),
+                io.Int.Input(
+                    "cell",
+                    default=CELL,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="Pixels a side of the model's latent cell: 8 for most models, 16 for Flux 2, 32 for "
+                    "HunyuanImage 2.1, 1 for models that work on pixels. Width and height are multiples of it.",
+                    extra_dict={"advanced": True},
                 ),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
@@ -107,28 +117,19 @@ class NeuralImageGenerator(io.ComfyNode):
         layers: int,
         channels: int,
         batch: int = 1,
+        cell: int = CELL,
     ) -> io.NodeOutput:
-        check_size(width, height)
+        check_size(width, height, cell)
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
         with host.grad_mode():
             made = [
-                generator_for_size(representation, width, height, seed=own, channels=channels, cell=CELL, **options)
+                generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
                 for own in range(seed, seed + batch)
             ]
             return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse a side that a VAE cannot encode."""
-    for name, side in (("width", width), ("height", height)):
-        if side < CELL or side % CELL:
-            raise ValueError(
-                f"{name}: got {side}; allowed are multiples of {CELL}, the side of a latent's cell; "
-                f"use {max(CELL, round(side / CELL) * CELL)}"
-            )
 
 
 class RenderGenerator(io.ComfyNode):
@@ -155,7 +156,9 @@ class RenderGenerator(io.ComfyNode):
     def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
         if generator.generator.space == "latent":
             latent = render_latent(generator, width, height)
-            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
+            if vae is not None:
+                host.check_vae(vae, generator.latent_format)
+            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"]).float()
         else:
             image = render_image(generator, width, height)
             latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
@@ -201,7 +204,7 @@ def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
     height, width = image.shape[1:3]
     fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
     check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=len(image)), fix)
-    return {"samples": vae.encode(image)}
+    return {"samples": vae.encode(image).float()}  # the host may be told to keep half precision
 
 
 def bounded(image: Tensor) -> Tensor:
@@ -216,13 +219,14 @@ def bounded(image: Tensor) -> Tensor:
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
     """LATENT of a latent generator, in the host's own scale."""
-    check_size(width, height)
+    cell = generator.canvas.cell
+    check_size(width, height, cell)
     if generator.latent_format is None:
         raise ValueError(
             "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it"
         )
     with torch.no_grad():
-        x = generator.generator.render(generator.generator.frame(height // CELL, width // CELL))
+        x = generator.generator.render(generator.generator.frame(height // cell, width // cell))
         return {"samples": generator.latent_format.process_out(x).float().cpu()}
 
 
