@@ -23,6 +23,7 @@ from torch import Tensor
 from ..msd_core.memory import check_fits
 from ..msd_core.validation import as_finite, check_choice
 from . import host
+from .cells import cell_of
 from .progress import PREVIEW_SIZE, Progress, tell
 
 if TYPE_CHECKING:
@@ -131,13 +132,14 @@ def stock_encoder(vae: VAE | None, latent_format: LatentFormat | None) -> Callab
             f"{' and '.join(missing)}: not connected; a latent that begins with an image needs the VAE to encode it "
             "and the model for its scale; connect them, or choose another representation"
         )
+    host.check_vae(vae, latent_format)
 
     def encode(picture: Tensor) -> Tensor:
         height, width = picture.shape[-2:]
         fix = "Lower width and height."
         check_fits("image", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width), fix)
         with torch.inference_mode():
-            x = latent_format.process_in(vae.encode(picture.movedim(1, -1)))
+            x = latent_format.process_in(vae.encode(picture.movedim(1, -1)).float())
         return host.own(x, torch.device("cpu"))
 
     return encode
@@ -191,18 +193,18 @@ def preview(generator: Generator) -> Tensor | None:
         return generator.render(generator.frame(*size)).clamp(0, 1)
 
 
-def latent_format_of(model: ModelPatcher | None, channels: int) -> LatentFormat | None:
+def latent_format_of(model: ModelPatcher | None, channels: int, cell: int) -> LatentFormat | None:
     """That of a MODEL, for the scale of its latents; None without one.
 
     Raises:
-        ValueError: its latents have other channels.
+        ValueError: its latents have other channels, or other cells.
     """
     if model is None:
         return None
     found = model.get_model_object("latent_format")
-    if found.latent_channels != channels:
-        raise ValueError(
-            f"channels: got {channels}; allowed is {found.latent_channels}, those of this model's latents; set "
-            f"channels to {found.latent_channels}"
-        )
+    for name, value, wanted in (("channels", channels, found.latent_channels), ("cell", cell, cell_of(found))):
+        if value != wanted:
+            raise ValueError(
+                f"{name}: got {value}; allowed is {wanted}, as in the latents of this model; set {name} to {wanted}"
+            )
     return found

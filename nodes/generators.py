@@ -25,7 +25,7 @@ from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
 from . import fitted, host, views
 from .bandwidth import CATEGORY
-from .host import CELL
+from .cells import CELL, check_size
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class NeuralImageGenerator(io.ComfyNode):
                     default=4,
                     min=1,
                     max=256,
-                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux.",
+                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux, 128 for Flux 2.",
                 ),
                 io.Int.Input(
                     "batch",
@@ -95,6 +95,16 @@ class NeuralImageGenerator(io.ComfyNode):
                     optional=True,
                     tooltip="Pictures side by side, with the seeds seed, seed + 1, ...: a step moves all of them in "
                     "one pass, each as it would move alone.",
+                ),
+                io.Int.Input(
+                    "cell",
+                    default=CELL,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="Pixels a side of the model's latent cell: 8 for most models, 16 for Flux 2, 32 for "
+                    "HunyuanImage 2.1, 1 for models that work on pixels. Width and height are multiples of it.",
+                    extra_dict={"advanced": True},
                 ),
                 *fitted.inputs(),
             ],
@@ -113,40 +123,31 @@ class NeuralImageGenerator(io.ComfyNode):
         layers: int,
         channels: int,
         batch: int = 1,
+        cell: int = CELL,
         image: Tensor | None = None,
         fit_steps: int = fitted.STEPS,
         aspect: str = fitted.AS_SET,
         vae: VAE | None = None,
         model: ModelPatcher | None = None,
     ) -> io.NodeOutput:
-        width, height = fitted.size_for(aspect, width, height, image, CELL)
-        check_size(width, height)
+        width, height = fitted.size_for(aspect, width, height, image, cell)
+        check_size(width, height, cell)
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
         with host.grad_mode():
             made = [
-                generator_for_size(representation, width, height, seed=own, channels=channels, cell=CELL, **options)
+                generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
                 for own in range(seed, seed + batch)
             ]
-            latent_format = fitted.latent_format_of(model, channels) if representation == "latent" else None
+            latent_format = fitted.latent_format_of(model, channels, cell) if representation == "latent" else None
             if image is not None:
                 pictures = fitted.check_image(image, batch)
                 encode = fitted.stock_encoder(vae, latent_format) if representation == "latent" else None
                 node_id = cls.hidden.unique_id if cls.hidden else None
                 made = fitted.fit_all(made, pictures, fit_steps, encode, node_id)
             return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made), latent_format))
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse a side that a VAE cannot encode."""
-    for name, side in (("width", width), ("height", height)):
-        if side < CELL or side % CELL:
-            raise ValueError(
-                f"{name}: got {side}; allowed are multiples of {CELL}, the side of a latent's cell; "
-                f"use {max(CELL, round(side / CELL) * CELL)}"
-            )
 
 
 class RenderGenerator(io.ComfyNode):
@@ -185,11 +186,13 @@ class RenderGenerator(io.ComfyNode):
     ) -> io.NodeOutput:
         latent_space = generator.generator.space == "latent"
         if latent_space and not scale:
-            check_size(width, height)
+            check_size(width, height, generator.canvas.cell)
         view = views.view_of(generator.canvas, width, height, scale, (left, top, right, bottom))
         if latent_space:
             latent = draw_latent(generator, view)
-            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
+            if vae is not None:
+                host.check_vae(vae, generator.latent_format)
+            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"]).float()
         else:
             image = draw_image(generator, view)
             latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
@@ -243,7 +246,7 @@ def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
     height, width = image.shape[1:3]
     fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
     check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=len(image)), fix)
-    return {"samples": vae.encode(image)}
+    return {"samples": vae.encode(image).float()}  # the host may be told to keep half precision
 
 
 def bounded(image: Tensor) -> Tensor:
@@ -258,8 +261,9 @@ def bounded(image: Tensor) -> Tensor:
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
     """LATENT of a latent generator at a size in pixels, in the host's own scale."""
-    check_size(width, height)
-    return draw_latent(generator, View(height // CELL, width // CELL))
+    cell = generator.canvas.cell
+    check_size(width, height, cell)
+    return draw_latent(generator, View(height // cell, width // cell))
 
 
 def draw_latent(generator: HostGenerator, view: View) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class Run:
             return made, state.history
 
         canvas, pictures = self.start.canvas, self.start.generator.rows
-        grid, rows = (canvas.height // host.CELL, canvas.width // host.CELL), samples_of(self.preset.method) * pictures
+        grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
         generator, history = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
         )
@@ -141,6 +141,7 @@ class Run:
         if self.source is not None and self.vae is None:
             raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
+            host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
             latent = generator.space == "latent"
             needed = host.vae_bytes(
                 self.vae,
@@ -170,7 +171,7 @@ class Run:
             return render_image(generator, width, height)
         latent = render_latent(generator, width, height)["samples"]
         if self.vae is not None:
-            return self.vae.decode(latent)
+            return self.vae.decode(latent).float()
         colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
         return None if colours is None else colours.movedim(1, -1)
 

@@ -129,6 +129,7 @@ WRONG = {
     "NaN": ({"image": torch.full((1, 16, 32, 3), torch.nan)}, "image: NaN or infinity"),
     "no VAE": ({"representation": "latent", "image": picture()}, "vae and model: not connected; a latent"),
     "channels": ({"representation": "latent", "model": tiny_model(), "channels": 16}, "channels: got 16; allowed is 4"),
+    "cell": ({"representation": "latent", "model": tiny_model(), "cell": 16}, "cell: got 16; allowed is 8"),
     "no image": ({"aspect": "from the image"}, "aspect: got 'from the image', and no image is connected"),
     "a strip": (
         {"aspect": "from the image", "image": torch.rand(1, 1, 9000, 3), "width": 512, "height": 512},
