@@ -30,6 +30,9 @@ NODES = {
     "MSD_DDIMInversion": "DDIM Inversion",
     "MSD_LoadDemoModel": "Load Demo Model",
     "MSD_RenderGenerator": "Render Generator",
+    "MSD_SaveGenerator": "Save Generator",
+    "MSD_LoadGenerator": "Load Generator",
+    "MSD_GeneratorInfo": "Generator Info",
 }
 
 
