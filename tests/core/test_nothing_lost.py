@@ -289,6 +289,19 @@ def test_a_signal_waits_while_it_is_held_and_is_raised_once() -> None:
         signal.raise_signal(signal.SIGINT)  # as before
 
 
+def test_a_process_that_only_has_to_go_is_not_stopped() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with Signals().watched(to_the_end=True):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)  # as a second one, when the command is over
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
