@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scenes import COLOURS, POSITIONS, RELATIONS, SHAPES, SIZES
+from .grammar import GROUPS, POSITIONS, RELATIONS, SIZES, STYLES
+from .grounds import COLOURS, PLACES
+from .silhouettes import THINGS
 
-CONTEXT_LENGTH = 20
+CONTEXT_LENGTH = 24
 START, END = "<start>", "<end>"
 
 
 def _grammar_words() -> list[str]:
-    phrases = " ".join([*POSITIONS, *RELATIONS]).split()
-    words = dict.fromkeys(["a", "an", "background", *COLOURS, *SHAPES, *SIZES, *phrases])
+    phrases = " ".join([*POSITIONS, *RELATIONS, *GROUPS, *PLACES]).split()
+    words = dict.fromkeys(["a", "an", "background", *COLOURS, *THINGS, *SIZES, *STYLES, *phrases])
     return [START, END, *words]
 
 
@@ -31,14 +33,14 @@ VOCABULARY: tuple[str, ...] = tuple(_grammar_words())
 """The words the model knows; a word's number is its place."""
 
 TEXT_CONFIG = {
-    "hidden_size": 96,
+    "hidden_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 384,
+    "intermediate_size": 512,
     "hidden_act": "quick_gelu",
     "max_position_embeddings": CONTEXT_LENGTH,
     "eos_token_id": 1,
-    "projection_dim": 96,
+    "projection_dim": 128,
     "vocab_size": len(VOCABULARY),
 }
 """CLIP's text ``config`` of the demo model."""

@@ -1,0 +1,53 @@
+"""What a training run of the demo model is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..dream import check_dream
+from .scenes import SIDE
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of both stages; the defaults are those of the model that ships.
+
+    Args:
+        seed: all that is random follows from it and a step's number.
+        side: pixels a side of the pictures.
+        autoencoder_steps, autoencoder_batch: first stage, on crops of half the side.
+        whole_steps, whole_batch: its end, on whole pictures; one learning rate runs through both.
+        autoencoder_lr, kl_weight, edge_weight: its rate, the weight of its KL term, and how much more a pixel at an
+            edge counts than one on even ground.
+        scenes: size of the pool of latents that the second stage draws from.
+        refresh: steps between two renewals of a part of the pool; 0 keeps it as it is.
+        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps.
+        dropout: share of captions replaced by the empty one.
+        ema: rate of the average of the weights that becomes the model.
+        dream: DREAM's exponent; infinity is training without it.
+        save_every: steps between two saves.
+    """
+
+    seed: int = 0
+    side: int = SIDE
+    autoencoder_steps: int = 4_600
+    autoencoder_batch: int = 12
+    whole_steps: int = 800
+    whole_batch: int = 4
+    autoencoder_lr: float = 2e-3
+    kl_weight: float = 3e-5
+    edge_weight: float = 4.0
+    scenes: int = 24_576
+    refresh: int = 0
+    steps: int = 6_000
+    batch: int = 64
+    lr: float = 1e-3
+    decay_fraction: float = 0.3
+    dropout: float = 0.1
+    ema: float = 0.999
+    dream: float = math.inf
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        check_dream(self.dream)
