@@ -117,8 +117,8 @@ def _describe(thing: Thing, say_medium: bool) -> str:
     return with_article(f"{size}{thing.colour} {thing.shape}")
 
 
-def caption(scene: Scene, *, say_medium: bool = False) -> str:
-    """The caption of ``scene``; :func:`parse` reads it back. ``say_medium`` spells out the default size."""
+def caption(scene: Scene, *, say_medium: bool = False, say_flat: bool = False) -> str:
+    """The caption of ``scene``; :func:`parse` reads it back. The default size and style are spelled out on request."""
     words = _describe(scene.things[0], say_medium)
     if len(scene.things) > 1:
         words += f" {scene.relation} " + " and ".join(_describe(thing, say_medium) for thing in scene.things[1:])
@@ -126,7 +126,7 @@ def caption(scene: Scene, *, say_medium: bool = False) -> str:
         words += f" {scene.position}"
     if scene.ground:
         words += f" {scene.ground}" if scene.ground in PLACES else f" on {with_article(scene.ground)} background"
-    return words if scene.style == "flat" else f"{words}, {scene.style}"
+    return f"{words}, {scene.style}" if scene.style != "flat" or say_flat else words
 
 
 def _any(words: Sequence[str]) -> str:

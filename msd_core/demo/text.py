@@ -34,7 +34,7 @@ VOCABULARY: tuple[str, ...] = tuple(_grammar_words())
 
 TEXT_CONFIG = {
     "hidden_size": 128,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 512,
     "hidden_act": "quick_gelu",

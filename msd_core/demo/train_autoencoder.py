@@ -138,7 +138,7 @@ def train_autoencoder(autoencoder: Autoencoder, settings: TrainSettings, folder:
         folder / "autoencoder.pt",
         steps=steps,
         lr=settings.autoencoder_lr,
-        decay_fraction=0.5,
+        decay_fraction=0.7,
         save_every=settings.save_every,
     )
     run(walk, "autoencoder", steps, report)

@@ -20,9 +20,12 @@ class TrainSettings:
         whole_steps, whole_batch: its end, on whole pictures; one learning rate runs through both.
         autoencoder_lr, kl_weight, edge_weight: its rate, the weight of its KL term, and how much more a pixel at an
             edge counts than one on even ground.
-        scenes: size of the pool of latents that the second stage draws from.
-        refresh: steps between two renewals of a part of the pool; 0 keeps it as it is.
-        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps.
+        scenes, shares: how many scenes the second stage begins with, and how many of them have one, two or three things.
+        pool, refresh, later_shares: every ``refresh`` steps a block of new scenes joins them, up to ``pool``, and then
+            replaces the oldest; 0 leaves the first ones alone.
+        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps. A
+            training that ended goes on when ``steps`` is larger.
+        min_snr: levels count min(SNR, min_snr)/SNR (Hang et al. 2023, for predicted noise); infinity counts all alike.
         dropout: share of captions replaced by the empty one.
         ema: rate of the average of the weights that becomes the model.
         dream: DREAM's exponent; infinity is training without it.
@@ -31,19 +34,23 @@ class TrainSettings:
 
     seed: int = 0
     side: int = SIDE
-    autoencoder_steps: int = 4_600
+    autoencoder_steps: int = 3_800
     autoencoder_batch: int = 12
-    whole_steps: int = 800
+    whole_steps: int = 600
     whole_batch: int = 4
-    autoencoder_lr: float = 2e-3
+    autoencoder_lr: float = 1.2e-3
     kl_weight: float = 3e-5
     edge_weight: float = 4.0
-    scenes: int = 24_576
-    refresh: int = 0
+    scenes: int = 8_192
+    shares: tuple[float, float, float] = (0.5, 0.35, 0.15)
+    pool: int = 32_768
+    refresh: int = 8
+    later_shares: tuple[float, float, float] = (0.35, 0.4, 0.25)
     steps: int = 6_000
     batch: int = 64
     lr: float = 1e-3
     decay_fraction: float = 0.3
+    min_snr: float = 5.0
     dropout: float = 0.1
     ema: float = 0.999
     dream: float = math.inf
