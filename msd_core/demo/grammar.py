@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .grounds import COLOURS, GROUNDS, PLACES, contrast
+from .grounds import COLOURS, PLACES, contrast
 from .silhouettes import THINGS, profile
 
 SIZES = ("small", "medium", "large")
@@ -196,6 +196,3 @@ def random_scene(
     placed = _chance(0.5, generator)
     position = _pick([p for p in POSITIONS if p], generator) if placed else ""
     return Scene(things, position, ground=ground, style=style)
-
-
-__all__ = ["COLOURS", "GROUNDS", "THINGS", "Scene", "Thing", "caption", "parse", "random_scene", "with_article"]

@@ -363,7 +363,7 @@ def distance_field(thing: str) -> Tensor:
 
 @cache
 def profile(thing: str) -> tuple[float, float]:
-    """Where ``thing`` begins on its vertical axis (y of its top at x = 0), and where it ends (y of its lowest point)."""
+    """Where ``thing`` begins on its vertical axis (y of its top at x = 0), and y of its lowest point."""
     inside = distance_field(thing).amin(dim=0) < 0
     axis = EXTENT * (2 * (torch.arange(CELLS, dtype=torch.float32) + 0.5) / CELLS - 1)
     middle = inside[:, CELLS // 2 - 1 : CELLS // 2 + 1].any(dim=1)

@@ -19,6 +19,19 @@ from .train_autoencoder import normalise_latents, round_trip_psnr, train_autoenc
 from .train_denoiser import denoiser_loss, denoiser_steps, scene_latents, train_denoiser, trained_networks
 from .train_settings import TrainSettings
 
+__all__ = [
+    "TrainSettings",
+    "denoiser_loss",
+    "denoiser_steps",
+    "normalise_latents",
+    "round_trip_psnr",
+    "scene_latents",
+    "train",
+    "train_autoencoder",
+    "train_denoiser",
+    "trained_networks",
+]
+
 
 def train(settings: TrainSettings, folder: Path) -> Path:
     """Run both stages in ``folder``, resuming what is there; returns the finished model's file."""
@@ -48,8 +61,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-__all__ = [
-    *("TrainSettings", "denoiser_loss", "denoiser_steps", "normalise_latents", "round_trip_psnr", "scene_latents"),
-    *("train", "train_autoencoder", "train_denoiser", "trained_networks"),
-]

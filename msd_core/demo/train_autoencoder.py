@@ -1,9 +1,9 @@
 """First stage of the demo model's training: the autoencoder.
 
-Squared error, more of it at edges, plus a small KL term (Rombach et al. 2022, § 3.1); no adversarial or perceptual loss.
-Three pictures of four are scenes. The fourth is something else, patches of random colours or a disturbed scene, so that
-the encoder tells apart what no caption describes: a distillation through an encoder that only ever saw clean scenes ends
-at any of the pictures that share a latent.
+Squared error, more of it at edges, plus a small KL term (Rombach et al. 2022, § 3.1); no adversarial or perceptual
+loss. Three pictures of four are scenes. The fourth is something else, patches of random colours or a disturbed scene,
+so that the encoder tells apart what no caption describes: a distillation through an encoder that only ever saw clean
+scenes ends at any of the pictures that share a latent.
 
 Most steps see crops of half the side, which costs a quarter; the last ones see whole pictures.
 """

@@ -20,7 +20,7 @@ class TrainSettings:
         whole_steps, whole_batch: its end, on whole pictures; one learning rate runs through both.
         autoencoder_lr, kl_weight, edge_weight: its rate, the weight of its KL term, and how much more a pixel at an
             edge counts than one on even ground.
-        scenes, shares: how many scenes the second stage begins with, and how many of them have one, two or three things.
+        scenes, shares: how many scenes the second stage begins with, and the shares of one, two and three things.
         pool, refresh, later_shares: every ``refresh`` steps a block of new scenes joins them, up to ``pool``, and then
             replaces the oldest; 0 leaves the first ones alone.
         steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps. A
