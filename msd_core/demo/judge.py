@@ -1,81 +1,91 @@
-"""A judge of pictures that is not a network: segment by colour, match shape masks, compare with the caption.
+"""A judge of pictures that is not a network: match the ground, the silhouettes, their parts; compare with the caption.
 
-1. Every pixel gets the nearest of the palette's colours that fill an area anywhere, or none if all are far.
-2. The ground is the colour of most of the frame.
-3. A thing is the largest connected region of its colour. Masks of all shapes are laid over it, at many places and
-sizes; the shape
-   with the best intersection over union (IoU) names it.
+1. The ground is the empty ground that most of the picture agrees with.
+2. Every thing of the caption is searched for in its colour, over all places and sizes (:mod:`.matching`).
+3. There, all things of the world are tried, flat and outlined; the best match names what is seen.
+4. Relation and style are read from the matches; what neither ground nor a match explains is stray.
 
-A picture is accepted when every thing is there in its colour and its shape, and the ground has its colour. Place,
-size and stray colours are reported too, and do not decide.
+A picture is accepted when every thing is there in its colour and silhouette, relation or position, ground and style are
+the caption's, and hardly anything is stray. Size is reported, and does not decide.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .scenes import COLOURS, PLAIN, RADII, RELATIONS, SHAPES, SIZES, Scene, Thing, coverage, parse
+from .grammar import BESIDE, GROUPS, RADII, SIZES, Scene, Thing, parse
+from .grounds import COLOURS, GROUNDS, INK, contrast, ground_picture
+from .matching import Fit, evidence, gap, look_closely, search, silhouette
 
-SIDE = 64
+SIDE = 128
 """Pictures are judged at this size."""
-MAX_COLOUR_DISTANCE = 0.30
-"""A pixel farther than this from every palette colour (Euclidean, RGB in [0, 1]) has no colour."""
-MIN_IOU = 0.65
-"""A region that matches no shape's mask better than this has no shape."""
-
-_NAMES = ("", *COLOURS)
-_PALETTE = torch.tensor([PLAIN, *COLOURS.values()])
-_NO_COLOUR = len(_NAMES)
+MIN_SCORE = 0.72
+"""A thing whose own template scores less is not there."""
+TIE = 0.004
+"""Templates within this score of the best one are as good as it."""
+MIN_COLOUR = 0.5
+"""Mean evidence that a thing's main part has its colour, below which it has not."""
+MAX_GROUND_DISTANCE = 0.16
+"""Mean distance of the nearer half of the pixels from a ground (Euclidean, RGB in [0, 1]); none is as far as this."""
+MAX_STRAY = 0.02
+"""Share of the picture that may be neither ground nor thing."""
+TOUCH = 0.04
+"""A thing whose lowest point is as near as this to the top of another one may stand on it."""
+MIN_CONTRAST = 0.12
+"""A thing whose colour is nearer to its ground cannot be judged."""
 
 
 @dataclass(frozen=True)
 class ThingVerdict:
     """What the judge saw of one thing of the caption.
 
-    ``shape`` is the best match ("" if none is good enough), ``iou`` its intersection over union, ``area`` the
-    region's share of the picture, ``x`` and ``y`` its centre in fractions of the side, ``size`` the size word nearest
-    to it.
+    ``shape`` is the best match ("" if none is good enough), ``score`` that of the expected thing's template in [0, 1],
+    ``rival`` the best score of another thing there, ``colour_share`` the mean evidence for the thing's colour where it
+    should be, ``x``, ``y`` and ``radius`` its place in fractions of the side, ``size`` the size word nearest to it.
     """
 
     expected: Thing
     shape: str
-    iou: float
-    area: float
+    score: float
+    rival: float
+    colour_share: float
     x: float
     y: float
+    radius: float
     size: str
 
     @property
     def colour_right(self) -> bool:
-        """A region of the colour is there, of at least half the area of the smallest thing of the grammar."""
-        return self.area >= 0.5 * math.pi * (0.6 * min(RADII[True].values())) ** 2
+        """What stands where the thing matches best has its colour."""
+        return self.colour_share >= MIN_COLOUR
 
     @property
     def shape_right(self) -> bool:
-        """The region has the expected shape."""
+        """The best match is the expected thing."""
         return self.colour_right and self.shape == self.expected.shape
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw of a picture; ``ground`` is a colour's name, "" for light grey, None for none of the
-    palette.
+    """What the judge saw of a picture; ``ground`` is one of `grounds.GROUNDS`, None for none of them; ``style`` that of
+    the better matches; ``stray`` the share of the picture that nothing explains.
     """
 
     scene: Scene
     ground: str | None
     things: tuple[ThingVerdict, ...]
+    place_right: bool
+    style: str
     stray: float
 
     @property
     def background_right(self) -> bool:
-        """The ground has the caption's colour."""
+        """The ground is the caption's."""
         return self.ground == self.scene.ground
 
     @property
@@ -85,18 +95,8 @@ class Verdict:
 
     @property
     def shapes_right(self) -> bool:
-        """Every thing has its shape."""
+        """Every thing has its silhouette."""
         return all(t.shape_right for t in self.things)
-
-    @property
-    def place_right(self) -> bool:
-        """A single thing is within 0.1 of its place; of two, the first lies on its side of the second."""
-        if len(self.things) == 1:
-            x, y, _ = self.scene.layout()[0]
-            return math.hypot(self.things[0].x - x, self.things[0].y - y) < 0.1
-        first, second = self.things
-        dx, dy = RELATIONS[self.scene.relation]
-        return (first.x - second.x) * dx + (first.y - second.y) * dy > 0.2
 
     @property
     def sizes_right(self) -> bool:
@@ -104,139 +104,185 @@ class Verdict:
         return all(t.size == t.expected.size for t in self.things)
 
     @property
+    def style_right(self) -> bool:
+        """The things are flat or outlined, as the caption says; either, where the two cannot be told apart."""
+        return self.style in ("", self.scene.style)
+
+    @property
     def accepted(self) -> bool:
-        """Colours, shapes and background are all right."""
-        return self.colours_right and self.shapes_right and self.background_right
+        """All is right but perhaps the sizes, and hardly anything is stray."""
+        seen = self.colours_right and self.shapes_right and self.place_right
+        return seen and self.background_right and self.style_right and self.stray <= MAX_STRAY
 
 
-def _nearest(picture: Tensor, colours: Tensor) -> Tensor:
-    """Number of the nearest of ``colours`` (K,) for each pixel of (3, H, W); _NO_COLOUR where all are far."""
-    distance = torch.cdist(picture.flatten(1).T, _PALETTE[colours])
-    nearest, index = distance.min(dim=1)
-    return torch.where(nearest > MAX_COLOUR_DISTANCE, _NO_COLOUR, colours[index]).reshape(picture.shape[1:])
+def nearest_ground(picture: Tensor) -> tuple[str, float]:
+    """The ground that agrees best with ``picture`` (3, S, S), and how far the nearer half of its pixels is from it."""
+    half = picture.shape[1] * picture.shape[2] // 2
+
+    def distance(ground: str) -> float:
+        away = (picture - ground_picture(ground, picture.shape[-1])).norm(dim=0).flatten()
+        return float(away.kthvalue(half).values + away.sort().values[:half].mean()) / 2
+
+    distances = {ground: distance(ground) for ground in GROUNDS}
+    best = min(distances, key=distances.__getitem__)
+    return best, distances[best]
 
 
-def segment(picture: Tensor) -> Tensor:
-    """Number of each pixel's palette colour, (3, H, W) in [0, 1] to (H, W); 9 where all colours are far.
-
-    Only colours that fill some 3×3 block take part: on the soft edge between two colours a third one may be nearest.
+def _relation_right(scene: Scene, fits: list[Fit], overlap: float) -> bool:
+    """Whether the things' places say what the caption says; ``overlap`` is the share of a common area that shows the
+    first of two things, NaN without such an area.
     """
-    labels = _nearest(picture, torch.arange(len(_PALETTE)))
-    blocks = labels.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
-    solid = blocks[(blocks == blocks[..., :1]).all(dim=-1)][:, 0].unique()
-    solid = solid[solid != _NO_COLOUR]
-    return _nearest(picture, solid) if len(solid) else labels
-
-
-def regions(mask: Tensor) -> list[Tensor]:
-    """4-connected regions of ``mask`` (H, W) bool, largest first."""
-    number = torch.where(mask, torch.arange(1, mask.numel() + 1).reshape(mask.shape), 0).float()
-    while True:  # every pixel takes the largest number among its neighbours, until nothing changes
-        padded = F.pad(number[None, None], (1, 1, 1, 1))[0, 0]
-        neighbours = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1], number]
-        spread = torch.where(mask, torch.stack(neighbours).amax(dim=0), 0.0)
-        if torch.equal(spread, number):
-            break
-        number = spread
-    labels = number[mask].unique()
-    return sorted((number == n for n in labels), key=lambda region: -int(region.sum()))
-
-
-def _unit_area(shape: str) -> float:
-    half = torch.full((1,), 0.5)
-    return float(coverage(shape, half, half, torch.full((1,), 0.25), 256).sum()) / (256 * 0.25) ** 2
-
-
-_UNIT_AREAS = {shape: _unit_area(shape) for shape in SHAPES}
-
-
-def match_shape(region: Tensor) -> tuple[str, float, float]:
-    """The shape whose mask fits ``region`` (S, S) bool best, its IoU, and its radius in fractions of the side."""
-    side = region.shape[0]
-    rows, columns = region.any(dim=1).nonzero(), region.any(dim=0).nonzero()
-    middle = (float(columns.min() + columns.max() + 1) / 2 / side, float(rows.min() + rows.max() + 1) / 2 / side)
-    area = float(region.sum()) / side**2
-    shifts = [s / side for s in (-0.75, 0.0, 0.75)]
-    best = ("", 0.0, 0.0)
-    for shape in SHAPES:
-        radius = math.sqrt(area / _UNIT_AREAS[shape])
-        centre = (
-            middle[0],
-            middle[1] + (0.096 * radius if shape == "star" else 0.08 * radius if shape == "triangle" else 0),
+    if len(fits) == 1:
+        x, y, _ = scene.layout()[0]
+        return math.hypot(fits[0].x - x, fits[0].y - y) < 0.1
+    if len(fits) == 3:
+        places = GROUPS[scene.relation]
+        middle = [sum(f.x for f in fits) / 3, sum(f.y for f in fits) / 3]
+        centre = [sum(p[k] for p in places) / 3 for k in (0, 1)]
+        away = (
+            math.hypot(f.x - middle[0] - p[0] + centre[0], f.y - middle[1] - p[1] + centre[1])
+            for f, p in zip(fits, places, strict=True)
         )
-        grid = torch.tensor(
-            [
-                (centre[0] + dx, centre[1] + dy, radius * scale)
-                for dx, dy, scale in product(shifts, shifts, (0.94, 1.0, 1.06))
-            ]
-        )
-        x, y, radii = grid.unbind(1)
-        masks = coverage(shape, x, y, radii, side) > 0.5
-        iou = (masks & region).sum(dim=(1, 2)) / (masks | region).sum(dim=(1, 2))
-        if float(iou.max()) > best[1]:
-            best = (shape, float(iou.max()), float(grid[int(iou.argmax()), 2]))
-    return best
+        return max(away) < 0.13
+    first, second = fits
+    dx, dy = first.x - second.x, first.y - second.y
+    if scene.relation == "in front of":
+        return math.hypot(dx, dy) < 0.4 and dx < 0 < dy and not overlap < 0.5
+    if scene.relation == "on":
+        return abs(dx) < 0.12 and dy < 0 and abs(gap(first, second)) <= TOUCH
+    along = [dx, dy][BESIDE[scene.relation][0] == 0] * sum(BESIDE[scene.relation])
+    across = [dy, dx][BESIDE[scene.relation][0] == 0]
+    apart = scene.relation not in ("above", "below") or gap(*sorted(fits, key=lambda f: f.y)) > TOUCH / 2
+    return along > 0.2 and abs(across) < 0.2 and apart
 
 
-def _look_at(thing: Thing, region: Tensor | None, pair: bool) -> ThingVerdict:
-    if region is None:
-        return ThingVerdict(thing, "", 0.0, 0.0, math.nan, math.nan, "")
-    shape, iou, radius = match_shape(region)
-    rows, columns = region.nonzero().float().mean(dim=0).tolist()
-    side = region.shape[0]
-    size = min(SIZES, key=lambda s: abs(math.log(RADII[pair][s] / radius)))
-    return ThingVerdict(
-        thing,
-        shape if iou >= MIN_IOU else "",
-        iou,
-        float(region.sum()) / side**2,
-        (columns + 0.5) / side,
-        (rows + 0.5) / side,
-        size,
+def _places(scene: Scene, picture: Tensor, empty: Tensor) -> list[Fit]:
+    """Where every thing matches best; things of one colour share out the places."""
+    fits: list[Fit] = []
+    for i, thing in enumerate(scene.things):
+        taken = [
+            silhouette(fit, SIDE) > 0.5
+            for fit, other in zip(fits, scene.things[:i], strict=True)
+            if other.colour == thing.colour
+        ]
+        hidden = torch.stack(taken).any(dim=0) if taken else None
+        others = [other.colour for other in scene.things if other.colour != thing.colour]
+        fits.append(search(picture, empty, thing.shape, thing.colour, hidden, others))
+    return fits
+
+
+def _in_order(scene: Scene, fits: list[Fit]) -> list[Fit]:
+    """Two things of one kind and colour are told apart by their places alone: the ones that fit the relation."""
+    if len(fits) == 2 and scene.things[0] == scene.things[1] and not _relation_right(scene, fits, math.nan):
+        return fits[::-1]
+    return fits
+
+
+def _look(
+    scene: Scene, picture: Tensor, empty: Tensor, fits: list[Fit]
+) -> tuple[list[dict[tuple[str, bool], Fit]], list[Tensor]]:
+    """All things tried at every place, and the silhouettes of the first matches."""
+    masks = [silhouette(fit, SIDE) for fit in fits]
+    looks = []
+    for i, (fit, thing) in enumerate(zip(fits, scene.things, strict=True)):
+        before = torch.stack([torch.zeros(SIDE, SIDE), *masks[:i]]).amax(dim=0)
+        others = torch.stack([torch.zeros(SIDE, SIDE), *masks[:i], *masks[i + 1 :]]).amax(dim=0)
+        others = F.max_pool2d(others[None, None], 3, stride=1, padding=1)[0, 0]
+        looks.append(look_closely(picture, empty, fit, thing.colour, 1 - before, 1 - others))
+    return looks, masks
+
+
+def _colour_share(picture: Tensor, fit: Fit, colour: str, before: Tensor) -> float:
+    """Mean evidence that what the thing's main part covers is the nearest to ``colour`` of all colours there are."""
+    from .matching import part_masks
+    from .silhouettes import PARTS
+
+    line = torch.tensor([0.018 * SIDE]) if fit.outlined else None
+    masks = part_masks(fit.thing, *(torch.tensor([v]) for v in (fit.x, fit.y, fit.radius)), SIDE, line)[0][:, 0]
+    own = torch.stack([m for m, part in zip(masks, PARTS[fit.thing], strict=True) if part.colour == "main"]).sum(dim=0)
+    weight = (own > 0.95) * (1 - before)
+    palette = torch.tensor(list(COLOURS.values()))
+    named = torch.cdist(picture.flatten(1).T, palette).argmin(dim=1).reshape(SIDE, SIDE) == list(COLOURS).index(colour)
+    share = evidence(picture, torch.tensor(COLOURS[colour])) * named
+    return float((share * weight).sum() / weight.sum().clamp(min=1.0))
+
+
+def _style(looks: list[dict[tuple[str, bool], Fit]], fits: list[Fit], ink_shows: bool) -> str:
+    """The style whose templates match better, over all things; "" where it makes no difference."""
+    if not ink_shows:
+        return ""
+    difference = sum(
+        look[fit.thing, True].score - look[fit.thing, False].score for look, fit in zip(looks, fits, strict=True)
     )
+    return "" if abs(difference) < 0.01 else "outlined" if difference > 0 else "flat"
 
 
-def _assign(scene: Scene, labels: Tensor) -> list[Tensor | None]:
-    """The region of each thing: the largest of its colour; two things of one colour share them out along their
-    relation.
+def _thing_verdict(
+    thing: Thing, look: dict[tuple[str, bool], Fit], fit: Fit, share: float, radii: dict[str, float]
+) -> ThingVerdict:
+    rival = max((f for (name, _), f in look.items() if name != thing.shape), key=lambda f: f.score)
+    best = fit if fit.score >= rival.score - TIE else rival
+    size = min(SIZES, key=lambda s: abs(math.log(radii[s] / fit.radius)))
+    shape = best.thing if best.score >= MIN_SCORE else ""
+    return ThingVerdict(thing, shape, fit.score, rival.score, share, fit.x, fit.y, fit.radius, size)
+
+
+def _stray(picture: Tensor, empty: Tensor, fits: list[Fit]) -> float:
+    """Share of pixels that are neither ground nor within two pixels of a match."""
+    covered = torch.stack([silhouette(fit, SIDE) for fit in fits]).amax(dim=0)
+    covered = F.max_pool2d(covered[None, None], 5, stride=1, padding=2)[0, 0]
+    return float((((picture - empty).norm(dim=0) > 0.2) & (covered < 0.5)).float().mean())
+
+
+def _first_in_front(picture: Tensor, scene: Scene, fits: list[Fit]) -> float:
+    """Share of the common area of two matches that shows the first one's main colour and not the second one's; NaN
+    without a common area.
     """
-    found = {c: regions(labels == _NAMES.index(c)) for c in {t.colour for t in scene.things}}
-    if len(scene.things) == 2 and scene.things[0].colour == scene.things[1].colour:
-        dx, dy = RELATIONS[scene.relation]
-        pair = found[scene.things[0].colour][:2]
-
-        def along(region: Tensor) -> float:
-            y, x = region.nonzero().float().mean(dim=0).tolist()
-            return -(x * dx + y * dy)
-
-        return [*sorted(pair, key=along), *[None] * (2 - len(pair))]
-    return [next(iter(found[t.colour]), None) for t in scene.things]
+    both = silhouette(fits[0], SIDE) * silhouette(fits[1], SIDE) > 0.95
+    if int(both.sum()) < 12:
+        return math.nan
+    first, second = (evidence(picture, torch.tensor(COLOURS[thing.colour])) for thing in scene.things)
+    return float((first - second)[both].mean() / 2 + 0.5)
 
 
 def judge(picture: Tensor, scene: Scene | str) -> Verdict:
     """Judge ``picture`` (3, H, W) or (1, 3, H, W) in [0, 1] against a scene or its caption.
 
     Raises:
-        ValueError: the picture's shape is another, the caption is not of the grammar, or a thing has the colour of
-        its ground.
+        ValueError: the picture's shape is another, the caption is not of the grammar, or a thing cannot be seen on its
+            ground.
     """
     if picture.ndim == 4 and picture.shape[0] == 1:
         picture = picture[0]
     if picture.ndim != 3 or picture.shape[0] != 3:
         raise ValueError(f"picture: got shape {tuple(picture.shape)}; the judge takes one picture (3, H, W) in [0, 1]")
     scene = parse(scene) if isinstance(scene, str) else scene
-    if any(t.colour == scene.ground for t in scene.things):
-        raise ValueError(
-            f"scene: a {scene.ground} thing on a {scene.ground} background cannot be seen; change one of the colours"
-        )
-    small = F.interpolate(picture[None].detach().float(), (SIDE, SIDE), mode="area")[0].clamp(0, 1)
-    labels = segment(small)
-    frame = torch.cat([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    ground = int(frame.mode().values)
-    found = _assign(scene, labels)
-    things = tuple(_look_at(t, r, len(scene.things) == 2) for t, r in zip(scene.things, found, strict=True))
-    explained = labels == ground
-    for region in found:
-        if region is not None:
-            explained |= region
-    return Verdict(scene, None if ground == _NO_COLOUR else _NAMES[ground], things, float((~explained).float().mean()))
+    for thing in scene.things:
+        if contrast(thing.colour, scene.ground) < MIN_CONTRAST:
+            raise ValueError(
+                f"scene: a {thing.colour} thing cannot be seen on this ground ({scene.ground or 'light grey'}); change "
+                f"one of the two"
+            )
+    picture = F.interpolate(picture[None].detach().float(), (SIDE, SIDE), mode="area")[0].clamp(0, 1)
+    ground, distance = nearest_ground(picture)
+    empty = ground_picture(ground, SIDE)
+    fits = _in_order(scene, _places(scene, picture, empty))
+    looks, masks = _look(scene, picture, empty, fits)
+    fits = [
+        max((look[fit.thing, outlined] for outlined in (False, True)), key=lambda f: f.score)
+        for look, fit in zip(looks, fits, strict=True)
+    ]
+    radii, verdicts, before = RADII[len(fits)], [], torch.zeros(SIDE, SIDE)
+    for thing, look, fit, mask in zip(scene.things, looks, fits, masks, strict=True):
+        share = _colour_share(picture, fit, thing.colour, before)
+        verdicts.append(_thing_verdict(thing, look, fit, share, radii))
+        before = torch.maximum(before, mask)
+    front = _first_in_front(picture, scene, fits) if scene.relation == "in front of" else math.nan
+    return Verdict(
+        scene,
+        ground if distance < MAX_GROUND_DISTANCE else None,
+        tuple(verdicts),
+        _relation_right(scene, fits, front),
+        _style(looks, fits, float((empty - torch.tensor(INK)[:, None, None]).norm(dim=0).mean()) > 0.3),
+        _stray(picture, empty, fits),
+    )

@@ -94,6 +94,8 @@ def draw(scenes: Sequence[Scene], side: int = SIDE, generator: torch.Generator |
     if generator is not None:
         scale = torch.tensor([PLACE_JITTER, PLACE_JITTER, SIZE_JITTER])
         jitter = (2 * torch.rand(len(scenes), 3, 3, generator=generator) - 1) * scale
+        touching = [i for i, s in enumerate(scenes) if s.relation in ("on", "in front of")]
+        jitter[touching, 1:, :2] = jitter[touching, :1, :2]  # move as one, or they would come apart
     outlined = torch.tensor([scene.style == "outlined" for scene in scenes])
     for slot in reversed(range(3)):  # the first thing is in front
         for shape in THINGS:
