@@ -10,7 +10,8 @@
                | "in the snow"
     style     := "flat" | "outlined"
 
-"a and b" stand side by side, a on the left; of three things, the two that "and" joins do. What a caption leaves out has
+"a and b" stand side by side, a on the left; of three things, the two that "and" joins do, or stand at either end of a
+diagonal with the first between them. What a caption leaves out has
 a fixed meaning: no size is medium, no position is the centre, no ground is light grey, no style is flat. What it cannot
 say (the exact place and the exact size) varies a little from drawing to drawing.
 
@@ -30,9 +31,9 @@ from .silhouettes import THINGS, profile
 
 SIZES = ("small", "medium", "large")
 RADII: dict[int, dict[str, float]] = {
-    1: {"small": 0.17, "medium": 0.24, "large": 0.32},
-    2: {"small": 0.14, "medium": 0.175, "large": 0.21},
-    3: {"small": 0.11, "medium": 0.14, "large": 0.17},
+    1: {"small": 0.19, "medium": 0.25, "large": 0.32},
+    2: {"small": 0.15, "medium": 0.185, "large": 0.225},
+    3: {"small": 0.135, "medium": 0.16, "large": 0.19},
 }
 """Radius of a size, as a fraction of the side, in a scene of one, two or three things."""
 
@@ -49,15 +50,17 @@ RELATIONS = (*BESIDE, "in front of", "on")
 GROUPS = {
     "above": ((0.5, 0.28), (0.28, 0.70), (0.72, 0.70)),
     "below": ((0.5, 0.72), (0.28, 0.30), (0.72, 0.30)),
-    "between": ((0.5, 0.5), (0.19, 0.5), (0.81, 0.5)),
+    "between": ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8)),
 }
 """Places of three things: the first, then the two that "and" joins."""
 STYLES = ("flat", "outlined")
 
 SEPARATION = 0.245
 """Distance of each of two things from the centre."""
-FRONT, FRONT_SCALE = ((0.41, 0.59), (0.58, 0.41)), 1.2
-"""Places of a thing and of what it stands in front of, and how much larger both are than elsewhere."""
+FRONT = ((0.4, 0.6), (0.59, 0.4))
+"""Places of a thing and of what it stands in front of."""
+SCALES = {"in front of": 1.12, "between": 0.9}
+"""How much larger the things of a relation are than elsewhere."""
 SINK = 0.012
 """How far a thing that stands on another one overlaps it."""
 MIN_CONTRAST = 0.28
@@ -85,13 +88,14 @@ class Scene:
 
     def layout(self) -> list[tuple[float, float, float]]:
         """The (x, y, radius) of each thing, in fractions of the side, before jitter."""
-        radii = [RADII[len(self.things)][thing.size] for thing in self.things]
+        scale = SCALES.get(self.relation, 1.0)
+        radii = [scale * RADII[len(self.things)][thing.size] for thing in self.things]
         if len(self.things) == 1:
             return [(*POSITIONS[self.position], radii[0])]
         if len(self.things) == 3:
             return [(*place, r) for place, r in zip(GROUPS[self.relation], radii, strict=True)]
         if self.relation == "in front of":
-            return [(*place, FRONT_SCALE * r) for place, r in zip(FRONT, radii, strict=True)]
+            return [(*place, r) for place, r in zip(FRONT, radii, strict=True)]
         if self.relation == "on":
             return self._stacked(*radii)
         dx, dy = BESIDE[self.relation]

@@ -162,6 +162,12 @@ def ground_picture(ground: str, side: int) -> Tensor:
     return torch.tensor(colour)[:, None, None].expand(3, side, side)
 
 
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance in RGB of pictures (3, H, W): (H, W)."""
+    red, green, blue = a - b
+    return (red * red + green * green + blue * blue).sqrt()
+
+
 @cache
 def contrast(colour: str, ground: str) -> float:
     """Least distance in RGB between a thing's colour and any pixel of a ground."""

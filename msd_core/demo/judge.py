@@ -18,13 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .close_look import look_closely
 from .grammar import BESIDE, GROUPS, RADII, SIZES, Scene, Thing, parse
 from .grounds import COLOURS, GROUNDS, INK, contrast, ground_picture
-from .matching import Fit, evidence, gap, look_closely, search, silhouette
+from .grounds import distance as rgb_distance
+from .matching import Fit, evidence, gap, part_masks, search, silhouette
+from .scenes import LINE
+from .silhouettes import PARTS
 
 SIDE = 128
 """Pictures are judged at this size."""
-MIN_SCORE = 0.72
+MIN_SCORE = 0.6
 """A thing whose own template scores less is not there."""
 TIE = 0.004
 """Templates within this score of the best one are as good as it."""
@@ -32,6 +36,8 @@ MIN_COLOUR = 0.5
 """Mean evidence that a thing's main part has its colour, below which it has not."""
 MAX_GROUND_DISTANCE = 0.16
 """Mean distance of the nearer half of the pixels from a ground (Euclidean, RGB in [0, 1]); none is as far as this."""
+MAX_SPILL = 0.1
+"""Colour of a thing beside its match, as a share of the match's area; more is another thing's."""
 MAX_STRAY = 0.02
 """Share of the picture that may be neither ground nor thing."""
 TOUCH = 0.04
@@ -46,7 +52,8 @@ class ThingVerdict:
 
     ``shape`` is the best match ("" if none is good enough), ``score`` that of the expected thing's template in [0, 1],
     ``rival`` the best score of another thing there, ``colour_share`` the mean evidence for the thing's colour where it
-    should be, ``x``, ``y`` and ``radius`` its place in fractions of the side, ``size`` the size word nearest to it.
+    should be, ``spill`` how much of that colour lies around the match and not in it, as a share of its area, ``x``, ``y``
+    and ``radius`` its place in fractions of the side, ``size`` the size word nearest to it.
     """
 
     expected: Thing
@@ -54,6 +61,7 @@ class ThingVerdict:
     score: float
     rival: float
     colour_share: float
+    spill: float
     x: float
     y: float
     radius: float
@@ -66,8 +74,8 @@ class ThingVerdict:
 
     @property
     def shape_right(self) -> bool:
-        """The best match is the expected thing."""
-        return self.colour_right and self.shape == self.expected.shape
+        """The best match is the expected thing, and it is all that there is of its colour."""
+        return self.colour_right and self.shape == self.expected.shape and self.spill <= MAX_SPILL
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,8 @@ def nearest_ground(picture: Tensor) -> tuple[str, float]:
     half = picture.shape[1] * picture.shape[2] // 2
 
     def distance(ground: str) -> float:
-        away = (picture - ground_picture(ground, picture.shape[-1])).norm(dim=0).flatten()
-        return float(away.kthvalue(half).values + away.sort().values[:half].mean()) / 2
+        away = rgb_distance(picture, ground_picture(ground, picture.shape[-1])).flatten()
+        return float(away.sort().values[:half].mean())
 
     distances = {ground: distance(ground) for ground in GROUNDS}
     best = min(distances, key=distances.__getitem__)
@@ -157,17 +165,19 @@ def _relation_right(scene: Scene, fits: list[Fit], overlap: float) -> bool:
 
 
 def _places(scene: Scene, picture: Tensor, empty: Tensor) -> list[Fit]:
-    """Where every thing matches best; things of one colour share out the places."""
+    """Where every thing matches best, the first ones first; what they cover is hidden from the others."""
     fits: list[Fit] = []
-    for i, thing in enumerate(scene.things):
-        taken = [
-            silhouette(fit, SIDE) > 0.5
-            for fit, other in zip(fits, scene.things[:i], strict=True)
-            if other.colour == thing.colour
-        ]
-        hidden = torch.stack(taken).any(dim=0) if taken else None
+    hidden, all_seen = torch.zeros(SIDE, SIDE, dtype=torch.bool), torch.ones(SIDE, SIDE)
+    for thing in scene.things:
         others = [other.colour for other in scene.things if other.colour != thing.colour]
-        fits.append(search(picture, empty, thing.shape, thing.colour, hidden, others))
+        found = search(picture, empty, thing.shape, thing.colour, hidden, others)
+        if len(found) > 1:  # of two candidates the one that a closer look prefers
+            seen = (~hidden).float()
+            looks = [look_closely(picture, empty, fit, thing.colour, seen, all_seen) for fit in found]
+            scores = [max(look[thing.shape, o].score for o in (False, True)) for look in looks]
+            found = [found[scores.index(max(scores))]]
+        fits.append(found[0])
+        hidden = hidden | (silhouette(found[0], SIDE) > 0.5)
     return fits
 
 
@@ -194,10 +204,7 @@ def _look(
 
 def _colour_share(picture: Tensor, fit: Fit, colour: str, before: Tensor) -> float:
     """Mean evidence that what the thing's main part covers is the nearest to ``colour`` of all colours there are."""
-    from .matching import part_masks
-    from .silhouettes import PARTS
-
-    line = torch.tensor([0.018 * SIDE]) if fit.outlined else None
+    line = torch.tensor([LINE * SIDE]) if fit.outlined else None
     masks = part_masks(fit.thing, *(torch.tensor([v]) for v in (fit.x, fit.y, fit.radius)), SIDE, line)[0][:, 0]
     own = torch.stack([m for m, part in zip(masks, PARTS[fit.thing], strict=True) if part.colour == "main"]).sum(dim=0)
     weight = (own > 0.95) * (1 - before)
@@ -218,20 +225,34 @@ def _style(looks: list[dict[tuple[str, bool], Fit]], fits: list[Fit], ink_shows:
 
 
 def _thing_verdict(
-    thing: Thing, look: dict[tuple[str, bool], Fit], fit: Fit, share: float, radii: dict[str, float]
+    thing: Thing, look: dict[tuple[str, bool], Fit], fit: Fit, share: float, spill: float, radii: dict[str, float]
 ) -> ThingVerdict:
     rival = max((f for (name, _), f in look.items() if name != thing.shape), key=lambda f: f.score)
     best = fit if fit.score >= rival.score - TIE else rival
     size = min(SIZES, key=lambda s: abs(math.log(radii[s] / fit.radius)))
     shape = best.thing if best.score >= MIN_SCORE else ""
-    return ThingVerdict(thing, shape, fit.score, rival.score, share, fit.x, fit.y, fit.radius, size)
+    return ThingVerdict(thing, shape, fit.score, rival.score, share, spill, fit.x, fit.y, fit.radius, size)
 
 
-def _stray(picture: Tensor, empty: Tensor, fits: list[Fit]) -> float:
-    """Share of pixels that are neither ground nor within two pixels of a match."""
+def _covered(fits: list[Fit]) -> Tensor:
+    """What the matches cover and the two pixels around: (SIDE, SIDE) bool."""
     covered = torch.stack([silhouette(fit, SIDE) for fit in fits]).amax(dim=0)
-    covered = F.max_pool2d(covered[None, None], 5, stride=1, padding=2)[0, 0]
-    return float((((picture - empty).norm(dim=0) > 0.2) & (covered < 0.5)).float().mean())
+    return F.max_pool2d(covered[None, None], 5, stride=1, padding=2)[0, 0] > 0.5
+
+
+def _stray(picture: Tensor, empty: Tensor, covered: Tensor) -> float:
+    """Share of pixels that are neither ground nor covered."""
+    return float(((rgb_distance(picture, empty) > 0.2) & ~covered).float().mean())
+
+
+def _spill(picture: Tensor, empty: Tensor, fit: Fit, colour: str, covered: Tensor) -> float:
+    """Area that has ``colour``, is no ground and lies within two radii of ``fit`` but not covered, in areas of
+    ``fit``.
+    """
+    axis = (torch.arange(SIDE) + 0.5) / SIDE
+    near = (axis[None, :] - fit.x) ** 2 + (axis[:, None] - fit.y) ** 2 < (2 * fit.radius) ** 2
+    coloured = (evidence(picture, torch.tensor(COLOURS[colour])) > 0.7) & (rgb_distance(picture, empty) > 0.2)
+    return float((coloured & near & ~covered).sum() / silhouette(fit, SIDE).sum())
 
 
 def _first_in_front(picture: Tensor, scene: Scene, fits: list[Fit]) -> float:
@@ -272,10 +293,12 @@ def judge(picture: Tensor, scene: Scene | str) -> Verdict:
         max((look[fit.thing, outlined] for outlined in (False, True)), key=lambda f: f.score)
         for look, fit in zip(looks, fits, strict=True)
     ]
+    covered = _covered(fits)
     radii, verdicts, before = RADII[len(fits)], [], torch.zeros(SIDE, SIDE)
     for thing, look, fit, mask in zip(scene.things, looks, fits, masks, strict=True):
         share = _colour_share(picture, fit, thing.colour, before)
-        verdicts.append(_thing_verdict(thing, look, fit, share, radii))
+        spill = _spill(picture, empty, fit, thing.colour, covered)
+        verdicts.append(_thing_verdict(thing, look, fit, share, spill, radii))
         before = torch.maximum(before, mask)
     front = _first_in_front(picture, scene, fits) if scene.relation == "in front of" else math.nan
     return Verdict(
@@ -283,6 +306,6 @@ def judge(picture: Tensor, scene: Scene | str) -> Verdict:
         ground if distance < MAX_GROUND_DISTANCE else None,
         tuple(verdicts),
         _relation_right(scene, fits, front),
-        _style(looks, fits, float((empty - torch.tensor(INK)[:, None, None]).norm(dim=0).mean()) > 0.3),
-        _stray(picture, empty, fits),
+        _style(looks, fits, float(rgb_distance(empty, torch.tensor(INK)[:, None, None]).mean()) > 0.3),
+        _stray(picture, empty, covered),
     )

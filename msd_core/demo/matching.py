@@ -2,12 +2,12 @@
 
 Every pixel gives evidence in [0, 1] for each colour: 1 when it is that colour, falling to 0 at a distance. A template
 is a thing at some size, flat or outlined: the masks of its parts, and a rim around them that should be ground. The
-score of a template at a place is made of three mean evidences, each pixel's for the colour that it should have: of the
-parts in the thing's own colour, of its other parts and outlines, and of the rim,
+score of a template at a place is the geometric mean of two mean evidences, of its parts' pixels and of its rim's, each
+pixel's for the colour that it should have,
 
-    score = own^0.4 accents^0.2 rim^0.4,    mean = sum_p w_p e_{colour(p)}(p) / sum_p w_p,
+    score = sqrt(parts rim) min(1, own/MIN_OWN),    mean = sum_p w_p e_{colour(p)}(p) / sum_p w_p,
 
-with own in the place of accents where there are none.
+less when the parts in the thing's own colour, own, hardly have it.
 All places are tried at once by a correlation (FFT). Weights w leave out what is hidden.
 
 Conventions: pictures are (3, H, W) in [0, 1]; places and radii are fractions of the side, x to the right, y down.
@@ -15,6 +15,7 @@ Conventions: pictures are (3, H, W) in [0, 1]; places and radii are fractions of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,19 +24,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .grounds import ACCENTS, COLOURS, fill
+from .grounds import ACCENTS, COLOURS, distance, fill
 from .scenes import LINE, part_distances
-from .silhouettes import PARTS, THINGS, outline, profile
+from .silhouettes import PARTS, outline, profile
 
 SEARCH_SIDE = 96
 """Whole pictures are searched at this size."""
 SEARCH_RADII = tuple(0.085 * 1.09**i for i in range(19))
-WINDOW, CELLS, PAD = 1.5, 44, 64
-"""A close look is a square of WINDOW radii around the thing, CELLS pixels a side, correlated over PAD."""
-CLOSE_RADII = tuple(0.70 * 1.07**i for i in range(12))
-"""Radii of the close look, as multiples of the one found before."""
 RIM = 0.22
 """Width of a template's rim, in radii."""
+MIN_OWN = 0.6
 OWN = ("main", "shade", "tint")
 ROLES = (*OWN, *ACCENTS)
 
@@ -45,7 +43,7 @@ def evidence(picture: Tensor, colour: Tensor) -> Tensor:
     from 0.28 on.
     """
     colour = colour[:, None, None] if colour.ndim == 1 else colour
-    return (1.4 - (picture - colour).norm(dim=0) / 0.2).clamp(0.0, 1.0)
+    return (1.4 - distance(picture, colour) / 0.2).clamp(0.0, 1.0)
 
 
 def part_masks(
@@ -72,14 +70,19 @@ def part_masks(
 
 @dataclass(frozen=True)
 class Templates:
-    """Fourier transforms of one thing's templates at B sizes: parts by role, and the rim, each (B, PAD, PAD/2 + 1)."""
+    """Fourier transforms of one thing's templates at B sizes: parts by role, and the rim, each (B, S, S/2 + 1)."""
 
     roles: dict[str, Tensor]
     rim: Tensor
 
 
-def make_templates(thing: str, radii: Tensor, line: Tensor | None, side: int, pad: int) -> Templates:
-    """Templates of ``thing`` in the middle of a square of ``side`` pixels, with ``radii`` (B,) in fractions of it."""
+def role_masks(thing: str, radii: Tensor, side: int, line: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+    """Masks by role and the rim, each (B, side, side), of ``thing`` in the middle of a square of ``side`` pixels.
+
+    Args:
+        radii: (B,), in fractions of the side.
+        line: the outlines' width in pixels, (B,), None without.
+    """
     half = torch.full_like(radii, 0.5)
     masks, ink, _, rim = part_masks(thing, half, half, radii, side, line)
     roles: dict[str, Tensor] = {}
@@ -88,10 +91,7 @@ def make_templates(thing: str, radii: Tensor, line: Tensor | None, side: int, pa
     if line is not None:
         roles["ink"] = roles.get("ink", torch.zeros_like(ink)) + ink
 
-    def transform(mask: Tensor) -> Tensor:
-        return torch.fft.rfft2(mask, s=(pad, pad)).conj()
-
-    return Templates({role: transform(mask) for role, mask in roles.items()}, transform(rim))
+    return roles, rim
 
 
 @cache
@@ -99,25 +99,18 @@ def search_templates(thing: str, outlined: bool) -> Templates:
     """Templates for a whole picture, at SEARCH_RADII."""
     radii = torch.tensor(SEARCH_RADII)
     line = torch.full_like(radii, LINE * SEARCH_SIDE) if outlined else None
-    return make_templates(thing, radii, line, SEARCH_SIDE, SEARCH_SIDE)
+    masks, rim = role_masks(thing, radii, SEARCH_SIDE, line)
+    return Templates({role: torch.fft.rfft2(mask).conj() for role, mask in masks.items()}, torch.fft.rfft2(rim).conj())
 
 
-def close_templates(thing: str, radius: float, outlined: bool) -> Templates:
-    """Templates for a close look at a thing of about ``radius``."""
-    lines = max(0.10, min(0.19, round(LINE / radius / 0.015) * 0.015))  # widths in radii, few of them
-    return _close_templates(thing, lines if outlined else None)
-
-
-@cache
-def _close_templates(thing: str, line: float | None) -> Templates:
-    radii = torch.tensor(CLOSE_RADII) / (2 * WINDOW)
-    pixels = None if line is None else torch.full_like(radii, line * CELLS / (2 * WINDOW))
-    return make_templates(thing, radii, pixels, CELLS, PAD)
+def score(own: Tensor, parts: Tensor, rim: Tensor) -> Tensor:
+    """The module's score of three mean evidences of one shape."""
+    return (parts * rim).sqrt() * (own / MIN_OWN).clamp(max=1.0)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as templates meet it, by transforms (PAD, PAD/2 + 1): evidence by role, evidence for the ground, and
+    """A picture as templates meet it, by transforms (S, S/2 + 1): evidence by role, evidence for the ground, and
     the weights of a thing's own pixels and of its rim's, all times those weights; ``counts`` in [0, 1] says how much
     a role stands out from the ground, and is weighed by it.
     """
@@ -129,39 +122,41 @@ class Seen:
     rim: Tensor
 
 
-def see(picture: Tensor, ground: Tensor, colour: str, own: Tensor, rim: Tensor, pad: int) -> Seen:
-    """What templates in ``colour`` meet in ``picture`` (3, S, S) over ``ground``, with weights (S, S)."""
-
-    def transform(layer: Tensor) -> Tensor:
-        return torch.fft.rfft2(layer, s=(pad, pad))
-
-    roles, counts = {}, {}
+def standing_out(ground: Tensor, colour: str) -> dict[str, float]:
+    """How much each role of a thing in ``colour`` stands out from ``ground`` (3, S, S), in [0, 1]; 1 for "main"."""
+    counts = {}
     for role in ROLES:
-        value = torch.tensor(fill(role, COLOURS[colour]))
-        roles[role] = transform(evidence(picture, value) * own)
-        away = float((ground - value[:, None, None]).norm(dim=0).mean())
+        value = torch.tensor(fill(role, COLOURS[colour]))[:, None, None]
+        away = float(distance(ground, value).mean())
         counts[role] = 1.0 if role == "main" else min(1.0, max(0.0, (away - 0.12) / 0.12))
-    return Seen(roles, counts, transform(evidence(picture, ground) * rim), transform(own), transform(rim))
+    return counts
+
+
+def role_evidence(picture: Tensor, colour: str) -> dict[str, Tensor]:
+    """Evidence (H, W) of ``picture`` for every role that a part's colour can have in a thing of ``colour``."""
+    return {role: evidence(picture, torch.tensor(fill(role, COLOURS[colour]))) for role in ROLES}
+
+
+def see(picture: Tensor, ground: Tensor, colour: str, own: Tensor, rim: Tensor) -> Seen:
+    """What templates in ``colour`` meet in ``picture`` (3, S, S) over ``ground``, with weights (S, S)."""
+    roles = {role: torch.fft.rfft2(e * own) for role, e in role_evidence(picture, colour).items()}
+    around = torch.fft.rfft2(torch.stack([evidence(picture, ground) * rim, own, rim]))
+    return Seen(roles, standing_out(ground, colour), *around)
 
 
 def correlate(seen: Seen, templates: Templates) -> Tensor:
-    """Scores (B, PAD, PAD) of templates at all shifts."""
-    zero = torch.zeros_like(templates.rim)
-    sums = {name: [zero, zero] for name in ("own", "accents")}
+    """Scores (B, S, S) of templates at all shifts."""
+    own, own_area, rest, rest_area = (torch.zeros_like(templates.rim) for _ in range(4))
     for role, mask in templates.roles.items():
-        total, share = sums["own" if role in OWN else "accents"], seen.counts[role]
-        if share > 0:
-            total[0] = total[0] + share * (seen.roles[role] * mask)
-            total[1] = total[1] + share * (seen.own * mask)
-    stacked = [*sums["own"], seen.ground * templates.rim, seen.rim * templates.rim]
-    if sums["accents"][0] is not zero:
-        stacked += sums["accents"]
-    fields = torch.fft.irfft2(torch.stack(stacked))
-    own, rim, *accents = (
-        s / torch.maximum(w, 0.3 * w.amax(dim=(1, 2), keepdim=True))
-        for s, w in zip(fields[::2].clamp(min=0), fields[1::2], strict=True)
-    )
-    return own**0.4 * rim**0.4 * (accents[0] if accents else own) ** 0.2
+        share = seen.counts[role]
+        if role in OWN:
+            own, own_area = own + seen.roles[role] * mask, own_area + seen.own * mask
+        elif share > 0:
+            rest, rest_area = rest + share * (seen.roles[role] * mask), rest_area + share * (seen.own * mask)
+    fields = [own, own + rest, seen.ground * templates.rim]
+    areas = [own_area, own_area + rest_area, seen.rim * templates.rim]
+    sums, weights = torch.fft.irfft2(torch.stack([*fields, *areas])).clamp(min=0).chunk(2)
+    return score(*sums / torch.maximum(weights, 0.3 * weights.amax(dim=(-2, -1), keepdim=True)))
 
 
 @dataclass(frozen=True)
@@ -176,19 +171,21 @@ class Fit:
     radius: float
 
 
-def _best(scores: Tensor, thing: str, outlined: bool, radii: Sequence[float]) -> tuple[float, int, int, float]:
+def _best(scores: Tensor) -> tuple[float, int, int, float]:
+    """The best of scores (B, S, S): itself, its shift down and to the right in pixels, and its radius."""
     flat = int(scores.argmax())
     size, place = divmod(flat, scores.shape[1] * scores.shape[2])
     row, column = divmod(place, scores.shape[2])
     pad = scores.shape[-1]
     wrap = [v - pad if v >= pad // 2 else v for v in (row, column)]
-    return float(scores.flatten()[flat]), wrap[0], wrap[1], radii[size]
+    return float(scores.flatten()[flat]), wrap[0], wrap[1], SEARCH_RADII[size]
 
 
 def search(
     picture: Tensor, ground: Tensor, thing: str, colour: str, hidden: Tensor | None = None, others: Sequence[str] = ()
-) -> Fit:
-    """The best place for ``thing`` in ``colour`` anywhere in ``picture`` (3, S, S) with the empty ground ``ground``.
+) -> list[Fit]:
+    """The best place for ``thing`` in ``colour`` anywhere in ``picture`` (3, S, S) with the empty ground ``ground``:
+    the better of flat and outlined, and the other one too where it is elsewhere or of another size.
 
     Args:
         hidden: (S, S) bool, where other things were found already; None is nowhere.
@@ -201,38 +198,14 @@ def search(
     rim = own
     for other in others:
         rim = rim * (1 - evidence(small, torch.tensor(COLOURS[other])))
-    seen, fits = see(small, empty, colour, own, rim, SEARCH_SIDE), []
+    seen, fits = see(small, empty, colour, own, rim), []
     for outlined in (False, True):
         scores = correlate(seen, search_templates(thing, outlined))
-        score, row, column, radius = _best(scores, thing, outlined, SEARCH_RADII)
-        fits.append(Fit(thing, outlined, score, 0.5 + column / SEARCH_SIDE, 0.5 + row / SEARCH_SIDE, radius))
-    return max(fits, key=lambda fit: fit.score)
-
-
-def look_closely(
-    picture: Tensor, ground: Tensor, fit: Fit, colour: str, seen: Tensor, clear: Tensor
-) -> dict[tuple[str, bool], Fit]:
-    """The best fit near ``fit`` of every thing, flat and outlined, in ``colour``.
-
-    Args:
-        picture, ground: (3, S, S).
-        seen, clear: (S, S) in [0, 1], where the thing's own pixels and its rim's count.
-    """
-    reach = WINDOW * fit.radius
-    axis = (2 * (torch.arange(CELLS) + 0.5) / CELLS - 1) * reach
-    y, x = torch.meshgrid(2 * (fit.y + axis) - 1, 2 * (fit.x + axis) - 1, indexing="ij")
-    layers = torch.cat([picture, ground, seen[None], clear[None]])[None]
-    window = F.grid_sample(layers, torch.stack([x, y], dim=-1)[None], padding_mode="border", align_corners=False)[0]
-    met = see(window[:3], window[3:6], colour, window[6], window[7], PAD)
-    fits = {}
-    for thing in THINGS:
-        for outlined in (False, True):
-            scores = correlate(met, close_templates(thing, fit.radius, outlined))
-            score, row, column, scale = _best(scores, thing, outlined, CLOSE_RADII)
-            step = 2 * reach / CELLS
-            place = (fit.x + column * step, fit.y + row * step, scale * fit.radius)
-            fits[thing, outlined] = Fit(thing, outlined, score, *place)
-    return fits
+        best, row, column, radius = _best(scores)
+        fits.append(Fit(thing, outlined, best, 0.5 + column / SEARCH_SIDE, 0.5 + row / SEARCH_SIDE, radius))
+    best, other = sorted(fits, key=lambda fit: -fit.score)
+    near = math.hypot(best.x - other.x, best.y - other.y) < 0.1 * best.radius
+    return [best] if near and abs(math.log(best.radius / other.radius)) < 0.1 else [best, other]
 
 
 def silhouette(fit: Fit, side: int) -> Tensor:

@@ -85,10 +85,19 @@ def paint(pictures: Tensor, things: Sequence[Thing], places: Tensor, outlined: T
     return pictures
 
 
-def draw(scenes: Sequence[Scene], side: int = SIDE, generator: torch.Generator | None = None) -> Tensor:
-    """Draw ``scenes``: (B, 3, side, side) in [0, 1]. With a ``generator``, places and sizes vary a little; without,
-    they do not.
+def draw(
+    scenes: Sequence[Scene],
+    side: int = SIDE,
+    generator: torch.Generator | None = None,
+    left_out: Sequence[int | None] | None = None,
+) -> Tensor:
+    """Draw ``scenes``: (B, 3, side, side) in [0, 1].
+
+    Args:
+        generator: with it, places and sizes vary a little; without, they do not.
+        left_out: for each scene, the number of a thing that is not drawn though its place is kept, or None.
     """
+    absent = left_out or [None] * len(scenes)
     pictures = torch.stack([ground_picture(scene.ground, side) for scene in scenes])
     jitter = torch.zeros(len(scenes), 3, 3)
     if generator is not None:
@@ -99,7 +108,11 @@ def draw(scenes: Sequence[Scene], side: int = SIDE, generator: torch.Generator |
     outlined = torch.tensor([scene.style == "outlined" for scene in scenes])
     for slot in reversed(range(3)):  # the first thing is in front
         for shape in THINGS:
-            rows = [i for i, s in enumerate(scenes) if len(s.things) > slot and s.things[slot].shape == shape]
+            rows = [
+                i
+                for i, s in enumerate(scenes)
+                if len(s.things) > slot and s.things[slot].shape == shape and absent[i] != slot
+            ]
             if rows:
                 places = torch.tensor([scenes[i].layout()[slot] for i in rows])
                 size = torch.cat([torch.ones(len(rows), 2), places[:, 2:]], dim=1)

@@ -1,7 +1,7 @@
 """First stage of the demo model's training: the autoencoder.
 
 Squared error, more of it at edges, plus a small KL term (Rombach et al. 2022, § 3.1); no adversarial or perceptual
-loss. Three pictures of four are scenes. The fourth is something else, patches of random colours or a disturbed scene,
+loss. Five pictures of six are scenes. The sixth is something else, patches of random colours or a disturbed scene,
 so that the encoder tells apart what no caption describes: a distillation through an encoder that only ever saw clean
 scenes ends at any of the pictures that share a latent.
 
@@ -88,12 +88,12 @@ def crops(pictures: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def training_pictures(count: int, side: int, settings: TrainSettings, generator: torch.Generator) -> Tensor:
-    """Pictures (count, 3, side, side) in [0, 1] of one step: scenes, and a quarter that is something else.
+    """Pictures (count, 3, side, side) in [0, 1] of one step: scenes, and a sixth that is something else.
 
-    With ``count`` 4 a step has a single picture that is something else, by turns patches and a disturbed scene.
+    Fewer than six pictures have one such among them, by chance patches or a disturbed scene.
     """
     scenes = crops(draw([random_scene(generator) for _ in range(count)], settings.side, generator), side, generator)
-    other = max(1, count // 4)
+    other = max(1, count // 6)
     strange = torch.cat([patches(other, side, generator), disturb(scenes[-other:], generator)])
     return torch.cat([scenes[:-other], strange[torch.randperm(2 * other, generator=generator)[:other]]])
 

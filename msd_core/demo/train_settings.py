@@ -34,12 +34,12 @@ class TrainSettings:
 
     seed: int = 0
     side: int = SIDE
-    autoencoder_steps: int = 3_800
+    autoencoder_steps: int = 4_200
     autoencoder_batch: int = 12
-    whole_steps: int = 600
+    whole_steps: int = 700
     whole_batch: int = 4
     autoencoder_lr: float = 1.2e-3
-    kl_weight: float = 3e-5
+    kl_weight: float = 1e-4
     edge_weight: float = 4.0
     scenes: int = 8_192
     shares: tuple[float, float, float] = (0.5, 0.35, 0.15)
