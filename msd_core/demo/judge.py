@@ -52,8 +52,8 @@ class ThingVerdict:
 
     ``shape`` is the best match ("" if none is good enough), ``score`` that of the expected thing's template in [0, 1],
     ``rival`` the best score of another thing there, ``colour_share`` the mean evidence for the thing's colour where it
-    should be, ``spill`` how much of that colour lies around the match and not in it, as a share of its area, ``x``, ``y``
-    and ``radius`` its place in fractions of the side, ``size`` the size word nearest to it.
+    should be, ``spill`` how much of that colour lies around the match and not in it, as a share of its area, ``x``,
+    ``y`` and ``radius`` its place in fractions of the side, ``size`` the size word nearest to it.
     """
 
     expected: Thing

@@ -1,14 +1,14 @@
 """How good pictures are for their prompts: the share that the judge accepts, and distances to the world itself.
 
-The world of the demo model is drawn, so that references are exact: for every prompt, as many true drawings as one likes.
-Two distances between the features of pictures and references are given, each with a bootstrap interval:
+The world of the demo model is drawn, so that references are exact: every prompt has as many true drawings as one likes.
+Two distances between the features x of pictures and y of drawings of the same prompts, with bootstrap intervals:
 
-    Fréchet:  |m - m'|² + tr(C + C' - 2 (C C')^(1/2))                       (Heusel et al. 2017, Eq. 6)
-    MMD²:     mean k(x, x') + mean k(y, y') - 2 mean k(x, y),  x ≠ x', y ≠ y',  k(x, y) = (x·y/D + 1)³
-                                                                            (Bińkowski et al. 2018, § 3)
+    Fréchet:  |m - m'|² + tr(C + C' - 2 (C C')^(1/2))                              (Heusel et al. 2017, Eq. 6)
+    MMD²:     mean over i ≠ j of k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
+              with k(x, y) = (x·y/D + 1)³         (Gretton et al. 2012, Eq. 4; kernel of Bińkowski et al. 2018, § 3)
 
-Features are whitened per coordinate by the references. The Fréchet distance of finite sets is biased upwards: compare
-equal numbers of pictures only. MMD² is unbiased and may be negative.
+Features are standardised by the drawings' mean and deviation. The Fréchet distance of finite sets is biased upwards:
+compare equal numbers of pictures only. MMD² is unbiased, also for pairs of one prompt, and may be negative.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of ``count`` pictures: accepted in [0, 1], distances to true drawings in the feature space ``features``."""
+    """Quality of ``count`` pictures: share accepted, and distances to true drawings in the space ``features``."""
 
     count: int
     features: str
@@ -65,43 +65,39 @@ def frechet_distance(x: Tensor, y: Tensor, weights: Tensor | None = None, other:
     return (m - n).square().sum() + c.trace() + d.trace() - 2 * common
 
 
-def mmd_squared(x: Tensor, y: Tensor, weights: Tensor | None = None, other: Tensor | None = None) -> Tensor:
-    """Unbiased squared maximum mean discrepancy () of ``x`` (N, D) and ``y`` (M, D), equation above.
+def mmd_squared(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Unbiased squared maximum mean discrepancy () of pairs ``x`` and ``y``, both (N, D), equation above.
 
     Args:
-        weights, other: as for `frechet_distance`; copies of one row are not compared with each other.
+        weights: how often each pair counts, (N,); copies of one pair are not compared with each other. None is once.
     """
     w = torch.ones(len(x), dtype=x.dtype) if weights is None else weights.to(x.dtype)
-    v = torch.ones(len(y), dtype=y.dtype) if other is None else other.to(y.dtype)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return (a @ b.T / a.shape[1] + 1) ** 3
 
-    def within(a: Tensor, w: Tensor) -> Tensor:
-        pairs = (w[:, None] * w[None, :]).fill_diagonal_(0)
-        return (pairs * kernel(a, a)).sum() / pairs.sum()
-
-    across = (w[:, None] * v[None, :] * kernel(x, y)).sum() / (w.sum() * v.sum())
-    return within(x, w) + within(y, v) - 2 * across
+    across = kernel(x, y)
+    pairs = (w[:, None] * w[None, :]).fill_diagonal_(0)
+    return (pairs * (kernel(x, x) + kernel(y, y) - across - across.T)).sum() / pairs.sum()
 
 
 def bootstrap(
     statistic: Callable[[Tensor], Tensor], count: int, generator: torch.Generator, resamples: int, level: float
 ) -> Estimate:
-    """The statistic of all ``count`` rows, and the percentile interval of ``resamples`` resampled sets of rows.
+    """The statistic of all ``count`` rows, and the interval of ``resamples`` resampled sets of rows, moved so that
+    their mean is the value: resampling adds a bias of its own to a distance.
 
     Args:
         statistic: how often each row counts (count,) to a number ().
         level: share of the resampled values inside the interval.
     """
-    values = []
+    value, values = float(statistic(torch.ones(count, dtype=torch.long))), []
     for _ in range(resamples):
         rows = torch.randint(count, (count,), generator=generator)
         values.append(float(statistic(torch.bincount(rows, minlength=count))))
-    ends = torch.tensor(values, dtype=torch.float64).quantile(
-        torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    )
-    return Estimate(float(statistic(torch.ones(count, dtype=torch.long))), *ends.tolist())
+    spread = torch.tensor(values, dtype=torch.float64)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    return Estimate(value, *(spread - spread.mean() + value).quantile(ends).tolist())
 
 
 def quality(
@@ -140,7 +136,7 @@ def quality(
     statistics: list[Callable[[Tensor], Tensor]] = [
         lambda w: (w * right).sum() / w.sum(),
         lambda w: frechet_distance(x, y, w, w),
-        lambda w: mmd_squared(x, y, w, w),
+        lambda w: mmd_squared(x, y, w),
     ]
     estimates = [bootstrap(s, len(x), generator, resamples, level) for s in statistics]
     return Quality(len(x), features, *estimates)

@@ -9,6 +9,7 @@ encoding is (B, CONTEXT_LENGTH, hidden_size), after the last layer norm.
 
 from __future__ import annotations
 
+import difflib
 import re
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from .grammar import GROUPS, POSITIONS, RELATIONS, SIZES, STYLES
 from .grounds import COLOURS, PLACES
 from .silhouettes import THINGS
+from .synonyms import SYNONYMS
 
 CONTEXT_LENGTH = 24
 START, END = "<start>", "<end>"
@@ -51,6 +53,21 @@ def words_of(prompt: str) -> list[str]:
     return re.findall(r"[^\s,._]+", prompt.lower())
 
 
+def suggestion(word: str) -> str:
+    """The known word that ``word`` most likely means, "" if none is near."""
+    known = {**{w: w for w in VOCABULARY[2:]}, **SYNONYMS}
+    if word.removesuffix("s") in known:
+        return known[word.removesuffix("s")]
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    return known[near[0]] if near else ""
+
+
+def _meant(unknown: list[str]) -> str:
+    pairs = [(word, suggestion(word)) for word in unknown]
+    said = ", ".join(f"{word} → {near}" for word, near in pairs if near)
+    return f"did you mean {said}? Otherwise " if said else ""
+
+
 def token_ids(prompt: str) -> list[int]:
     """The word numbers of ``prompt``: start, words, end; not padded.
 
@@ -61,9 +78,11 @@ def token_ids(prompt: str) -> list[int]:
     unknown = [w for w in words if w not in VOCABULARY[2:]]
     if unknown:
         raise ValueError(
-            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; it knows only "
-            f"{', '.join(sorted(VOCABULARY[2:]))}. Write e.g. 'a large red circle on a blue background', or load a "
-            f"real checkpoint"
+            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; {_meant(unknown)}"
+            f"it knows things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: {', '.join(SIZES)}; relations: "
+            f"{', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> background, {', '.join(PLACES)}; "
+            f"styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a white house at sea', or load a real "
+            f"checkpoint"
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(
