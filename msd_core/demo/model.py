@@ -28,8 +28,12 @@ from .unet import UNET_CONFIG, UNet
 LATENT_SCALE = 0.18215
 """Stable Diffusion 1's factor between the autoencoder's latent and the denoiser's."""
 
-FORMAT, VERSION = "msd-demo-model", "1"
-DEMO_MODEL_PATH = Path(__file__).with_name("demo_model.safetensors")
+FORMAT, VERSION = "msd-demo-model", "2"
+DEMO_MODEL_PATH = Path(__file__).with_name("illustrated_world.safetensors")
+FORMER_VERSIONS = {"1": "coloured shapes at 64×64 pixels"}
+"""What the versions drew that this release reads no more."""
+FORMER_MODELS = {"c52dd09a72a09dca9c9c92fb4afdbf71eb81b1d7fa8452b41c5537b788a12d8c": "1"}
+"""SHA-256 of the files that shipped earlier, as saved runs keep it, and their versions."""
 
 _PREFIXES = {
     "autoencoder": "first_stage_model.",
@@ -111,9 +115,20 @@ class DemoModel(nn.Module):
         return self
 
 
+def former_model(digest: str) -> str:
+    """What to say of a saved run whose model file has the SHA-256 ``digest``; "" unless that file shipped earlier."""
+    if digest not in FORMER_MODELS:
+        return ""
+    version = FORMER_MODELS[digest]
+    return (
+        f"the run is on the demo model of version {version} ({FORMER_VERSIONS[version]}), which this release does not "
+        f"read; finish it with the release that it was started with, or start a new run in another folder"
+    )
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     remedy = (
-        "pass the demo_model.safetensors that ships with the project, or train one with `python -m msd_core.demo.train`"
+        f"pass the {DEMO_MODEL_PATH.name} that ships with the project, or train one with `msd train-demo --out FOLDER`"
     )
     if not path.is_file():
         raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
@@ -122,9 +137,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             metadata = file.metadata() or {}
             kind, version = metadata.get("format"), metadata.get("version")
             if kind != FORMAT or version != VERSION:
+                drew = f" ({FORMER_VERSIONS[version]})" if kind == FORMAT and version in FORMER_VERSIONS else ""
                 raise ValueError(
-                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}; this release reads {FORMAT!r} "
-                    f"{VERSION!r}; {remedy}"
+                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}{drew}; this release reads "
+                    f"{FORMAT!r} {VERSION!r}; {remedy}"
                 )
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:

@@ -78,11 +78,11 @@ def token_ids(prompt: str) -> list[int]:
     unknown = [w for w in words if w not in VOCABULARY[2:]]
     if unknown:
         raise ValueError(
-            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; {_meant(unknown)}"
-            f"it knows things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: {', '.join(SIZES)}; relations: "
-            f"{', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> background, {', '.join(PLACES)}; "
-            f"styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a white house at sea', or load a real "
-            f"checkpoint"
+            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; "
+            f"{_meant(unknown)}it knows things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: "
+            f"{', '.join(SIZES)}; relations: {', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> "
+            f"background, {', '.join(PLACES)}; styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a white "
+            f"house at sea', or load a real checkpoint"
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(
