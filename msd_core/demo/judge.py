@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from .close_look import look_closely
 from .grammar import BESIDE, GROUPS, RADII, SIZES, Scene, Thing, parse
-from .grounds import COLOURS, GROUNDS, INK, contrast, ground_picture
+from .grounds import COLOURS, GROUNDS, INK, ground_picture
 from .grounds import distance as rgb_distance
 from .matching import Fit, evidence, gap, part_masks, search, silhouette
 from .scenes import LINE
@@ -43,7 +43,7 @@ MAX_STRAY = 0.02
 TOUCH = 0.04
 """A thing whose lowest point is as near as this to the top of another one may stand on it."""
 MIN_CONTRAST = 0.12
-"""A thing whose colour is nearer to its ground cannot be judged."""
+"""A thing whose colour is nearer than this to its ground, on average over the ground, cannot be judged."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,8 @@ def judge(picture: Tensor, scene: Scene | str) -> Verdict:
         raise ValueError(f"picture: got shape {tuple(picture.shape)}; the judge takes one picture (3, H, W) in [0, 1]")
     scene = parse(scene) if isinstance(scene, str) else scene
     for thing in scene.things:
-        if contrast(thing.colour, scene.ground) < MIN_CONTRAST:
+        told = ground_picture(scene.ground, 32)
+        if float(rgb_distance(told, torch.tensor(COLOURS[thing.colour])[:, None, None]).mean()) < MIN_CONTRAST:
             raise ValueError(
                 f"scene: a {thing.colour} thing cannot be seen on this ground ({scene.ground or 'light grey'}); change "
                 f"one of the two"

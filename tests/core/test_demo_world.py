@@ -8,7 +8,7 @@ from torch import Tensor
 
 from msd_core.demo.grammar import GROUPS, MIN_CONTRAST, RADII, RELATIONS
 from msd_core.demo.grounds import COLOURS, GROUND_COLOURS, GROUNDS, PLAIN, contrast, ground_picture
-from msd_core.demo.scenes import PARTS, SHAPES, THINGS, Scene, Thing, caption, coverage, draw, parse, random_scene
+from msd_core.demo.scenes import THINGS, Scene, Thing, caption, coverage, draw, parse, random_scene
 from msd_core.demo.silhouettes import distance_field, profile, signed_distance
 
 
