@@ -205,7 +205,8 @@ def _look(
 def _colour_share(picture: Tensor, fit: Fit, colour: str, before: Tensor) -> float:
     """Mean evidence that what the thing's main part covers is the nearest to ``colour`` of all colours there are."""
     line = torch.tensor([LINE * SIDE]) if fit.outlined else None
-    masks = part_masks(fit.thing, *(torch.tensor([v]) for v in (fit.x, fit.y, fit.radius)), SIDE, line)[0][:, 0]
+    x, y, radius = (torch.tensor([v]) for v in (fit.x, fit.y, fit.radius))
+    masks = part_masks(fit.thing, x, y, radius, SIDE, line)[0][:, 0]
     own = torch.stack([m for m, part in zip(masks, PARTS[fit.thing], strict=True) if part.colour == "main"]).sum(dim=0)
     weight = (own > 0.95) * (1 - before)
     palette = torch.tensor(list(COLOURS.values()))

@@ -211,8 +211,8 @@ def search(
 def silhouette(fit: Fit, side: int) -> Tensor:
     """What ``fit`` covers of a picture of ``side`` pixels, (side, side) in [0, 1]."""
     line = torch.tensor([LINE * side]) if fit.outlined else None
-    place = (torch.tensor([v]) for v in (fit.x, fit.y, fit.radius))
-    return part_masks(fit.thing, *place, side, line)[2][0]
+    x, y, radius = (torch.tensor([v]) for v in (fit.x, fit.y, fit.radius))
+    return part_masks(fit.thing, x, y, radius, side, line)[2][0]
 
 
 def gap(upper: Fit, lower: Fit) -> float:

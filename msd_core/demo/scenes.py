@@ -74,7 +74,8 @@ def paint(pictures: Tensor, things: Sequence[Thing], places: Tensor, outlined: T
         outlined: which are drawn with an outline, (B,) bool.
     """
     shape, side = things[0].shape, pictures.shape[-1]
-    distances = part_distances(shape, *places.unbind(1), side)
+    x, y, radius = places.unbind(1)
+    distances = part_distances(shape, x, y, radius, side)
     for part, distance in zip(PARTS[shape], distances, strict=True):
         alpha = (0.5 - distance).clamp(0.0, 1.0)[:, None]
         colour = torch.tensor([fill(part.colour, COLOURS[thing.colour]) for thing in things])[:, :, None, None]

@@ -146,7 +146,7 @@ def denoiser_steps(
     empty, levels = tokenize([""]), len(sd15_schedule().alphas_cumprod)
 
     def loss_at(step: int) -> Tensor:
-        if grows and (step + 1) % settings.refresh == 0:
+        if autoencoder is not None and grows and (step + 1) % settings.refresh == 0:
             pool.join(*scene_latents(autoencoder, settings, int(pool.joined), BLOCK, settings.later_shares))
         generator = step_generator(settings.seed + 3, step)
         rows = torch.randint(len(pool), (settings.batch,), generator=generator)
