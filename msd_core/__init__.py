@@ -1,87 +1,81 @@
-"""Mean-Shift Distillation without a host: densities, denoisers, samplers, estimators, generators, and the loop.
+"""Mean-Shift Distillation without a host: denoisers, samplers, estimators, methods, generators, and the loop.
 
 Everything speaks one coordinate system, z = y + sigma n, and one function type, ``denoiser(z, sigma) -> E[y | z]``.
+Public names are imported from their files when they are first asked for.
 """
 
 from __future__ import annotations
 
-from .bandwidth import BANDWIDTH_SCHEDULES, bandwidth_schedule, check_bandwidths, stop_below
-from .denoiser import Denoiser, cost, eps, expand_sigma, score, sigma_range
-from .densities import GaussianMixture, IdealDenoiser
-from .distillation import METHODS, MSD, SDI, SDS
-from .generators import (
-    GENERATORS,
-    Generator,
-    Latent,
-    NeuralImage,
-    Pixels,
-    load_generator,
-    make_generator,
-    save_generator,
-)
-from .guidance import GuidedDenoiser
-from .info import Info, measure
-from .inversion import Trajectory, ddim_invert
-from .mean_shift import ESTIMATORS, mean_shift, product_sigmas
-from .optimize import NonFiniteError, OptimizerConfig, State, load_state, optimize, save_state
-from .parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
-from .points import optimize_points
-from .product import ProductDenoiser, product_denoiser
-from .sampling import SOLVERS, ddim_sample, ddim_steps, heun_sample, heun_steps
-from .schedule import SIGMA_SCHEDULES, DiscreteSchedule, sd15_schedule, sigma_schedule
+from typing import Any
 
-__all__ = [
-    "BANDWIDTH_SCHEDULES",
-    "ESTIMATORS",
-    "GENERATORS",
-    "METHODS",
-    "MSD",
-    "SDI",
-    "SDS",
-    "SIGMA_SCHEDULES",
-    "SOLVERS",
-    "Denoiser",
-    "DiscreteSchedule",
-    "EpsDenoiser",
-    "FlowDenoiser",
-    "GaussianMixture",
-    "Generator",
-    "GuidedDenoiser",
-    "IdealDenoiser",
-    "Info",
-    "Latent",
-    "NeuralImage",
-    "NonFiniteError",
-    "OptimizerConfig",
-    "Pixels",
-    "ProductDenoiser",
-    "State",
-    "Trajectory",
-    "VDenoiser",
-    "bandwidth_schedule",
-    "check_bandwidths",
-    "cost",
-    "ddim_invert",
-    "ddim_sample",
-    "ddim_steps",
-    "eps",
-    "expand_sigma",
-    "heun_sample",
-    "heun_steps",
-    "load_generator",
-    "load_state",
-    "make_generator",
-    "mean_shift",
-    "measure",
-    "optimize",
-    "optimize_points",
-    "product_denoiser",
-    "product_sigmas",
-    "save_generator",
-    "save_state",
-    "score",
-    "sd15_schedule",
-    "sigma_range",
-    "sigma_schedule",
-    "stop_below",
-]
+from .lazy import lazy_package
+
+_FILES = {
+    "bandwidth": (
+        "BANDWIDTHS Bandwidths Cosine Exponential Karras Linear Listed Piecewise bandwidth_schedule check_bandwidths"
+    ),
+    "denoiser": "Denoiser cost differentiable eps expand_sigma score sigma_range with_levels",
+    "densities": "GaussianMixture IdealDenoiser",
+    "distil": "distil run",
+    "distillation": "METHODS MSD SDI SDS Method",
+    "finite": "NonFiniteError",
+    "generators": (
+        "GENERATORS Batch Canvas Generator Latent NeuralImage Pixels Points View generator_for_size load_generator "
+        "make_generator save_generator"
+    ),
+    "guidance": "Guided GuidedDenoiser guide guided",
+    "info": "Info measure",
+    "inversion": "INVERSIONS AncestralStep ExplicitStep Trajectory ddim_invert invert",
+    "mean_shift": "ESTIMATORS Estimator mean_shift product_sigmas",
+    "mean_shift.exact": "Exact",
+    "mean_shift.naive": "Naive",
+    "mean_shift.one_step": "OneStep",
+    "mean_shift.split": "Split",
+    "model": "MODELS Model load_model",
+    "optimize": "ByView optimize start",
+    "optimizers": "OptimizerConfig",
+    "parametrization": "EpsDenoiser FlowDenoiser VDenoiser",
+    "preset": "Preset preset_of",
+    "product": "ProductDenoiser product_denoiser",
+    "pull": "ImagePull LatentPull Masked Pull",
+    "randomness": "GivenNoise Rng draw_normal draw_uniform seeded",
+    "sampling": "SOLVERS ddim_sample ddim_steps heun_steps",
+    "schedule": "SIGMA_SCHEDULES DiscreteSchedule sd15_schedule sigma_schedule",
+    "settings": "check_settings setting settings_of settings_table",
+    "state": "State load_state save_state",
+}
+
+__all__ = [*lazy_package(__name__, _FILES), "register_estimator", "register_generator", "register_method"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def register_method(name: str, method: type) -> None:
+    """Add a distillation method, a frozen dataclass as `distillation.base` says: to the command line and the nodes.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    from .distillation import METHODS
+
+    METHODS.register(name, method)
+
+
+def register_estimator(name: str, estimator: type) -> None:
+    """Add an estimator of the mean shift, a frozen dataclass as `mean_shift.base` says.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    from .mean_shift import ESTIMATORS
+
+    ESTIMATORS.register(name, estimator)
+
+
+def register_generator(name: str, generator: Any) -> None:  # noqa: ANN401 - a class, or what stands for one
+    """Add a kind of generator, as `generators.base` says; its ``kind`` must be ``name``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    from .generators import GENERATORS
+
+    GENERATORS.register(name, generator)

@@ -1,4 +1,4 @@
-"""Bandwidth schedules: how lambda, the standard deviation of the kernel, falls over an optimisation.
+"""Bandwidths: how lambda, the standard deviation of the kernel, falls over an optimisation.
 
 Mean-Shift Distillation anneals lambda monotonically and stops at lambda < lambda_min (section 4.5). With
 u = k/(steps - 1) from 0 to 1, a = start and b = end:
@@ -8,112 +8,255 @@ u = k/(steps - 1) from 0 to 1, a = start and b = end:
     exponential  a (b/a)^u                                       (log-linear)
     karras       (a^(1/rho) + u (b^(1/rho) - a^(1/rho)))^rho     (Karras et al. 2022, Eq. 5)
     piecewise    log-linear between (0, a), the points (u, lambda) and (1, b)
+    listed       the values given, one a step
 
-Every schedule is strictly decreasing; anything else is refused.
+A curve is a frozen dataclass ``(steps) -> bandwidths (steps,)``. Every one is strictly decreasing; anything else is
+refused. To add one: write its class, and enter it in `BANDWIDTHS`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from .validation import check_choice, check_count, check_positive
+from .registry import Registry
+from .settings import build, check_settings, setting
+from .validation import check_choice, check_count
 
-Points = Sequence[tuple[float, float]]
+BANDWIDTHS = Registry(
+    "bandwidth",
+    __package__ or "",
+    {
+        "linear": "bandwidth:Linear",
+        "cosine": "bandwidth:Cosine",
+        "exponential": "bandwidth:Exponential",
+        "karras": "bandwidth:Karras",
+        "piecewise": "bandwidth:Piecewise",
+        "listed": "bandwidth:Listed",
+    },
+)
+"""Name to the class of a curve."""
 
 
-def _linear(u: Tensor, start: float, end: float) -> Tensor:
+class Bandwidths(Protocol):
+    """A curve of bandwidths."""
+
+    def __call__(self, steps: int) -> Tensor:
+        """Bandwidths of all steps, strictly decreasing, (steps,), float32."""
+        ...
+
+
+def bandwidth_at(curve: Bandwidths, step: int, steps: int) -> float:
+    """lambda at iteration ``step`` of ``steps``."""
+    return _values(curve, steps)[step]
+
+
+@lru_cache(maxsize=32)
+def _values(curve: Bandwidths, steps: int) -> list[float]:
+    return curve(steps).tolist()
+
+
+@dataclass(frozen=True)
+class _Curve(ABC):
+    """A curve that is a function of u, from ``start`` to ``end``.
+
+    Raises:
+        ValueError: for ends that are not positive or do not fall; when called, for so many steps that two bandwidths
+            are equal in float32.
+    """
+
+    start: float = setting(8.0, "first λ: large, all modes merge; small, the nearest mode", above=0)
+    end: float = setting(0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.end >= self.start:
+            raise ValueError(
+                f"end: got {self.end} with start {self.start}; allowed is end < start. Bandwidths fall: lower end."
+            )
+
+    @abstractmethod
+    def at(self, u: Tensor) -> Tensor:
+        """Bandwidths at the fractions ``u`` of the run, float64; the two ends are set afterwards."""
+
+    def __call__(self, steps: int) -> Tensor:
+        """Bandwidths of all steps, from ``start`` to ``end``, (steps,), float32; with one step just ``start``."""
+        check_count("steps", steps)
+        bandwidths = self.at(torch.linspace(0, 1, steps, dtype=torch.float64))
+        bandwidths[0] = self.start
+        if steps > 1:
+            bandwidths[-1] = self.end
+        bandwidths = bandwidths.float()
+        check_bandwidths(bandwidths)
+        return bandwidths
+
+
+def _lerp(u: Tensor, start: float, end: float) -> Tensor:
     return torch.lerp(torch.full_like(u, start), torch.full_like(u, end), u)
 
 
-def _cosine(u: Tensor, start: float, end: float) -> Tensor:
-    return end + (start - end) * (1 + torch.cos(math.pi * u)) / 2
+@dataclass(frozen=True)
+class Linear(_Curve):
+    """Equal steps of lambda."""
+
+    def at(self, u: Tensor) -> Tensor:
+        """a + u (b - a)."""
+        return _lerp(u, float(self.start), float(self.end))
 
 
-def _exponential(u: Tensor, start: float, end: float) -> Tensor:
-    return _linear(u, math.log(start), math.log(end)).exp()
+@dataclass(frozen=True)
+class Cosine(_Curve):
+    """Half a cosine: slow, fast, slow."""
+
+    def at(self, u: Tensor) -> Tensor:
+        """b + (a - b) (1 + cos(pi u)) / 2."""
+        return self.end + (self.start - self.end) * (1 + torch.cos(math.pi * u)) / 2
 
 
-def _karras(u: Tensor, start: float, end: float, rho: float) -> Tensor:
-    return _linear(u, start ** (1 / rho), end ** (1 / rho)) ** rho
+@dataclass(frozen=True)
+class Exponential(_Curve):
+    """Equal ratios of lambda: log-linear."""
+
+    def at(self, u: Tensor) -> Tensor:
+        """a (b/a)^u."""
+        return _lerp(u, math.log(self.start), math.log(self.end)).exp()
 
 
-def _piecewise(u: Tensor, start: float, end: float, points: Points) -> Tensor:
-    knots = _knots(start, end, points)
-    at = torch.tensor([fraction for fraction, _ in knots], dtype=u.dtype)
-    log = torch.tensor([value for _, value in knots], dtype=u.dtype).log()
-    high = torch.searchsorted(at, u).clamp(1, len(knots) - 1)
-    weight = (u - at[high - 1]) / (at[high] - at[high - 1])
-    return torch.lerp(log[high - 1], log[high], weight).exp()
+@dataclass(frozen=True)
+class Karras(_Curve):
+    """Between linear (rho = 1) and exponential (rho large)."""
+
+    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0)
+
+    def at(self, u: Tensor) -> Tensor:
+        """(a^(1/rho) + u (b^(1/rho) - a^(1/rho)))^rho."""
+        return _lerp(u, self.start ** (1 / self.rho), self.end ** (1 / self.rho)) ** self.rho
 
 
-def _knots(start: float, end: float, points: Points) -> list[tuple[float, float]]:
-    """(0, start), the interior points, (1, end); refuses points out of order or at odds with start and end."""
-    knots = [(float(fraction), float(value)) for fraction, value in points]
-    if not knots or knots[0][0] != 0:
-        knots.insert(0, (0.0, start))
-    if knots[-1][0] != 1:
-        knots.append((1.0, end))
-    rising = all(a[0] < b[0] for a, b in zip(knots, knots[1:], strict=False))
-    falling = all(a[1] > b[1] for a, b in zip(knots, knots[1:], strict=False))
-    if not (rising and falling and knots[0] == (0.0, start) and knots[-1] == (1.0, end)):
-        raise ValueError(
-            f"points: got {list(points)!r} with start {start} and end {end}; allowed are pairs (fraction, bandwidth), "
-            "fractions rising inside 0..1, bandwidths falling between start and end. Sort them, drop those outside."
-        )
-    return knots
+@dataclass(frozen=True)
+class Piecewise(_Curve):
+    """Log-linear through points.
+
+    Raises:
+        ValueError: also for points out of order, or outside of start and end.
+    """
+
+    points: tuple[tuple[float, float], ...] = setting(
+        (), "of piecewise: points fraction:λ between the ends, for example 0.25:2", kind=tuple, length=-1
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple((float(u), float(value)) for u, value in self.points))
+        super().__post_init__()
+        self._knots()
+
+    def at(self, u: Tensor) -> Tensor:
+        """Log-linear between the knots."""
+        knots = self._knots()
+        at = torch.tensor([fraction for fraction, _ in knots], dtype=u.dtype)
+        log = torch.tensor([value for _, value in knots], dtype=u.dtype).log()
+        high = torch.searchsorted(at, u).clamp(1, len(knots) - 1)
+        weight = (u - at[high - 1]) / (at[high] - at[high - 1])
+        return torch.lerp(log[high - 1], log[high], weight).exp()
+
+    def _knots(self) -> list[tuple[float, float]]:
+        """(0, start), the interior points, (1, end); refuses points out of order or at odds with start and end."""
+        knots = list(self.points)
+        if not knots or knots[0][0] != 0:
+            knots.insert(0, (0.0, self.start))
+        if knots[-1][0] != 1:
+            knots.append((1.0, self.end))
+        rising = all(a[0] < b[0] for a, b in zip(knots, knots[1:], strict=False))
+        falling = all(a[1] > b[1] for a, b in zip(knots, knots[1:], strict=False))
+        if not (rising and falling and knots[0] == (0.0, self.start) and knots[-1] == (1.0, self.end)):
+            raise ValueError(
+                f"points: got {list(self.points)!r} with start {self.start} and end {self.end}; allowed are pairs "
+                "(fraction, bandwidth), fractions rising inside 0..1, bandwidths falling between start and end. Sort "
+                "them, drop those outside."
+            )
+        return knots
 
 
-_SHAPES: dict[str, Callable[..., Tensor]] = {
-    "linear": _linear,
-    "cosine": _cosine,
-    "exponential": _exponential,
-    "karras": _karras,
-    "piecewise": _piecewise,
-}
-BANDWIDTH_SCHEDULES = tuple(_SHAPES)
+@dataclass(frozen=True)
+class Listed:
+    """The bandwidths themselves, one a step, such as a curve that was drawn by hand.
+
+    Raises:
+        ValueError: for values that do not fall; when called, for another number of steps.
+    """
+
+    hidden: ClassVar[bool] = True
+
+    values: tuple[float, ...] = setting((8.0,), "the bandwidths, one a step", kind=float, length=-1, hidden=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+        check_bandwidths(torch.tensor(self.values, dtype=torch.float64))
+
+    def __call__(self, steps: int) -> Tensor:
+        """The bandwidths, (steps,), float32."""
+        if len(self.values) != steps:
+            raise ValueError(
+                f"bandwidths: got {len(self.values)} of them for {steps} steps; allowed is one a step. "
+                f"Make bandwidth_schedule(..., steps={steps})."
+            )
+        return torch.tensor(self.values, dtype=torch.float32)
+
+
+def as_bandwidths(value: Any) -> Bandwidths:  # noqa: ANN401
+    """``value`` itself if it is a curve; a sequence or 1-D tensor of bandwidths as `Listed`.
+
+    Raises:
+        ValueError: for anything else, or values that do not fall.
+    """
+    if callable(value) and not isinstance(value, type):
+        return value
+    if isinstance(value, Tensor):
+        check_bandwidths(value)
+        return Listed(tuple(value.tolist()))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return Listed(tuple(value))
+    raise ValueError(
+        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass one."
+    )
 
 
 def bandwidth_schedule(
-    name: str, start: float, end: float, steps: int, *, rho: float = 7.0, points: Points | None = None
+    name: str,
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    rho: float | None = None,
+    points: Sequence[tuple[float, float]] | None = None,
 ) -> Tensor:
     """Bandwidths lambda_0 = start > ... > lambda_{steps-1} = end, of shape (steps,), float32; equations above.
 
     Args:
-        name: one of `BANDWIDTH_SCHEDULES`.
+        name: one of `BANDWIDTHS` but "listed".
         start: first standard deviation of the kernel, in units of x.
         end: last one; smaller than ``start`` and positive.
         steps: how many; with 1 the schedule is just ``start``.
-        rho: exponent of "karras" (1 is linear, large is exponential).
-        points: for "piecewise" only: pairs (fraction of the run in 0..1, bandwidth) between start and end.
+        rho: exponent of "karras", 7 if left out.
+        points: of "piecewise": pairs (fraction of the run in 0..1, bandwidth) between start and end.
 
     Raises:
-        ValueError: for an unknown name, a value that is not positive, ``end >= start``, ``points`` that are missing,
-            out of order or given to another schedule, or so many steps that two bandwidths are equal in float32.
+        ValueError: for an unknown name, a value that is not positive, ``end >= start``, options of another curve,
+            points that are missing or out of order, or so many steps that two bandwidths are equal in float32.
     """
-    check_choice("name", name, BANDWIDTH_SCHEDULES)
-    check_positive("start", start)
-    check_positive("end", end)
-    check_positive("rho", rho)
-    check_count("steps", steps)
-    if end >= start:
-        raise ValueError(f"end: got {end} with start {start}; allowed is end < start. Bandwidths fall: swap the two.")
-    if (points is not None) != (name == "piecewise"):
-        raise ValueError(
-            f"points: got {points!r} with the schedule {name!r}; allowed are points with 'piecewise', and only there. "
-            "Choose 'piecewise' or leave points out."
-        )
-    extra = {"karras": (rho,), "piecewise": (points,)}.get(name, ())
-    bandwidths = _SHAPES[name](torch.linspace(0, 1, steps, dtype=torch.float64), float(start), float(end), *extra)
-    bandwidths[0] = start
-    if steps > 1:
-        bandwidths[-1] = end
-    bandwidths = bandwidths.float()
-    check_bandwidths(bandwidths)
-    return bandwidths
+    check_choice("name", name, [known for known in BANDWIDTHS if known != "listed"])
+    if name == "piecewise" and points is None:
+        raise ValueError("points: got None with the schedule 'piecewise'; allowed are its points. Pass some.")
+    options = {"rho": rho, "points": None if points is None else tuple(points)}
+    given = {option: value for option, value in options.items() if value is not None}
+    return build(BANDWIDTHS[name](start, end), given)(steps)
 
 
 def check_bandwidths(bandwidths: Tensor) -> None:
@@ -139,19 +282,3 @@ def check_bandwidths(bandwidths: Tensor) -> None:
                 f"bandwidths: entry {k} is {value}, after {values[k - 1]}; allowed are strictly decreasing values. "
                 "Reverse the schedule, or use fewer steps or a wider range."
             )
-
-
-def stop_below(bandwidths: Tensor, minimum: float) -> Tensor:
-    """The part of a schedule with lambda >= ``minimum``: the paper's stopping rule lambda < lambda_min.
-
-    Raises:
-        ValueError: if ``minimum`` is negative or no bandwidth is left.
-    """
-    check_bandwidths(bandwidths)
-    kept = bandwidths[bandwidths >= minimum]
-    if not minimum >= 0 or kept.numel() == 0:
-        raise ValueError(
-            f"minimum: got {minimum}; allowed is a number from 0 to the first bandwidth, {float(bandwidths[0]):g}. "
-            "Lower it, or no step is left."
-        )
-    return kept

@@ -7,15 +7,17 @@ Coordinates are variance-exploding throughout: z = y + sigma n with y ~ p and n 
     score(z; sigma) = (D(z; sigma) - z) / sigma^2.
 
 z has shape (B, *). sigma is a number, a tensor of shape (), or one of shape (B,) with a level per row. A denoiser may
-carry three optional attributes, read through the functions below: ``cost`` (network rows per row of z, 1 if absent) and
-``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent).
+carry optional attributes, read through the functions below: ``cost`` (network rows per row of z, 1 if absent),
+``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma`` (the
+levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if absent).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -40,6 +42,26 @@ def sigma_range(denoiser: Denoiser) -> tuple[float, float]:
     """Noise levels ``(sigma_min, sigma_max)`` that ``denoiser`` was made for; (0, inf) if it does not say."""
     low, high = getattr(denoiser, "sigma_min", None), getattr(denoiser, "sigma_max", None)
     return (0.0 if low is None else float(low)), (math.inf if high is None else float(high))
+
+
+def differentiable(denoiser: Denoiser) -> bool:
+    """Whether autograd may go through ``denoiser`` (its ``differentiable`` attribute; yes if it has none)."""
+    return bool(getattr(denoiser, "differentiable", True))
+
+
+def level_at(denoiser: Denoiser, t: float) -> float:
+    """Noise level at the fraction ``t`` of the denoiser's own chain: 0 is no noise, 1 all noise.
+
+    Raises:
+        ValueError: it has no chain.
+    """
+    percent_to_sigma = getattr(denoiser, "percent_to_sigma", None)
+    if percent_to_sigma is None:
+        raise ValueError(
+            f"denoiser: {name_of(denoiser)} has no levels of its own, and this method chooses them by the "
+            "fraction t of a chain; allowed is one with percent_to_sigma. Pass with_levels(denoiser, sd15_schedule())."
+        )
+    return float(percent_to_sigma(1 - t))
 
 
 def at_least_float32(z: Tensor) -> Tensor:
@@ -77,8 +99,26 @@ def score(z: Tensor, sigma: Sigma, denoised: Tensor) -> Tensor:
     return (denoised - at_least_float32(z)) / expand_sigma(sigma, z) ** 2
 
 
+class Wrapped:
+    """What a denoiser around another one passes on: everything that it does not say itself."""
+
+    denoiser: Denoiser
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
+        if name == "denoiser" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.denoiser, name)
+
+
+def name_of(denoiser: Denoiser) -> str:
+    """What an error calls ``denoiser``: the class of what is inside all wrappers."""
+    while isinstance(denoiser, Wrapped):
+        denoiser = denoiser.denoiser
+    return type(denoiser).__name__
+
+
 @dataclass
-class RowCounter:
+class RowCounter(Wrapped):
     """A denoiser that counts the network rows it asks ``denoiser`` for, in ``rows``.
 
     It refuses (`ValueError`) a model that does not return z's shape, which broadcasting could otherwise hide.
@@ -93,12 +133,31 @@ class RowCounter:
         check_same_shape("denoiser: its result", denoised, "z", z)
         return denoised
 
-    @property
-    def sigma_min(self) -> float:
-        """Smallest noise level of the counted denoiser."""
-        return sigma_range(self.denoiser)[0]
+    def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, both counted (see `guidance`)."""
+        pair = getattr(self.denoiser, "parts")(z, sigma)  # noqa: B009 - Denoiser has no such member
+        self.rows += 2 * z.shape[0]
+        for part in pair:
+            check_same_shape("denoiser: its result", part, "z", z)
+        return pair
 
-    @property
-    def sigma_max(self) -> float:
-        """Largest noise level of the counted denoiser."""
-        return sigma_range(self.denoiser)[1]
+
+@dataclass(frozen=True)
+class LeveledDenoiser(Wrapped):
+    """``denoiser`` with a chain of noise levels; see `with_levels`."""
+
+    denoiser: Denoiser
+    percent_to_sigma: Callable[[float], float]
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        return self.denoiser(z, sigma)
+
+
+def with_levels(denoiser: Denoiser, levels: Any) -> LeveledDenoiser:  # noqa: ANN401
+    """``denoiser`` with the noise levels of a chain, for the methods that choose their levels by its fraction.
+
+    Args:
+        denoiser: any.
+        levels: a `DiscreteSchedule`, or a function like its ``percent_to_sigma`` (0 = all noise, 1 = none).
+    """
+    return LeveledDenoiser(denoiser, getattr(levels, "percent_to_sigma", levels))

@@ -1,19 +1,75 @@
-"""Classifier-free guidance: two denoisers in, one denoiser out.
+"""Classifier-free guidance: the one formula, and two denoisers in, one denoiser out.
 
     D(z; sigma) = D_uncond + cfg (D_cond - D_uncond)
 
 (Ho & Salimans 2022). ``cfg`` is ComfyUI's: 1 is off. Mean-Shift Distillation, Eq. 13, writes cfg = 1 + w. The same
 formula holds for denoised, noise and score, since each is affine in the other with the same coefficients.
+
+A guided denoiser is a `Guided`: beside the guided result it gives both parts of it, each once, and itself at another
+scale.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, cost, sigma_range
+from .denoiser import Denoiser, Sigma, cost, differentiable, name_of, sigma_range
+
+
+def guide(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+    """uncond + cfg (cond - uncond), all (B, *)."""
+    return uncond + cfg * (cond - uncond)
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """A denoiser with guidance."""
+
+    def __call__(self, z: Tensor, sigma: Sigma, /) -> Tensor:
+        """The guided result (B, *)."""
+        ...
+
+    def parts(self, z: Tensor, sigma: Sigma, /) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, each (B, *): two network rows per row of z, whatever cfg is."""
+        ...
+
+    def with_cfg(self, cfg: float, /) -> Denoiser:
+        """The same model at another guidance scale."""
+        ...
+
+
+def guided(denoiser: Denoiser, purpose: str) -> Guided:
+    """``denoiser`` itself, if it has guidance.
+
+    Raises:
+        ValueError: it has none, where ``purpose`` needs it.
+    """
+    if not (hasattr(denoiser, "parts") and hasattr(denoiser, "with_cfg")):
+        raise ValueError(
+            f"denoiser: {name_of(denoiser)} has no guidance (parts, with_cfg), and {purpose} needs it; allowed is "
+            "a guided one. Pass GuidedDenoiser(cond, uncond, cfg)."
+        )
+    return cast("Guided", denoiser)
+
+
+def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_cfg") -> Denoiser:
+    """``denoiser`` at another guidance scale; itself if ``cfg`` is None. ``argument`` is what an error calls ``cfg``.
+
+    Raises:
+        ValueError: if it has no guidance to change.
+    """
+    if cfg is None:
+        return denoiser
+    if not hasattr(denoiser, "with_cfg"):
+        raise ValueError(
+            f"{argument}: got {cfg}, but {name_of(denoiser)} has no with_cfg; allowed is None there. Pass "
+            f"{argument}=None, or a GuidedDenoiser."
+        )
+    return cast("Any", denoiser).with_cfg(cfg)
 
 
 @dataclass(frozen=True)
@@ -21,7 +77,7 @@ class GuidedDenoiser:
     """The denoiser ``uncond + cfg (cond - uncond)``.
 
     cond and uncond are called one after the other, since two arbitrary callables cannot share a batch; a model that can
-    put both into one batch offers the same three members (`__call__`, ``cost``, `with_cfg`) itself. With ``cfg == 1``
+    put both into one batch is a `Guided` itself. With ``cfg == 1``
     uncond is not called, and costs nothing.
 
     Args:
@@ -45,8 +101,11 @@ class GuidedDenoiser:
         cond = self.cond(z, sigma)
         if self.cfg == 1:
             return cond
-        uncond = self.uncond(z, sigma)
-        return uncond + self.cfg * (cond - uncond)
+        return guide(cond, self.uncond(z, sigma), self.cfg)
+
+    def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, each (B, *)."""
+        return self.cond(z, sigma), self.uncond(z, sigma)
 
     @property
     def cost(self) -> int:
@@ -62,6 +121,16 @@ class GuidedDenoiser:
     def sigma_max(self) -> float:
         """Largest noise level that both denoisers know."""
         return min(sigma_range(self.cond)[1], sigma_range(self.uncond)[1])
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd may go through both."""
+        return differentiable(self.cond) and differentiable(self.uncond)
+
+    @property
+    def percent_to_sigma(self) -> Any:  # noqa: ANN401 - a function, or None
+        """The levels of the conditional denoiser's chain, if it has one."""
+        return getattr(self.cond, "percent_to_sigma", None)
 
     def with_cfg(self, cfg: float) -> GuidedDenoiser:
         """The same pair at another guidance scale."""

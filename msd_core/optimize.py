@@ -1,14 +1,9 @@
 """The optimisation loop: distil a model into a generator, one yielded state a step.
 
-    x = encode(g(psi)),   g_x = method(x),   psi <- optimiser(psi, J^T g_x),   J = dx/dpsi
+    x = encode(g(psi; view)),   g_x = method(x),   psi <- optimiser(psi, J^T g_x),   J = dx/dpsi
 
-(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; its gradient enters the
-chain rule as the cotangent of x. With ``decode`` the pull is applied to the picture itself,
-
-    psi <- optimiser(psi, J^T (g(psi) - decode(x - g_x))),   J = dg/dpsi
-
-(the image-space residual of HiFA, Zhu et al. 2023, on its own): no backward pass through the encoder, and
-no picture that merely has the right latent, where the encoder maps different pictures to one.
+(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; where its gradient enters
+the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from any state.
 
 The loop prints nothing, shows nothing and catches nothing: progress, preview, interruption and saving belong to the
 caller, between two states.
@@ -20,75 +15,100 @@ steps."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .distillation import Method
-from .generators import Generator
+from .distillation.base import Method, bandwidth_of
+from .finite import NonFiniteError, check_finite
+from .generators.base import Generator
 from .info import Info
-from .optimizers import OPTIMIZERS, OptimizerConfig, Update, apply_update
-from .state import State, load_state, save_state
+from .optimizers import OptimizerConfig, Update, apply_update
+from .pull import Pull, Pulling
+from .randomness import Rng, seeded
+from .state import State
 from .validation import check_count
-
-__all__ = ["OPTIMIZERS", "NonFiniteError", "OptimizerConfig", "State", "load_state", "optimize", "save_state"]
-
-Encode = Callable[[Tensor], Tensor]
-Decode = Callable[[Tensor], Tensor]
-
-
-class NonFiniteError(ValueError):
-    """A NaN or infinity where a number is needed; no state after the last one that was yielded exists."""
 
 
 @dataclass(frozen=True)
-class _Task:
+class ByView:
+    """A denoiser chosen by the view that is rendered, such as a prompt by camera: ``pick(view) -> denoiser``."""
+
+    pick: Callable[[Any], Denoiser]
+
+
+@dataclass(frozen=True)
+class _Run:
     """The arguments of `optimize` that stay the same from step to step."""
 
     method: Method
-    denoiser: Denoiser
-    size: tuple[int, int]
+    denoiser: Denoiser | ByView
+    pull: Pulling
     optimizer: OptimizerConfig
-    encode: Encode | None
-    decode: Decode | None
     min_bandwidth: float | None
     tolerance: float | None
 
+    def bandwidth(self, state: State) -> float | None:
+        """The kernel's bandwidth in the step after ``state``."""
+        return bandwidth_of(self.method, state.step, state.steps)
+
+
+def start(
+    generator: Generator, *, steps: int, seed: int | Sequence[int] = 0, rng: torch.Generator | None = None
+) -> State:
+    """The state that a run of ``steps`` iterations begins with.
+
+    Args:
+        generator: where to start; it is never changed.
+        steps: iterations of the whole run, on which the annealing depends.
+        seed: of the noise; for a `Batch` one a member, or the first of consecutive ones.
+        rng: a source whose present state the run's noise goes on from, instead of ``seed``.
+
+    Raises:
+        ValueError: for fewer than one step, a bad seed, or not as many seeds as members.
+    """
+    check_count("steps", steps)
+    streams = len([row for row in generator.groups().values() if row is not None])
+    seeds = _seeds(seed, streams)
+    states = [seeded(value).get_state() for value in seeds] if rng is None else [rng.get_state()] * max(streams, 1)
+    state = torch.stack(states) if streams else states[0]
+    return State(0, steps, tuple(seeds) if streams else seeds[0], "", generator, {}, state)
+
+
+def _seeds(seed: int | Sequence[int], streams: int) -> list[int]:
+    if isinstance(seed, Sequence):
+        if len(seed) != streams:
+            raise ValueError(f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member.")
+        return list(seed)
+    seeded(seed)
+    return [seed + i for i in range(max(streams, 1))]
+
 
 def optimize(
-    generator: Generator | None,
+    state: State,
     method: Method,
-    denoiser: Denoiser,
+    denoiser: Denoiser | ByView,
     *,
-    size: tuple[int, int],
-    steps: int,
-    seed: int = 0,
+    pull: Pulling = Pull(),  # noqa: B008 - frozen
     optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
-    encode: Encode | None = None,
-    decode: Decode | None = None,
-    state: State | None = None,
     min_bandwidth: float | None = None,
     tolerance: float | None = None,
 ) -> Iterator[State]:
-    """Optimise a copy of ``generator`` and yield a `State` after each step.
+    """Go on from ``state`` to the end of its run, and yield a `State` after each step.
 
     Args:
-        generator: where to start; it is never changed. None to go on from ``state``.
+        state: from `start`, or of a run to resume. Its generator is never changed.
         method: a distillation method, `MSD`, `SDS`, `SDI` or any other `Method`.
-        denoiser: ``(z, sigma) -> E[y | z]``, with guidance.
-        size: (height, width) at which the generator is rendered; latent cells for a latent generator.
-        steps: iterations of the whole run.
-        seed: of the noise.
-        optimizer: Adam as in the paper, or another.
-        encode: differentiable image (1, 3, H, W) in [0, 1] -> x (1, *), for a model that works on latents.
-        decode: x (1, *) -> image (1, 3, H, W): pull the picture towards what x - g_x decodes to. None pulls x, through
-            the encoder, as the paper does.
-        state: of a run to resume; ``steps`` and ``seed`` must be its own.
-        min_bandwidth: stop before the first step with lambda_k below it (the paper's lambda_min).
-        tolerance: stop after the first step with |m| = ``info.norm`` at or below it.
+        denoiser: ``(z, sigma) -> E[y | z]``, with guidance; or one chosen by the view, `ByView`.
+        pull: what is pulled: x as the generator renders it, unless an encoder stands between (`pull`).
+        optimizer: Adam as in the paper, or another; that of the run to resume.
+        min_bandwidth: stop before the first step with lambda_k below it (the paper's lambda_min); None or 0: never.
+        tolerance: stop after the first step with |m| = ``info.norm`` at or below it; not for a batch, whose members
+            would have to stop at different steps.
 
     Yields:
         The state after each step; none if nothing is left to do.
@@ -97,167 +117,159 @@ def optimize(
         ValueError: at the call for arguments that do not fit together; from a step for what method, model or encoder
             refuse, for shapes that do not fit, and (`NonFiniteError`) for NaN or infinity.
     """
-    task = _Task(method, denoiser, size, optimizer, encode, decode, min_bandwidth, tolerance)
-    start = _start(generator, state, steps, seed, optimizer.name)
-    _check(task, start)
-    return _run(task, start)
+    run = _Run(method, denoiser, pull, optimizer, min_bandwidth, tolerance)
+    _check(run, state)
+    return _walk(run, state)
 
 
-def _start(generator: Generator | None, state: State | None, steps: int, seed: int, optimizer: str) -> State:
-    """The state to start from: ``state``, or that of a new run."""
-    check_count("steps", steps)
-    check_count("seed", seed, minimum=0)
-    if state is None:
-        if generator is None:
-            raise ValueError("generator: got None without a state; allowed is a Generator. Pass one, or a state.")
-        return State(0, steps, seed, optimizer, generator, {}, torch.Generator().manual_seed(seed).get_state())
-    if generator is not None and generator is not state.generator:
+def _check(run: _Run, state: State) -> None:
+    """Refuse settings that do not fit the generator, the method or the state, before anything is evaluated."""
+    if state.optimizer not in ("", run.optimizer.name):
         raise ValueError(
-            "generator: got one beside a state, which holds its own; allowed is None. Pass one of the two."
+            f"optimizer: got {run.optimizer.name!r}; the state was started with {state.optimizer!r}, and only this "
+            "continues it. Pass it, or start a new run from state.generator."
         )
-    given, own = (steps, seed, optimizer), (state.steps, state.seed, state.optimizer)
-    if given != own:
+    if state.generator.space not in run.pull.space:
         raise ValueError(
-            f"steps, seed, optimizer: got {given}; the state was started with {own}, and only these continue it. Pass "
-            "them, or start a new run from state.generator."
+            f"pull: got {type(run.pull).__name__} for a generator that renders {state.generator.space}; allowed are "
+            f"generators of {', '.join(run.pull.space)}. Use Pull(), or another generator."
         )
-    return state
-
-
-def _check(task: _Task, start: State) -> None:
-    """Refuse settings that do not fit the generator or the method, before anything is evaluated."""
-    if task.encode is not None and start.generator.space == "latent":
-        raise ValueError("encode: got an encoder for a latent generator; allowed is None. Leave it out.")
-    if task.decode is not None and task.encode is None:
-        raise ValueError("decode: got a decoder without an encoder; allowed is both or neither. Pass encode too.")
-    for name, value in zip(("height", "width"), task.size, strict=True):
-        check_count(name, value)
-    for name, value in (("min_bandwidth", task.min_bandwidth), ("tolerance", task.tolerance)):
+    for name, value in (("min_bandwidth", run.min_bandwidth), ("tolerance", run.tolerance)):
         if value is not None and not value >= 0:
             raise ValueError(f"{name}: got {value}; allowed is a number >= 0, or None. Leave it out to stop at steps.")
-    bandwidth = task.method.bandwidth(0)
-    if task.min_bandwidth and bandwidth is None:
-        raise ValueError(f"min_bandwidth: got {task.min_bandwidth} for a method without bandwidth; leave it out.")
-    if task.min_bandwidth and bandwidth is not None and bandwidth < task.min_bandwidth:
+    if run.tolerance is not None and any(row is not None for row in state.generator.groups().values()):
         raise ValueError(
-            f"min_bandwidth: got {task.min_bandwidth}; allowed is at most {bandwidth:g}, the first bandwidth, or no "
-            "step is left. Lower it."
+            f"tolerance: got {run.tolerance} for a batch, whose members would stop at different steps; allowed is None "
+            "there. Leave it out, or run the members one by one."
         )
-    task.optimizer.rate(bandwidth)
+    if state.step < state.steps:
+        _check_bandwidth(run, bandwidth_of(run.method, 0, state.steps))
 
 
-def _run(task: _Task, state: State) -> Iterator[State]:
-    while not _finished(task, state):
-        state = _advance(task, state)
+def _check_bandwidth(run: _Run, first: float | None) -> None:
+    if run.min_bandwidth and first is None:
+        raise ValueError(f"min_bandwidth: got {run.min_bandwidth} for a method without bandwidth; leave it out.")
+    if run.min_bandwidth and first is not None and first < run.min_bandwidth:
+        raise ValueError(
+            f"min_bandwidth: got {run.min_bandwidth}; allowed is at most {first:g}, the first bandwidth, or no step is "
+            "left. Lower it."
+        )
+    run.optimizer.rate(first)
+
+
+def _walk(run: _Run, state: State) -> Iterator[State]:
+    while not _finished(run, state):
+        state = _advance(run, state)
         yield state
 
 
-def _finished(task: _Task, state: State) -> bool:
+def _finished(run: _Run, state: State) -> bool:
     """Whether the run is at its end: all steps done, |m| small enough, or the next bandwidth too small."""
     if state.step >= state.steps:
         return True
-    if task.tolerance is not None and state.history and state.info.norm <= task.tolerance:
+    if run.tolerance is not None and state.history and state.info.norm <= run.tolerance:
         return True
-    bandwidth = task.method.bandwidth(state.step)
-    return bool(task.min_bandwidth) and bandwidth is not None and bandwidth < task.min_bandwidth
+    bandwidth = run.bandwidth(state) if run.min_bandwidth else None
+    return bandwidth is not None and bandwidth < (run.min_bandwidth or 0)
 
 
-def _advance(task: _Task, state: State) -> State:
+def planned_steps(method: Method, steps: int, min_bandwidth: float | None) -> int:
+    """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``."""
+    bandwidths = [bandwidth_of(method, step, steps) for step in range(steps)] if min_bandwidth else []
+    return next((k for k, value in enumerate(bandwidths) if value is not None and value < (min_bandwidth or 0)), steps)
+
+
+def _advance(run: _Run, state: State) -> State:
     """One step. Runs in grad mode whatever the caller's mode is, on copies whatever mode they were made in."""
+    known: list[Info] = []
     with torch.inference_mode(False), torch.enable_grad():
         generator = copy.deepcopy(state.generator)
-        rng = torch.Generator()
-        rng.set_state(state.rng_state)
-        pulled, gradient, info = _pull(task, generator, state, rng)
-        parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
-        found = torch.autograd.grad(pulled, list(parameters.values()), gradient, allow_unused=True)
-        gradients = {name: p for name, p in zip(parameters, found, strict=True) if p is not None}
-        _check_finite("encode", gradients.values(), state.step, info, "backward pass", "Run the encoder in float32.")
-        update = Update(
-            count=state.step + 1,
-            rate=task.optimizer.rate(info.bandwidth),
-            norm2=float(gradient.double().square().sum()),
-        )
-        new, memory = apply_update(task.optimizer, update, parameters, gradients, state.optimizer_state)
-        _check_finite("lr", new.values(), state.step, info, "new parameters", "Use a smaller learning rate.")
+        rng = _streams(state.rng_state)
+        try:
+            pulled, cotangent = _pull(run, generator, state, rng, known)
+            new, memory = _update(run, generator, state, pulled, cotangent, known[0])
+        except NonFiniteError as error:
+            _locate(error, state.step, known)
         with torch.no_grad():
-            for name, value in new.items():
-                parameters[name].copy_(value)
+            for name, parameter in generator.named_parameters():
+                if name in new:
+                    parameter.copy_(new[name])
     return replace(
         state,
         step=state.step + 1,
+        optimizer=run.optimizer.name,
         generator=generator,
         optimizer_state=memory,
-        rng_state=rng.get_state(),
-        history=(*state.history, info),
+        rng_state=_stream_states(rng),
+        history=(*state.history, known[0]),
     )
 
 
-def _pull(task: _Task, generator: Generator, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor, Info]:
-    """What is pulled, with its graph (x, or the picture where there is a decoder), the gradient on it, and the Info."""
-    picture = generator.render(*task.size)
-    _check_finite("generator", [picture], state.step, None, "picture", "Use a smaller learning rate.")
-    _check_differentiable("generator", picture)
-    if task.encode is None:
-        x = picture
-    else:
-        with torch.set_grad_enabled(task.decode is None):
-            x = task.encode(picture)
-        if task.decode is None:
-            _check_differentiable("encode", x)
-    _check_finite("encode", [x], state.step, None, "latent", "Run the encoder in float32.")
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    gradient, info = _distil(task, x.detach(), state, rng)
-    if task.decode is None:
-        return x, gradient, info
-    with torch.no_grad():
-        target = task.decode(x.detach() - gradient).to(picture)
-    _check_finite("decode", [target], state.step, info, "picture", "Run the decoder in float32.")
-    if target.shape != picture.shape:
-        raise ValueError(
-            f"decode: gave shape {tuple(target.shape)}, the picture has {tuple(picture.shape)}; allowed is the "
-            "picture's. Use the decoder that belongs to the encoder, and a size that it can give."
-        )
-    return picture, picture.detach() - target, info
+def _streams(rng_state: Tensor) -> Rng:
+    """The sources whose states are ``rng_state``: one, or (B, *) one a member of a batch."""
+    made = []
+    for row in rng_state if rng_state.ndim > 1 else [rng_state]:
+        made.append(torch.Generator())
+        made[-1].set_state(row.clone())  # a view of another tensor crashes torch
+    return made if rng_state.ndim > 1 else made[0]
 
 
-def _check_differentiable(name: str, value: Tensor) -> None:
-    """Refuse an output without a graph."""
-    if not value.requires_grad:
-        raise ValueError(
-            f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
-            "Remove no_grad, detach or inference mode from it."
-        )
+def _stream_states(rng: Rng) -> Tensor:
+    if isinstance(rng, torch.Generator):
+        return rng.get_state()
+    assert isinstance(rng, Sequence)  # noqa: S101 - made by `_streams`
+    return torch.stack([source.get_state() for source in rng])
 
 
-def _distil(task: _Task, x: Tensor, state: State, rng: torch.Generator) -> tuple[Tensor, Info]:
-    """The method's gradient on ``x``, checked, as an ordinary tensor of x's type."""
-    with torch.no_grad():
-        gradient, info = task.method(x, task.denoiser, step=state.step, steps=state.steps, generator=rng)
-    if gradient.shape != x.shape:
-        raise ValueError(
-            f"method: the gradient has shape {tuple(gradient.shape)}, x {tuple(x.shape)}; allowed is x's shape. Return "
-            "a gradient on x."
-        )
-    fix = "Run the model in float32, or use the estimator 'exact' if it is 'naive'."
-    _check_finite("denoiser", [gradient], state.step, info, "gradient", fix)
-    return gradient.detach().to(x, copy=True), info
+def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[Info]) -> tuple[Tensor, Tensor]:
+    """What is pulled, with its graph, and its cotangent; the method's `Info` is left in ``known``."""
+    view = generator.view(state.step, rng)
+    denoiser = run.denoiser.pick(view) if isinstance(run.denoiser, ByView) else run.denoiser
+    picture = generator.render(view)
+    check_finite("generator", [picture], "picture", "Use a smaller learning rate.")
+
+    def distil(x: Tensor) -> Tensor:
+        check_finite("encode", [x], "latent", "Run the encoder in float32.")
+        with torch.no_grad():
+            gradient, info = run.method(x, denoiser, step=state.step, steps=state.steps, rng=rng)
+        known.append(info)
+        if gradient.shape != x.shape:
+            raise ValueError(
+                f"method: the gradient has shape {tuple(gradient.shape)}, x {tuple(x.shape)}; allowed is x's shape. "
+                "Return a gradient on x."
+            )
+        fix = "Run the model in float32, or use the estimator 'exact' if it is 'naive'."
+        check_finite("denoiser", [gradient], "gradient", fix)
+        return gradient.detach().to(x, copy=True)
+
+    return run.pull(picture, distil)
 
 
-def _check_finite(name: str, tensors: Iterable[Tensor], step: int, info: Info | None, what: str, fix: str) -> None:
-    """Refuse NaN and infinity in ``tensors``, saying where the run is.
+def _update(
+    run: _Run, generator: Generator, state: State, pulled: Tensor, cotangent: Tensor, info: Info
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """New parameters and the optimiser's new memory, each group of parameters on its own."""
+    parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(pulled, list(parameters.values()), cotangent, allow_unused=True)
+    gradients = {name: p for name, p in zip(parameters, found, strict=True) if p is not None}
+    check_finite("encode", gradients.values(), "backward pass", "Run the encoder in float32.")
+    rate = run.optimizer.rate(info.bandwidth)
+    new: dict[str, Tensor] = {}
+    memory: dict[str, Tensor] = {}
+    for prefix, row in generator.groups().items():
+        own = {name: p for name, p in gradients.items() if name.startswith(prefix)}
+        norm2 = float((cotangent if row is None else cotangent[row]).double().square().sum())
+        update = Update(count=state.step + 1, rate=rate, norm2=norm2)
+        moved, kept = apply_update(run.optimizer, update, parameters, own, state.optimizer_state)
+        new, memory = new | moved, memory | kept
+    check_finite("lr", new.values(), "new parameters", "Use a smaller learning rate.")
+    return new, memory
 
-    Raises:
-        NonFiniteError: with the step, the noise level and the bandwidth.
-    """
-    bad = total = 0
-    for tensor in tensors:
-        bad += int(tensor.numel() - torch.isfinite(tensor).sum())
-        total += tensor.numel()
-    if bad:
-        levels = {} if info is None else {"sigma": info.sigma, "bandwidth": info.bandwidth}
-        at = "".join(f", {key} {value:g}" for key, value in levels.items() if value is not None)
-        raise NonFiniteError(
-            f"{name}: NaN or infinity in {bad} of {total} numbers of the {what} in step {step + 1}{at}; allowed are "
-            f"finite numbers. Nothing is lost: the generator is as it was after step {step}. {fix}"
-        )
+
+def _locate(error: NonFiniteError, step: int, known: list[Info]) -> NoReturn:
+    """Raise ``error`` again with the step, the noise level and the bandwidth, as far as they are known."""
+    levels = {"sigma": known[0].sigma, "bandwidth": known[0].bandwidth} if known else {}
+    at = "".join(f", {key} {value:g}" for key, value in levels.items() if value is not None)
+    fix = f"Nothing is lost: the generator is as it was after step {step}. {error.fix}"
+    where = f" in step {step + 1}{at}"
+    raise NonFiniteError(error.name, error.what, error.count, error.total, fix, where) from error

@@ -134,6 +134,8 @@ def check_memory(name: str, parameters: Named, state: Named) -> None:
     Raises:
         ValueError: for an unknown optimiser, or an entry that is missing, unknown or of another shape.
     """
+    if not state and not name:  # before the first iteration
+        return
     check_choice("optimizer", name, OPTIMIZERS)
     kinds = ("mean", "square") if name == "adam" else ()
     moved = {key.rpartition(".")[0] for key in state}

@@ -52,6 +52,10 @@ class EpsDenoiser:
         """The highest trained level."""
         return self.schedule.sigma_max
 
+    def percent_to_sigma(self, percent: float) -> float:
+        """Progress of sampling in [0, 1] to a level of the schedule: 0 is all noise, 1 none."""
+        return self.schedule.percent_to_sigma(percent)
+
 
 @dataclass(frozen=True)
 class VDenoiser:
@@ -80,6 +84,10 @@ class VDenoiser:
     def sigma_max(self) -> float:
         """The highest trained level."""
         return self.schedule.sigma_max
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Progress of sampling in [0, 1] to a level of the schedule: 0 is all noise, 1 none."""
+        return self.schedule.percent_to_sigma(percent)
 
 
 @dataclass(frozen=True)
@@ -114,3 +122,8 @@ class FlowDenoiser:
     def sigma_max(self) -> float:
         """The level at ``t_max``."""
         return self.t_max / (1 - self.t_max)
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Progress of sampling in [0, 1] to a level, t = 1 - percent, between ``t_min`` and ``t_max``."""
+        t = min(max(1 - percent, self.t_min), self.t_max)
+        return t / (1 - t)

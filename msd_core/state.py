@@ -10,6 +10,7 @@ step makes another.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
@@ -18,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .generators import Generator
+from .generators.base import Generator
 from .generators.files import build_generator, generator_metadata
 from .info import Info
 from .optimizers import check_memory
@@ -34,18 +35,18 @@ class State:
     Attributes:
         step: iterations done.
         steps: iterations of the whole run, on which the annealing depends.
-        seed: of the run's noise.
-        optimizer: name of the optimiser.
+        seed: of the run's noise; one a member for a batch of generators.
+        optimizer: name of the optimiser; empty before the first iteration.
         generator: with the parameters after the last iteration.
         optimizer_state: the optimiser's means, by name; empty for "gd".
-        rng_state: of the run's random numbers, uint8.
+        rng_state: of the run's random numbers, uint8; (B, *) for a batch of generators.
         history: an `Info` for every iteration done: of the gradient at x before its update.
         metadata: text that was saved along.
     """
 
     step: int
     steps: int
-    seed: int
+    seed: int | tuple[int, ...]
     optimizer: str
     generator: Generator
     optimizer_state: Mapping[str, Tensor]
@@ -69,10 +70,15 @@ class State:
         """Network rows evaluated so far."""
         return sum(info.evaluations for info in self.history)
 
-    def picture(self, height: int, width: int) -> Tensor:
-        """The generator's picture (1, C, height, width) without gradient; an image is clamped to [0, 1]."""
+    def picture(self, height: int | None = None, width: int | None = None) -> Tensor:
+        """The generator's picture (B, C, height, width) without gradient; an image is clamped to [0, 1].
+
+        ``height`` and ``width`` are pixels, or cells of a latent; those of its canvas if they are left out.
+        """
+        own = self.generator.canvas.view
+        frame = self.generator.frame(height or own.height, width or own.width)
         with torch.no_grad():
-            picture = self.generator.render(height, width)
+            picture = self.generator.render(frame)
         return picture.clamp(0, 1) if self.generator.space == "image" else picture
 
 
@@ -91,7 +97,8 @@ def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | Non
     tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}
     tensors |= {"rng": state.rng_state, "history": history.reshape(-1, len(fields(Info)))}
-    entries = {name: str(getattr(state, name)) for name in ("step", "steps", "seed", "optimizer")}
+    entries = {name: str(getattr(state, name)) for name in ("step", "steps", "optimizer")}
+    entries["seed"] = json.dumps(state.seed)
     entries |= generator_metadata(state.generator)
     write_tensors(path, tensors, FORMAT, VERSION, entries, state.metadata if metadata is None else metadata)
 
@@ -105,11 +112,12 @@ def load_state(path: str | Path) -> State:
     tensors, metadata = read_tensors(path, FORMAT, VERSION)
     generator = build_generator(path, _part(tensors, "generator."), metadata)
     try:
-        step, steps, seed = (int(metadata.pop(name)) for name in ("step", "steps", "seed"))
+        step, steps = (int(metadata.pop(name)) for name in ("step", "steps"))
+        seed = json.loads(metadata.pop("seed"))
         state = State(
             step=step,
             steps=steps,
-            seed=seed,
+            seed=tuple(seed) if isinstance(seed, list) else int(seed),
             optimizer=metadata.pop("optimizer"),
             generator=generator,
             optimizer_state=_part(tensors, "optimizer."),
@@ -117,7 +125,8 @@ def load_state(path: str | Path) -> State:
             history=tuple(_info(row) for row in tensors["history"].tolist()),
             metadata={k: v for k, v in metadata.items() if k not in ("format", "version", "kind", "config")},
         )
-        torch.Generator().set_state(state.rng_state)
+        for row in state.rng_state if state.rng_state.ndim > 1 else [state.rng_state]:
+            torch.Generator().set_state(row.clone())
         check_memory(state.optimizer, dict(generator.named_parameters()), state.optimizer_state)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"path: the state in {str(path)!r} is damaged ({error}). Use another copy.") from error

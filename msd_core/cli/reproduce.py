@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..studies import STUDIES, load_study, run_study
 from ..validation import check_choice
 from .arguments import seed, writable_folder
 from .parser import Parser
@@ -31,6 +30,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check name, libraries and folder before any work, then run the studies one after the other."""
+    from ..research.studies import STUDIES
+
     check_choice("NAME", arguments.name, (*STUDIES, ALL))
     try:
         names = _chosen(arguments.name)
@@ -47,9 +48,10 @@ def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> None:
     """Run one study, print its tables, write its files and the page."""
     from tqdm import tqdm
 
-    from ..studies.page import write_page
-    from ..studies.result import print_table, write
-    from ..studies.study import Context
+    from ..research.studies import run_study
+    from ..research.studies.page import write_page
+    from ..research.studies.result import print_table, write
+    from ..research.studies.study import Context
 
     result = run_study(name, Context(folder, quick, seed, tqdm))
     files = write(result, folder, seed=seed, quick=quick)
@@ -62,6 +64,8 @@ def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> None:
 
 def _chosen(name: str) -> list[str]:
     """The studies to run, all of them importable."""
+    from ..research.studies import STUDIES, load_study
+
     try:
         modules = {n: load_study(n) for n in (STUDIES if name == ALL else [name])}
     except ModuleNotFoundError as error:
@@ -76,5 +80,7 @@ def _chosen(name: str) -> list[str]:
 
 def _list_of_studies() -> str:
     """Names of the studies and what they show."""
+    from ..research.studies import STUDIES
+
     width = max(map(len, STUDIES))
     return "\n".join(["studies", *(f"  {name:<{width}}  {entry.help}" for name, entry in STUDIES.items())])

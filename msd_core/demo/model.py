@@ -19,9 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..guidance import guide
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
 from .autoencoder import DDCONFIG, Autoencoder
+from .scenes import SIDE
 from .text import TEXT_CONFIG, TextEncoder, tokenize
 from .unet import UNET_CONFIG, UNet
 
@@ -46,8 +48,10 @@ class DemoModel(nn.Module):
     """Autoencoder, text encoder and noise-predicting UNet of the demo model.
 
     Pictures are (B, 3, H, W) in [0, 1], H and W multiples of 8; latents x are (B, 4, H/8, W/8) with about unit
-    variance.
+    variance. It is a `Model` of the rest of the core.
     """
+
+    cell, channels, side, differentiable = 8, 4, SIDE, True
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,24 +182,48 @@ class PromptDenoiser:
         """The highest trained level."""
         return self.model.schedule.sigma_max
 
+    def percent_to_sigma(self, percent: float) -> float:
+        """The level at a fraction of the model's chain: 0 is all noise, 1 none."""
+        return self.model.schedule.percent_to_sigma(percent)
+
     def with_cfg(self, cfg: float) -> PromptDenoiser:
         """The same prompts at another guidance scale."""
         return replace(self, cfg=float(cfg))
 
-    def _network(self, x: Tensor, t: Tensor) -> Tensor:
-        rows = len(x)
-        if self.cfg == 1.0:
-            return self.model.unet(x, t, self.context.expand(rows, -1, -1))
-        both = torch.cat([self.context.expand(rows, -1, -1), self.negative.expand(rows, -1, -1)])
-        cond, uncond = self.model.unet(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
-        return uncond + self.cfg * (cond - uncond)
+    def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, each of z's shape: two network rows a row of z."""
+        self._check(z)
+        both = EpsDenoiser(self._both, self.model.schedule)
+        level = torch.as_tensor(sigma, device=z.device).reshape(-1).expand(len(z)).repeat(2)
+        cond, uncond = both(z.repeat(2, 1, 1, 1), level).chunk(2)
+        return cond, uncond
 
-    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
-        if z.ndim != 4 or z.shape[1] != UNET_CONFIG["in_channels"] or len(self.context) not in (1, len(z)):
+    def _rows(self, context: Tensor, rows: int) -> Tensor:
+        """A context for each of ``rows`` rows: the prompts, once a draw where there are several draws a prompt."""
+        return context.expand(rows, -1, -1) if len(context) == 1 else context.repeat(rows // len(context), 1, 1)
+
+    def _both(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted noise of rows that are there twice: first under the prompt, then under the negative one."""
+        rows = len(x) // 2
+        both = torch.cat([self._rows(self.context, rows), self._rows(self.negative, rows)])
+        return self.model.unet(x, t, both)
+
+    def _network(self, x: Tensor, t: Tensor) -> Tensor:
+        if self.cfg == 1.0:
+            return self.model.unet(x, t, self._rows(self.context, len(x)))
+        cond, uncond = self._both(x.repeat(2, 1, 1, 1), t.repeat(2)).chunk(2)
+        return guide(cond, uncond, self.cfg)
+
+    def _check(self, z: Tensor) -> None:
+        if z.ndim != 4 or z.shape[1] != UNET_CONFIG["in_channels"] or len(z) % len(self.context):
             raise ValueError(
                 f"z: got shape {tuple(z.shape)} for {len(self.context)} prompts; the demo model denoises latents "
-                "(B, 4, h, w) under one prompt or B prompts. Encode pictures first, or give as many prompts as rows"
+                "(B, 4, h, w) under one prompt, or a multiple of B rows under B prompts. Encode pictures first, or give "
+                "as many prompts as rows"
             )
+
+    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+        self._check(z)
         return self._eps(z, sigma)
 
 

@@ -4,7 +4,7 @@
 
 (Ho et al. 2020, Eq. 14; weights of Hang et al. 2023), t uniform, the caption c replaced by the empty one in a tenth of
 the cases for classifier-free guidance (Ho & Salimans 2022). With ``dream`` below infinity, n is replaced by DREAM's
-noise (:mod:`msd_core.dream`); the model that ships is without.
+noise (:mod:`msd_core.research.dream`, imported only then); the model that ships is without.
 
 The latents are encoded once and drawn from a pool; new scenes keep joining it while the training runs.
 """
@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..dream import rectified_noise
 from ..schedule import sd15_schedule
 from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
@@ -99,7 +98,10 @@ def denoiser_loss(
         noisy = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         return networks["unet"](noisy, t, context).float()
 
-    noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), dream)
+    if dream != math.inf:
+        from ..research.dream import rectified_noise
+
+        noise = rectified_noise(noise, lambda: predict(noise), (1 - alpha_bar).sqrt().flatten(), dream)
     snr = alpha_bar / (1 - alpha_bar)
     return (snr.clamp(max=min_snr) / snr * (predict(noise) - noise).square()).mean()
 

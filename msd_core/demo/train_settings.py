@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..dream import check_dream
 from .scenes import SIDE
 
 
@@ -57,4 +56,7 @@ class TrainSettings:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        check_dream(self.dream)
+        if self.dream != math.inf:
+            from ..research.dream import check_dream
+
+            check_dream(self.dream)

@@ -1,26 +1,26 @@
 """Distillation methods: a function from x to a gradient on x, one method a file (`base` says what one is).
 
-To add one: write its file, and enter it in `METHODS`.
+To add one: write its file, and enter it in `METHODS`. The command line, the nodes and the docs follow from its fields.
 """
 
 from __future__ import annotations
 
-from .base import ANNEALINGS, Levels, Method
-from .msd import CENTRES, MSD
+from ..registry import Registry
+from .base import ANNEALINGS, Method
+from .msd import MSD
 from .sdi import SDI
 from .sds import SDS, WEIGHTINGS, sds_gradient
 
-METHODS: dict[str, type[MSD] | type[SDI] | type[SDS]] = {"msd": MSD, "sdi": SDI, "sds": SDS}
+METHODS = Registry(
+    "method",
+    __name__,
+    {
+        "msd": "msd:MSD",
+        "sds": "sds:SDS",
+        "sdi": "sdi:SDI",
+        "csd": "csd:CSD",
+    },
+)
+"""Name to the class of a method."""
 
-__all__ = [
-    "ANNEALINGS",
-    "CENTRES",
-    "METHODS",
-    "MSD",
-    "SDI",
-    "SDS",
-    "WEIGHTINGS",
-    "Levels",
-    "Method",
-    "sds_gradient",
-]
+__all__ = ["ANNEALINGS", "METHODS", "MSD", "SDI", "SDS", "WEIGHTINGS", "Method", "sds_gradient"]

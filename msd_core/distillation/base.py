@@ -1,48 +1,49 @@
 """What a distillation method is: a function from x to a descent gradient on x.
 
-    (gradient, info) = method(x, denoiser, step=k, steps=K, generator=rng)
+    (gradient, info) = method(x, denoiser, step=k, steps=K, rng=rng)
 
 x is a picture or latent (B, *), already detached; the gradient has its shape, and the loop sends it through the chain
-rule to the generator's parameters. A method is a frozen dataclass of its settings and a pure function of its arguments:
-all randomness comes from ``rng``, nothing is remembered between calls, nothing is differentiated.
+rule to the generator's parameters. A method is a frozen dataclass of its settings, all plain values with defaults, and a
+pure function of its arguments: all randomness comes from ``rng``, nothing is remembered between calls, nothing is
+differentiated. What it knows of the model it asks the denoiser: the levels of its chain (`denoiser.level_at`), both
+parts of its guidance (`guidance.guided`).
+
+A method may also have ``bandwidth(step, steps)``, the kernel's lambda; ``samples``, the rows it evaluates per row of x;
+and the class attributes ``label``, its name in menus, and ``recommended``, the settings of a run that suit it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol, TypeAlias, Union
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, level_at
 from ..info import Info
-from ..schedule import DiscreteSchedule
+from ..randomness import Rng, draw_uniform
+from ..settings import setting
 from ..validation import check_choice
-
-Levels: TypeAlias = Union[DiscreteSchedule, Callable[[float], float]]  # noqa: UP007 - evaluated at run time
-"""Noise levels of a chain: a `DiscreteSchedule`, or its ``percent_to_sigma`` alone (0 = all noise, 1 = none)."""
 
 
 class Method(Protocol):
     """A distillation method."""
 
-    def __call__(
-        self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, generator: torch.Generator
-    ) -> tuple[Tensor, Info]:
+    def __call__(self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, rng: Rng) -> tuple[Tensor, Info]:
         """Descent gradient on ``x`` (B, *), of x's shape, at iteration ``step`` of ``steps``; and its `Info`."""
         ...
 
-    def bandwidth(self, step: int) -> float | None:
-        """The kernel's bandwidth lambda at iteration ``step``; None for a method without kernel."""
-        ...
+
+def bandwidth_of(method: Method, step: int, steps: int) -> float | None:
+    """The kernel's bandwidth lambda at iteration ``step`` of ``steps``; None for a method without kernel."""
+    bandwidth = getattr(method, "bandwidth", None)
+    return None if bandwidth is None else float(bandwidth(step, steps))
 
 
-def level(levels: Levels, t: float) -> float:
-    """Noise level at the fraction ``t`` of the chain: 0 is no noise, 1 all noise."""
-    percent_to_sigma = levels.percent_to_sigma if isinstance(levels, DiscreteSchedule) else levels
-    return float(percent_to_sigma(1 - t))
+def samples_of(method: Method) -> int:
+    """Rows that the method evaluates as one batch, per row of x."""
+    return int(getattr(method, "samples", 1))
 
 
 ANNEALINGS = ("none", "linear", "sqrt")
@@ -59,6 +60,44 @@ def annealed_t(anneal: str, t_min: float, t_max: float, step: int, steps: int) -
     return t_max + (t_min - t_max) * (math.sqrt(u) if anneal == "sqrt" else u)
 
 
+class Leveled(Protocol):
+    """The settings of a method that draws its noise levels, or lets them fall."""
+
+    @property
+    def anneal(self) -> str: ...
+    @property
+    def t_min(self) -> float: ...
+    @property
+    def t_max(self) -> float: ...
+    @property
+    def samples(self) -> int: ...
+
+
+def draw_levels(method: Leveled, x: Tensor, denoiser: Denoiser, step: int, steps: int, rng: Rng) -> Tensor:
+    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn or annealed on the model's chain."""
+    if method.anneal == "none":
+        u = draw_uniform(x.shape[0], rng, method.samples)
+        times = (method.t_min + (method.t_max - method.t_min) * u).flatten().tolist()
+    else:
+        t = annealed_t(method.anneal, method.t_min, method.t_max, step, steps)
+        times = [t] * (x.shape[0] * method.samples)
+    return torch.tensor([level_at(denoiser, t) for t in times], dtype=x.dtype, device=x.device)
+
+
+def t_min_setting() -> Any:  # noqa: ANN401 - a field
+    """The field ``t_min`` of a method that moves between two noise levels."""
+    return setting(
+        0.02, "lowest noise, as a fraction of the model's chain; near 0 gives the finest detail", above=0, high=1
+    )
+
+
+def t_max_setting() -> Any:  # noqa: ANN401 - a field
+    """The field ``t_max`` of a method that moves between two noise levels."""
+    return setting(
+        0.98, "highest noise, as a fraction of the model's chain; lower keeps more of the picture", above=0, high=1
+    )
+
+
 def check_times(t_min: float, t_max: float) -> None:
     """Refuse time fractions other than 0 < t_min <= t_max <= 1."""
     if not 0 < t_min <= t_max <= 1:
@@ -66,8 +105,3 @@ def check_times(t_min: float, t_max: float) -> None:
             f"t_min, t_max: got {t_min}, {t_max}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
             "The usual range is 0.02 to 0.98."
         )
-
-
-def draw_noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise like ``x``, drawn where ``generator`` lives: the same numbers on every device."""
-    return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)

@@ -3,132 +3,74 @@
     gradient = x - x',   x' = E[y] under p(y) N(y; x, lambda_k^2)
 
 (Mean-Shift Distillation, Alg. 2; x' from Eqs. 8-15.) -gradient is the mean-shift vector m(x), which points up the
-gradient of p * N(0, lambda^2) and is zero at its modes; lambda_k falls with the iteration k. Which estimator of x' is
-used, and how, is passed on to `mean_shift`.
-
-With ``centre="inversion"`` the kernel is centred at each noise level on the state of the DDIM inversion of x (section
-4.3), which is computed afresh in each iteration, and only up to the level at which the estimator starts.
+gradient of p * N(0, lambda^2) and is zero at its modes; lambda_k falls with the iteration k. How x' is estimated is the
+estimator's own affair (`mean_shift`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..bandwidth import check_bandwidths
-from ..denoiser import Denoiser, sigma_range
+from ..bandwidth import BANDWIDTHS, Bandwidths, Exponential, as_bandwidths, bandwidth_at
+from ..denoiser import Denoiser
 from ..info import Info
-from ..inversion import Trajectory, ddim_invert
-from ..mean_shift import DEFAULT_STEPS, ESTIMATORS, default_sigmas, mean_shift
-from ..sampling import SOLVERS
-from ..validation import check_choice, check_count
-from .sdi import with_cfg
-
-CENTRES = ("x", "inversion")
+from ..mean_shift import ESTIMATORS, Estimator
+from ..mean_shift.exact import Exact
+from ..randomness import Rng
+from ..settings import setting
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class MSD:
-    """The settings of Mean-Shift Distillation.
+    """Mean-Shift Distillation: towards the mean of the model's own samples near x, under a kernel whose λ falls.
 
-    Args:
-        bandwidths: lambda_k for every iteration, strictly decreasing, shape (steps,); see `bandwidth_schedule`.
-        estimator: of x': "naive", "split", "exact" or "one-step". sigmas: noise levels that the estimator walks,
-        descending to 0; None chooses them by lambda. solver_steps: number of levels chosen, in place of ``sigmas``; 32
-        if neither is given. samples, antithetic, interval, truncation, solver: as in `mean_shift`. centre: of the
-        kernel: "x", or "inversion" (estimators "naive", "split" and "one-step"). inversion_cfg: guidance scale of that
-        inversion, by ``denoiser.with_cfg``; None inverts with the denoiser itself.
+    ``bandwidths`` may also be given as a sequence or 1-D tensor of lambda_k, one a step, and ``estimator`` by its name.
 
     Raises:
-        ValueError: for bandwidths that do not decrease, an unknown name, or options at odds with each other.
+        ValueError: for bandwidths that do not decrease, or an unknown name.
     """
 
-    bandwidths: Tensor
-    estimator: str = "exact"
-    sigmas: Tensor | None = None
-    solver_steps: int | None = None
-    samples: int = 1
-    antithetic: bool = False
-    centre: str = "x"
-    interval: tuple[float, float] | None = None
-    truncation: float | None = None
-    solver: str = "ddim"
-    inversion_cfg: float | None = None
+    label: ClassVar[str] = "Mean-Shift Distill"
+
+    bandwidths: Bandwidths = setting(
+        Exponential(),
+        "how λ, the standard deviation of the kernel, falls",
+        flag="bandwidth_schedule",
+        family=BANDWIDTHS,
+    )
+    estimator: Estimator = setting(
+        Exact(),
+        "of the mean shift. exact: draws from the product density; split: the paper's; one-step: a single evaluation; "
+        "naive: Eq. 12, unstable",
+        family=ESTIMATORS,
+    )
 
     def __post_init__(self) -> None:
-        check_bandwidths(self.bandwidths)
-        check_choice("estimator", self.estimator, ESTIMATORS)
-        check_choice("solver", self.solver, SOLVERS)
-        check_choice("centre", self.centre, CENTRES)
-        check_count("samples", self.samples)
-        if self.solver_steps is not None:
-            check_count("solver_steps", self.solver_steps)
-        if self.sigmas is not None and self.solver_steps is not None:
-            raise ValueError(
-                f"solver_steps: got {self.solver_steps} together with sigmas; allowed is one of the two. Leave one out."
-            )
-        if self.centre == "x" and self.inversion_cfg is not None:
-            raise ValueError(
-                f"inversion_cfg: got {self.inversion_cfg} with centre 'x', where nothing is inverted; allowed is None. "
-                "Set centre='inversion', or leave it out."
-            )
-        if self.centre == "inversion" and self.estimator == "exact":
-            raise ValueError(
-                "centre: got 'inversion' with the estimator 'exact', whose product density has one centre; allowed is "
-                "'x'. Set centre='x', or change the estimator."
-            )
+        object.__setattr__(self, "bandwidths", as_bandwidths(self.bandwidths))
+        estimator: Any = self.estimator
+        if isinstance(estimator, str):
+            object.__setattr__(self, "estimator", ESTIMATORS.find("estimator", estimator)())
 
-    def bandwidth(self, step: int) -> float | None:
-        """lambda at iteration ``step``."""
-        return float(self.bandwidths[step])
+    @property
+    def samples(self) -> int:
+        """Rows that the estimator evaluates as one batch, per row of x."""
+        return int(getattr(self.estimator, "samples", 1))
+
+    def bandwidth(self, step: int, steps: int) -> float:
+        """lambda at iteration ``step`` of ``steps``."""
+        return bandwidth_at(self.bandwidths, step, steps)
 
     @torch.no_grad()
-    def __call__(
-        self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, generator: torch.Generator
-    ) -> tuple[Tensor, Info]:
-        """x - x' (B, *) and the `Info` of m(x), whose evaluations include the inversion's.
+    def __call__(self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, rng: Rng) -> tuple[Tensor, Info]:
+        """x - x' (B, *) and the `Info` of m(x), whose evaluations include an inversion's.
 
         Raises:
-            ValueError: if ``steps`` is not the number of bandwidths, or an option is one that `mean_shift` refuses.
+            ValueError: if the bandwidths are listed and not as many as ``steps``, or an option is one that the
+                estimator refuses.
         """
-        if len(self.bandwidths) != steps:
-            raise ValueError(
-                f"bandwidths: got {len(self.bandwidths)} of them for {steps} steps; allowed is one a step. "
-                f"Make bandwidth_schedule(..., steps={steps})."
-            )
-        bandwidth = float(self.bandwidths[step])
-        sigmas = self._sigmas(bandwidth, denoiser)
-        centre = self._invert(x, denoiser, sigmas, bandwidth) if self.centre == "inversion" else None
-        target, info = mean_shift(
-            x,
-            denoiser,
-            bandwidth,
-            estimator=self.estimator,
-            sigmas=sigmas,
-            samples=self.samples,
-            antithetic=self.antithetic,
-            generator=generator,
-            centre=centre,
-            interval=self.interval,
-            truncation=self.truncation,
-            solver=self.solver,
-        )
-        spent = 0 if centre is None else centre.evaluations
-        return x - target, replace(info, evaluations=info.evaluations + spent)
-
-    def _sigmas(self, bandwidth: float, denoiser: Denoiser) -> Tensor:
-        """The levels that the estimator walks."""
-        if self.sigmas is not None:
-            return self.sigmas
-        steps = self.solver_steps or DEFAULT_STEPS
-        return default_sigmas(self.estimator, bandwidth, steps, sigma_range(denoiser)[1])
-
-    def _invert(self, x: Tensor, denoiser: Denoiser, sigmas: Tensor, bandwidth: float) -> Trajectory:
-        """The inversion of ``x`` up to the highest level at which the estimator needs a centre."""
-        if self.estimator == "one-step":
-            sigmas = torch.cat([sigmas.new_tensor([bandwidth]), sigmas[sigmas < bandwidth]])
-        elif self.truncation is not None:
-            sigmas = sigmas[sigmas <= self.truncation * bandwidth]
-        return ddim_invert(x, with_cfg(denoiser, self.inversion_cfg), sigmas)
+        target, info = self.estimator(x, denoiser, self.bandwidth(step, steps), rng)
+        return x - target, info

@@ -13,16 +13,19 @@ weights are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
 from ..info import Info, measure
-from ..validation import check_choice, check_count
-from .base import ANNEALINGS, Levels, annealed_t, check_times, draw_noise, level
+from ..randomness import Rng, draw_normal
+from ..settings import check_settings, setting
+from ..validation import check_choice
+from .base import ANNEALINGS, check_times, draw_levels, t_max_setting, t_min_setting
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "uniform": torch.ones_like,
@@ -46,54 +49,41 @@ def sds_gradient(x: Tensor, denoiser: Denoiser, sigma: Sigma, noise: Tensor, wei
     return WEIGHTINGS[weighting](spread) / spread * (x - denoiser(x + spread * noise, sigma))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SDS:
-    """The settings of SDS.
-
-    Args:
-        levels: noise levels of the model's chain: a `DiscreteSchedule`, or its ``percent_to_sigma``.
-        weighting: one of `WEIGHTINGS`.
-        t_min, t_max: fractions of the chain between which t is drawn; threestudio's defaults.
-        anneal: "none", a fresh t ~ U(t_min, t_max) per row and step; "linear" or "sqrt", t falls from t_max to t_min.
-        samples: draws of t and n a row, whose gradients are averaged (the paper's N).
+    """Score Distillation Sampling: the model's denoised guess at a random noise level; one evaluation a step.
 
     Raises:
         ValueError: for an unknown weighting or annealing, times out of order, or no sample.
     """
 
-    levels: Levels
-    weighting: str = "sigma"
-    t_min: float = 0.02
-    t_max: float = 0.98
-    anneal: str = "none"
-    samples: int = 1
+    label: ClassVar[str] = "SDS"
+    recommended: ClassVar[Mapping[str, object]] = {"steps": 400}
+
+    weighting: str = setting(
+        "sigma", "of the gradient: uniform 1, sigma 1 − ᾱ, dreamfusion √ᾱ (1 − ᾱ)", choices=tuple(WEIGHTINGS)
+    )
+    anneal: str = setting(
+        "none", "how the noise falls over the run; none draws a fresh level every step", choices=ANNEALINGS
+    )
+    t_min: float = t_min_setting()
+    t_max: float = t_max_setting()
+    samples: int = setting(1, "draws averaged for one gradient, evaluated as one batch", low=1, usual=(1, 256))
 
     def __post_init__(self) -> None:
-        check_choice("weighting", self.weighting, WEIGHTINGS)
-        check_choice("anneal", self.anneal, ANNEALINGS)
         check_times(self.t_min, self.t_max)
-        check_count("samples", self.samples)
-
-    def bandwidth(self, step: int) -> float | None:
-        """None: there is no kernel."""
-        return None
+        check_settings(self)
 
     @torch.no_grad()
-    def __call__(
-        self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, generator: torch.Generator
-    ) -> tuple[Tensor, Info]:
-        """The gradient, averaged over ``samples`` evaluations of the denoiser. ``sigma`` in Info is row 0's."""
+    def __call__(self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, rng: Rng) -> tuple[Tensor, Info]:
+        """The gradient, averaged over ``samples`` evaluations of the denoiser. ``sigma`` in Info is row 0's.
+
+        Raises:
+            ValueError: the denoiser has no chain of levels.
+        """
         counted, rows = RowCounter(denoiser), x.repeat(self.samples, *(1,) * (x.ndim - 1))
-        sigma = self._sigma(rows, step, steps, generator)
-        gradient = sds_gradient(rows, counted, sigma, draw_noise(rows, generator), self.weighting)
+        sigma = draw_levels(self, x, denoiser, step, steps, rng)
+        noise = draw_normal(x, rng, self.samples).flatten(0, 1)
+        gradient = sds_gradient(rows, counted, sigma, noise, self.weighting)
         gradient = gradient.unflatten(0, (self.samples, x.shape[0])).mean(dim=0)
         return gradient, measure(gradient, counted.rows, sigma=float(sigma[0]))
-
-    def _sigma(self, x: Tensor, step: int, steps: int, generator: torch.Generator) -> Tensor:
-        """A level per row, (B,), drawn or annealed."""
-        if self.anneal == "none":
-            u = torch.rand(x.shape[0], generator=generator, device=generator.device, dtype=torch.float64)
-            times = (self.t_min + (self.t_max - self.t_min) * u).tolist()
-        else:
-            times = [annealed_t(self.anneal, self.t_min, self.t_max, step, steps)] * x.shape[0]
-        return torch.tensor([level(self.levels, t) for t in times], dtype=x.dtype, device=x.device)

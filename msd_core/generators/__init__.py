@@ -3,22 +3,16 @@ saving."""
 
 from __future__ import annotations
 
-from .base import Generator, Space
-from .files import load_generator, save_generator
-from .latent import Latent
-from .neural_image import ENCODINGS, NeuralImage
-from .pixels import Pixels
-from .registry import GENERATORS, make_generator
+from ..lazy import lazy_package
 
-__all__ = [
-    "ENCODINGS",
-    "GENERATORS",
-    "Generator",
-    "Latent",
-    "NeuralImage",
-    "Pixels",
-    "Space",
-    "load_generator",
-    "make_generator",
-    "save_generator",
-]
+_FILES = {
+    "base": "Canvas Generator Space View",
+    "batch": "Batch",
+    "files": "load_generator save_generator",
+    "latent": "Latent",
+    "neural_image": "FIELDS NeuralImage",
+    "pixels": "Pixels",
+    "points": "Points",
+    "registry": "GENERATORS generator_for_size make_generator",
+}
+__all__ = lazy_package(__name__, _FILES)  # pyright: ignore[reportUnsupportedDunderAll]

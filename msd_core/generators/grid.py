@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..validation import check_choice, check_count
-from .base import Config
+from .base import Config, View
 
 INITS = ("flat", "noise")
 
@@ -28,14 +28,8 @@ def start(channels: int, height: int, width: int, init: str, seed: int) -> tuple
     return noise, {"channels": channels, "height": height, "width": width, "init": init, "seed": seed}
 
 
-def resample(values: Tensor, height: int, width: int) -> Tensor:
-    """``values`` (1, C, h, w) at another size, differentiable; a copy of them at their own.
-
-    Raises:
-        ValueError: for a size below 1.
-    """
-    check_count("height", height)
-    check_count("width", width)
-    if values.shape[-2:] == (height, width):
+def resample(values: Tensor, view: View) -> Tensor:
+    """``values`` (1, C, h, w) at the size of ``view``, differentiable; a copy of them at their own."""
+    if values.shape[-2:] == (view.height, view.width):
         return values.clone()
-    return F.interpolate(values, size=(height, width), mode="bicubic", antialias=True)
+    return F.interpolate(values, size=(view.height, view.width), mode="bicubic", antialias=True)

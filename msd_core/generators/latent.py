@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import Config, Generator, Space
+from .base import Canvas, Config, Generator, View
 from .grid import resample, start
 
 
@@ -16,15 +16,31 @@ class Latent(Generator):
         height, width: of the grid, in latent cells.
         init: "noise", N(0, 1), the spread of a picture's latent; "flat", zeros.
         seed: of the noise.
+        cell: pixels a side of a cell.
 
     Raises:
         ValueError: for a size below 1 or an unknown ``init``.
     """
 
-    def __init__(self, channels: int, height: int, width: int, *, init: str = "noise", seed: int = 0) -> None:
+    def __init__(
+        self, channels: int, height: int, width: int, *, init: str = "noise", seed: int = 0, cell: int = 8
+    ) -> None:
         super().__init__()
         noise, self.options = start(channels, height, width, init, seed)
+        self.cell = cell
         self.values = nn.Parameter(noise)
+
+    @classmethod
+    def for_size(
+        cls, width: int, height: int, *, seed: int = 0, channels: int = 4, cell: int = 8, **_: object
+    ) -> Latent:
+        """A latent for pictures of ``width`` x ``height`` pixels.
+
+        Raises:
+            ValueError: for a side that is no multiple of the cell.
+        """
+        view = Canvas(width, height, cell, "latent").view
+        return cls(channels, view.height, view.width, seed=seed, cell=cell)
 
     @property
     def kind(self) -> str:
@@ -32,14 +48,15 @@ class Latent(Generator):
         return "latent"
 
     @property
-    def space(self) -> Space:
-        """ "latent"."""
-        return "latent"
+    def canvas(self) -> Canvas:
+        """Of its own size."""
+        height, width = self.values.shape[-2:]
+        return Canvas(width * self.cell, height * self.cell, self.cell, "latent")
 
     def config(self) -> Config:
-        """Channels, size, init and seed."""
-        return dict(self.options)
+        """Channels, size, init and seed; the cell where it is not 8."""
+        return {**self.options, **({} if self.cell == 8 else {"cell": self.cell})}
 
-    def render(self, height: int, width: int) -> Tensor:
-        """The latent at the size asked for, (1, channels, height, width), in latent cells."""
-        return resample(self.values, height, width)
+    def render(self, view: View) -> Tensor:
+        """The latent at the view's size, (1, channels, height, width), in latent cells."""
+        return resample(self.values, view)

@@ -10,24 +10,22 @@ between the pixels. The defaults are small: 64 x 64 pixels take about 10 ms, for
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..registry import Registry
 from ..validation import check_choice, check_count
-from .base import Config, Generator, Space, pixel_centres
-from .field import Field
-from .fourier import FourierField
-from .hash_grid import HashGridField
-from .siren import SirenField
+from .base import Canvas, Config, Generator, View, pixel_centres
 
-ENCODINGS: dict[str, Callable[..., Field]] = {
-    "fourier": FourierField,
-    "siren": SirenField,
-    "hashgrid": HashGridField,
-}
+FIELDS = Registry(
+    "field",
+    __package__ or "",
+    {"fourier": "fourier:FourierField", "siren": "siren:SirenField", "hashgrid": "hash_grid:HashGridField"},
+)
+"""Name to the class of a field."""
 _CHUNK = 2**13
 """Positions evaluated at once: bounds the memory of a large render, and stays in the cache of one."""
 
@@ -36,65 +34,98 @@ class NeuralImage(Generator):
     """A coordinate network that renders RGB in [0, 1], shape (1, 3, H, W), at any size.
 
     Args:
-        encoding: "fourier", "siren" or "hashgrid".
+        kind: of its field: "fourier", "siren" or "hashgrid".
         resolution: the size in pixels at which it will be trained; it limits the detail the field can hold.
+        size: width and height in pixels at which it will be trained; (resolution, resolution) if left out.
         hidden, layers: units a hidden layer, and hidden layers.
         seed: of the first parameters; the global random state is neither read nor changed.
         options: of the field: ``features, scale`` (fourier), ``omega`` (siren), ``levels, features, entries, coarsest,
             finest`` (hashgrid).
 
     Raises:
-        ValueError: for an unknown encoding or option, or a value out of range.
+        ValueError: for an unknown kind or option, or a value out of range.
     """
 
     def __init__(
         self,
-        encoding: str = "fourier",
+        kind: str = "fourier",
         *,
         resolution: int = 64,
+        size: tuple[int, int] | None = None,
         hidden: int = 64,
         layers: int = 3,
         seed: int = 0,
         **options: Any,  # noqa: ANN401 - checked by the field
     ) -> None:
         super().__init__()
-        check_choice("encoding", encoding, ENCODINGS)
+        check_choice("kind", kind, FIELDS)
         for option in options:
-            check_choice("options", option, _options(encoding))
+            check_choice("options", option, _options(kind))
         for name, value in {"resolution": resolution, "hidden": hidden, "layers": layers}.items():
             check_count(name, value)
         check_count("seed", seed, minimum=0)
+        self._kind = kind
+        self._canvas = Canvas(*((resolution, resolution) if size is None else size))
+        self.sizes: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
         rng = torch.Generator().manual_seed(seed)
-        self.encoding = encoding
-        self.size: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
-        self.field = ENCODINGS[encoding](resolution, hidden, layers, rng, **options)
+        self.field = FIELDS[kind](resolution, hidden, layers, rng, **options)
 
     @property
     def kind(self) -> str:
-        """The encoding."""
-        return self.encoding
+        """That of the field."""
+        return self._kind
 
     @property
-    def space(self) -> Space:
-        """ "image"."""
-        return "image"
+    def canvas(self) -> Canvas:
+        """Of the size at which it is trained."""
+        return self._canvas
 
     def config(self) -> Config:
-        """Sizes, seed and the field's own options."""
-        return {**self.size, **self.field.config()}
+        """Sizes, seed and the field's own options; ``size`` where it is not the square of the resolution."""
+        size = [self._canvas.width, self._canvas.height]
+        square = size == [self.sizes["resolution"]] * 2
+        return {**self.sizes, **({} if square else {"size": size}), **self.field.config()}
 
-    def render(self, height: int, width: int) -> Tensor:
-        """RGB in [0, 1], (1, 3, height, width), differentiable in the parameters.
-
-        Raises:
-            ValueError: for a size below 1.
-        """
-        positions = pixel_centres(height, width, next(self.parameters())).split(_CHUNK)
+    def render(self, view: View) -> Tensor:
+        """RGB in [0, 1], (1, 3, height, width), differentiable in the parameters."""
+        positions = pixel_centres(view.height, view.width, next(self.parameters())).split(_CHUNK)
         colour = torch.cat([torch.sigmoid(self.field(position)) for position in positions])
-        return colour.T.reshape(1, 3, height, width)
+        return colour.T.reshape(1, 3, view.height, view.width)
 
 
-def _options(encoding: str) -> list[str]:
+@dataclass(frozen=True)
+class NeuralImageKind:
+    """`NeuralImage` with one field, as an entry of the registry of generators."""
+
+    kind: str
+
+    def __call__(self, **options: Any) -> NeuralImage:  # noqa: ANN401 - checked by the constructor
+        """As `NeuralImage`."""
+        return NeuralImage(self.kind, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(NeuralImage)
+        return signature.replace(parameters=[p for name, p in signature.parameters.items() if name != "kind"])
+
+    def for_size(
+        self,
+        width: int,
+        height: int,
+        *,
+        seed: int = 0,
+        channels: int = 4,
+        cell: int = 8,
+        **options: Any,  # noqa: ANN401 - checked by the constructor
+    ) -> NeuralImage:
+        """A neural image for pictures of ``width`` x ``height`` pixels."""
+        return NeuralImage(self.kind, resolution=max(width, height), size=(width, height), seed=seed, **options)
+
+
+FOURIER, SIREN, HASHGRID = NeuralImageKind("fourier"), NeuralImageKind("siren"), NeuralImageKind("hashgrid")
+
+
+def _options(kind: str) -> list[str]:
     """Names of the options of a field: its keyword-only arguments."""
-    parameters = inspect.signature(ENCODINGS[encoding]).parameters.values()
+    parameters = inspect.signature(FIELDS[kind]).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import Config, Generator, Space
+from .base import Canvas, Config, Generator, View
 from .grid import resample, start
 
 
@@ -25,20 +25,26 @@ class Pixels(Generator):
         noise, self.options = start(3, height, width, init, seed)
         self.values = nn.Parameter(0.5 + 0.1 * noise)
 
+    @classmethod
+    def for_size(cls, width: int, height: int, *, seed: int = 0, **_: object) -> Pixels:
+        """Pixels of ``width`` x ``height``; "flat", so that the seed decides nothing."""
+        return cls(height, width, seed=seed)
+
     @property
     def kind(self) -> str:
         """ "pixels"."""
         return "pixels"
 
     @property
-    def space(self) -> Space:
-        """ "image"."""
-        return "image"
+    def canvas(self) -> Canvas:
+        """Of its own size."""
+        height, width = self.values.shape[-2:]
+        return Canvas(width, height)
 
     def config(self) -> Config:
         """Size, init and seed."""
         return {key: value for key, value in self.options.items() if key != "channels"}
 
-    def render(self, height: int, width: int) -> Tensor:
-        """The pixels at the size asked for, (1, 3, height, width)."""
-        return resample(self.values, height, width)
+    def render(self, view: View) -> Tensor:
+        """The pixels at the view's size, (1, 3, height, width)."""
+        return resample(self.values, view)

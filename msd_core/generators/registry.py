@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from ..validation import check_choice
+from ..registry import Registry
 from .base import Generator
-from .latent import Latent
-from .neural_image import ENCODINGS, NeuralImage
-from .pixels import Pixels
 
-GENERATORS: dict[str, Callable[..., Generator]] = {
-    **{encoding: partial(NeuralImage, encoding) for encoding in ENCODINGS},
-    "pixels": Pixels,
-    "latent": Latent,
-}
+GENERATORS = Registry(
+    "generator",
+    __package__ or "",
+    {
+        "fourier": "neural_image:FOURIER",
+        "siren": "neural_image:SIREN",
+        "hashgrid": "neural_image:HASHGRID",
+        "pixels": "pixels:Pixels",
+        "latent": "latent:Latent",
+    },
+)
+"""Kind to the class of a generator, with a ``for_size``: what the menus offer."""
+
+_OTHERS = Registry("generator", __package__ or "", {"batch": "batch:Batch", "points": "points:Points"})
+"""Kinds that are saved and loaded, but not made for a size."""
 
 
 def make_generator(kind: str, **options: Any) -> Generator:  # noqa: ANN401 - checked by the constructor
-    """A fresh generator of a kind: one of the encodings of `NeuralImage`, "pixels" or "latent".
+    """A fresh generator of a kind in `GENERATORS`, a "batch", or "points".
 
     Raises:
         ValueError: for an unknown kind, or an option that is missing, unknown or out of range.
     """
-    check_choice("kind", kind, GENERATORS)
-    signature = inspect.signature(GENERATORS[kind])
+    make = (_OTHERS if kind in _OTHERS else GENERATORS).find("kind", kind)
+    signature = inspect.signature(make)
     try:
         signature.bind(**options)
     except TypeError as error:
-        allowed = ", ".join(name for name in signature.parameters if name not in ("encoding", "options"))
+        allowed = ", ".join(name for name in signature.parameters if name != "options")
         raise ValueError(
             f"options: got {options!r} for {kind!r}: {error}; allowed are {allowed}. Correct them."
         ) from error
-    return GENERATORS[kind](**options)
+    return make(**options)
+
+
+def generator_for_size(
+    kind: str,
+    width: int,
+    height: int,
+    *,
+    seed: int = 0,
+    channels: int = 4,
+    cell: int = 8,
+    **options: Any,  # noqa: ANN401 - checked by the constructor
+) -> Generator:
+    """A fresh generator of a kind in `GENERATORS`, to be optimised at ``width`` x ``height`` pixels.
+
+    Args:
+        kind: its name.
+        width, height: in pixels.
+        seed: of its first parameters.
+        channels, cell: of the model's latent, and pixels a side of its cell.
+        options: further ones of the kind.
+
+    Raises:
+        ValueError: for an unknown kind, or an option that is unknown or out of range.
+    """
+    make = GENERATORS.find("generator", kind).for_size
+    try:
+        return make(width, height, seed=seed, channels=channels, cell=cell, **options)
+    except TypeError as error:
+        raise ValueError(f"options: got {options!r} for {kind!r}: {error}. Correct them.") from error

@@ -18,18 +18,29 @@ of |m| or less, except where |m| itself is a twentieth of the spread.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from ..denoiser import Denoiser, sigma_range
 from ..product import product_denoiser
-from .problem import Problem
+from .base import Task, Walking, average, repeat, scatter
 
 
-def exact(problem: Problem, denoiser: Denoiser) -> Tensor:
-    """x' (B, *) as the mean of N draws; one evaluation per row of x, then the solver's per row and draw."""
-    mean = denoiser(problem.x, min(problem.bandwidth, sigma_range(denoiser)[1]))
-    product = product_denoiser(denoiser, problem.repeat(problem.x), problem.bandwidth)
-    z = problem.start(mean)
-    for sigma, sigma_next in problem.steps:
-        z, _ = problem.step(z, product, sigma, sigma_next)
-    return problem.average(z)
+@dataclass(frozen=True, kw_only=True)
+class Exact(Walking):
+    """Draws from the product density: unbiased, noisy; 1 + steps x samples evaluations with ddim."""
+
+    def highest(self, bandwidth: float, sigma_max: float) -> float:
+        """Below ``sigma_max`` the model is asked at (1/sigma^2 + 1/lambda^2)^(-1/2), lower than lambda for every sigma."""
+        return math.inf if bandwidth <= sigma_max else sigma_max / math.sqrt(1 - (sigma_max / bandwidth) ** 2)
+
+    def estimate(self, task: Task) -> tuple[Tensor, float]:
+        """x' (B, *) as the mean of N draws; one evaluation per row of x, then the solver's per row and draw."""
+        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max), self.step()
+        asked = min(task.bandwidth, task.sigma_max)
+        z = scatter(task.denoiser(task.x, asked), levels[0], noise)
+        product = product_denoiser(task.denoiser, repeat(task.x, noise), task.bandwidth)
+        for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+            z, _ = step(z, product, sigma, sigma_next)
+        return average(z, noise), asked

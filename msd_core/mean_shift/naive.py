@@ -14,29 +14,57 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, expand_sigma
-from .problem import Problem
+from ..denoiser import Sigma, expand_sigma
+from ..settings import setting
+from .base import Centred, Task, Walking, average, repeat, scatter
+from .interval import INTERVAL_HELP, bounds, check_interval
 
 
 @dataclass(frozen=True)
 class _KernelScoreDenoiser:
-    """``denoiser`` with the kernel's score added at every level inside the problem's interval."""
+    """The model with the kernel's score added at every level inside ``interval``."""
 
-    denoiser: Denoiser
-    problem: Problem
+    task: Task
+    interval: tuple[float, float]
+    noise: Tensor
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        denoised, level = self.denoiser(z, sigma), float(sigma)
-        low, high = self.problem.interval
+        denoised, level = self.task.denoiser(z, sigma), float(sigma)
+        low, high = self.interval
         if not low <= level <= high:
             return denoised
-        pull = self.problem.repeat(self.problem.centre(level)) - z
-        return denoised + expand_sigma(sigma, z) ** 2 / self.problem.bandwidth**2 * pull
+        pull = repeat(self.task.centre(level), self.noise) - z
+        return denoised + expand_sigma(sigma, z) ** 2 / self.task.bandwidth**2 * pull
 
 
-def naive(problem: Problem, denoiser: Denoiser) -> Tensor:
-    """x' (B, *), averaged over the samples; starts at x + sigma_0 n."""
-    z, kernel = problem.start(problem.x), _KernelScoreDenoiser(denoiser, problem)
-    for sigma, sigma_next in problem.steps:
-        z, _ = problem.step(z, kernel, sigma, sigma_next)
-    return problem.average(z)
+@dataclass(frozen=True, kw_only=True)
+class Naive(Centred, Walking):
+    """The kernel's score added to the model's (Eq. 12), unstable at small λ: to see why not.
+
+    Raises:
+        ValueError: for a value out of range, or an interval that is none.
+    """
+
+    interval: tuple[float, float] | None = setting(
+        None, INTERVAL_HELP, kind=float, length=2, low=0, optional=True, expert=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_interval(self.interval)
+
+    def highest(self, bandwidth: float, sigma_max: float) -> float:
+        """3 lambda, from where the explicit steps are stable if there are 16 or more."""
+        return min(sigma_max, 3 * bandwidth)
+
+    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+        """Those of the walk."""
+        return self.levels(bandwidth, sigma_max)
+
+    def estimate(self, task: Task) -> tuple[Tensor, float]:
+        """x' (B, *), averaged over the samples; starts at x + sigma_0 n."""
+        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max), self.step()
+        z, kernel = scatter(task.x, levels[0], noise), _KernelScoreDenoiser(task, bounds(self.interval), noise)
+        for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+            z, _ = step(z, kernel, sigma, sigma_next)
+        return average(z, noise), levels[0]

@@ -3,17 +3,33 @@
     x' = E[y | x, lambda] = D(x; lambda)
 
 It is the limit sigma -> infinity of the product denoiser, exact for an exact D, without variance. A learned D expects
-data plus noise of level lambda as its input; a clean x is not that, and a Trajectory as centre gives z*_lambda instead.
+data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda instead.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from ..denoiser import Denoiser
-from .problem import Problem
+from ..settings import setting
+from .base import Centred, Task
+from .levels import product_sigmas
 
 
-def one_step(problem: Problem, denoiser: Denoiser) -> Tensor:
-    """x' (B, *) by one evaluation per row of x."""
-    return denoiser(problem.centre(problem.bandwidth), problem.bandwidth)
+@dataclass(frozen=True, kw_only=True)
+class OneStep(Centred):
+    """D(x; λ), the mean itself: one evaluation, as far as the model knows what to do with a smooth x."""
+
+    steps: int = setting(
+        8, "noise levels of the inversion, where that is the centre", low=1, usual=(1, 1000), flag="solver_steps"
+    )
+
+    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+        """lambda, and the levels of a walk below it."""
+        levels = product_sigmas(bandwidth, self.steps, sigma_max=sigma_max).tolist()
+        return [bandwidth, *(level for level in levels if level < bandwidth)]
+
+    def estimate(self, task: Task) -> tuple[Tensor, float]:
+        """x' (B, *) by one evaluation per row of x."""
+        return task.denoiser(task.centre(task.bandwidth), task.bandwidth), task.bandwidth

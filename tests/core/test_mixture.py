@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from msd_core import GaussianMixture
-from msd_core.densities.paraboloids import Paraboloids
 
 pytestmark = pytest.mark.core
 
@@ -38,19 +37,6 @@ def test_score_is_the_gradient_of_the_density(mixture: GaussianMixture, points: 
     assert_score(mixture.score, mixture, points)
     with pytest.raises(AssertionError):
         assert_score(lambda z, sigma: -mixture.score(z, sigma), mixture, points)
-
-
-def test_paraboloids_are_the_mixture_at_one_level(mixture: GaussianMixture, points: Tensor) -> None:
-    """All but the density's constant, far out and at a vanishing level too; at another level they are not."""
-    far = torch.cat([points, torch.tensor([[9.0, -4.0]]).double()])
-    for sigma in (0.0, 0.002, 0.1, 1.0, 5.0):
-        curves = Paraboloids.of(mixture, sigma)
-        torch.testing.assert_close(curves.score(far), mixture.score(far, sigma), rtol=1e-7, atol=1e-7)
-        off = curves.log_joint(points).logsumexp(dim=1) - mixture.log_prob(points, sigma)
-        torch.testing.assert_close(off, off[:1].expand(len(off)), rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(curves.responsibilities(points).sum(dim=1), torch.ones_like(off))
-        with pytest.raises(AssertionError):
-            torch.testing.assert_close(curves.score(far), mixture.score(far, sigma + 0.1), rtol=1e-7, atol=1e-7)
 
 
 def test_the_box_holds_every_component_and_no_more(mixture: GaussianMixture) -> None:

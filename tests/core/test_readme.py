@@ -12,7 +12,7 @@ import pytest
 
 from msd_core.cli.main import make_parser
 from msd_core.presets import PRESETS
-from msd_core.studies.paper import TABLE2
+from msd_core.research.studies.paper import TABLE2
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

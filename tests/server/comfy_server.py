@@ -8,6 +8,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tiny_websocket import WebSocket
@@ -95,3 +97,25 @@ def wait_until_up(server: Server, process: subprocess.Popen, timeout: float = 18
         except OSError:
             time.sleep(0.3)
     raise RuntimeError(f"ComfyUI did not start:\n{server.tail()}")
+
+
+@contextmanager
+def started(host: Path, python: Path, base: Path, packs: Mapping[str, Path]) -> Iterator[Server]:
+    """The ComfyUI in ``host``, running on the empty folder ``base`` with ``packs`` as its custom nodes, by name."""
+    (base / "custom_nodes").mkdir()
+    for name, pack in packs.items():
+        (base / "custom_nodes" / name).symlink_to(pack, target_is_directory=True)
+    for folder in ("input", "output", "temp", "user", "models"):
+        (base / folder).mkdir()
+    server = Server(free_port(), base, base / "server.log")
+    command = [python, "main.py", "--cpu", "--port", str(server.port), "--base-directory", base]
+    command += ["--user-directory", base / "user", "--disable-auto-launch", "--disable-api-nodes"]
+    command += ["--database-url", "sqlite:///:memory:"]
+    with server.log.open("wb") as sink:
+        process = subprocess.Popen(command, cwd=host, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
+    try:
+        wait_until_up(server, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

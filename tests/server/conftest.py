@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file
 
-from comfy_server import Server, free_port, wait_until_up  # noqa: E402
+from comfy_server import Server, started  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -23,37 +22,9 @@ PACK = "mean-shift"  # the folder's name is the user's choice
 
 @pytest.fixture(scope="session")
 def server(host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:  # noqa: ANN001  (tests/conftest.py: Host)
-    base = tmp_path_factory.mktemp("comfy")
-    (base / "custom_nodes").mkdir()
-    (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
-    (base / "custom_nodes" / "probe").symlink_to(Path(__file__).parent / "probe", target_is_directory=True)
-    for folder in ("input", "output", "temp", "user", "models"):
-        (base / folder).mkdir()
-    port, log = free_port(), base / "server.log"
-    command = [
-        host.python,
-        "main.py",
-        "--cpu",
-        "--port",
-        str(port),
-        "--base-directory",
-        base,
-        "--user-directory",
-        base / "user",
-        "--disable-auto-launch",
-        "--disable-api-nodes",
-        "--database-url",
-        "sqlite:///:memory:",
-    ]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, cwd=host.path, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
-    running = Server(port, base, log)
-    try:
-        wait_until_up(running, process)
+    packs = {PACK: ROOT, "probe": Path(__file__).parent / "probe"}
+    with started(host.path, host.python, tmp_path_factory.mktemp("comfy"), packs) as running:
         yield running
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 @pytest.fixture

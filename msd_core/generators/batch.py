@@ -1,0 +1,85 @@
+"""Several generators of one kind side by side: one batch for the model, each with its own randomness.
+
+Member i draws from stream i, is rendered as row i, and is updated on its own: it ends as it would have ended alone, to
+the last bit where the model's kernels treat every row alike, else to their rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..randomness import Rng
+from .base import Canvas, Config, Generator
+
+
+class Batch(Generator):
+    """A batch of generators.
+
+    Args:
+        members: generators that are drawn on one canvas; or their ``[kind, config]``, as `config` gives them.
+
+    Raises:
+        ValueError: for no member, or members that are not drawn on the same canvas.
+    """
+
+    def __init__(self, members: Sequence[Generator] | Sequence[Sequence[Any]]) -> None:
+        from .registry import make_generator
+
+        super().__init__()
+        made = [m if isinstance(m, Generator) else make_generator(m[0], **m[1]) for m in members]
+        if not made:
+            raise ValueError("members: got none; allowed is at least one generator. Pass some.")
+        if len({member.canvas for member in made}) > 1 or any(member.rows != 1 for member in made):
+            raise ValueError(
+                f"members: are drawn on {sorted({str(member.canvas) for member in made})}; allowed are single "
+                "generators on one canvas. Make all of them with for_size of the same size."
+            )
+        self.members = nn.ModuleList(made)
+
+    @property
+    def kind(self) -> str:
+        """ "batch"."""
+        return "batch"
+
+    @property
+    def canvas(self) -> Canvas:
+        """The members'."""
+        return self[0].canvas
+
+    @property
+    def rows(self) -> int:
+        """How many members there are."""
+        return len(self.members)
+
+    def __getitem__(self, row: int) -> Generator:
+        member = self.members[row]
+        assert isinstance(member, Generator)  # noqa: S101 - by construction
+        return member
+
+    def config(self) -> Config:
+        """Kind and config of every member."""
+        return {"members": [[self[i].kind, self[i].config()] for i in range(self.rows)]}
+
+    def render(self, view: Sequence[Any]) -> Tensor:
+        """One row a member, (B, C, H, W), each of its own view."""
+        return torch.cat([self[i].render(part) for i, part in enumerate(view)])
+
+    def view(self, step: int, rng: Rng) -> list[Any]:
+        """A view for each member, from its own stream."""
+        return [self[i].view(step, rng[i] if isinstance(rng, Sequence) else rng) for i in range(self.rows)]
+
+    def frame(self, height: int, width: int) -> list[Any]:
+        """The same for each member."""
+        return [self[i].frame(height, width) for i in range(self.rows)]
+
+    def groups(self) -> dict[str, int | None]:
+        """Each member's parameters, and its row."""
+        return {f"members.{i}.": i for i in range(self.rows)}
+
+    def __repr__(self) -> str:
+        return f"Batch({self.rows} x {self[0].kind}, {json.dumps(self[0].config())})"

@@ -1,0 +1,63 @@
+"""What a model is: everything that a distillation needs of one, whoever made it.
+
+The demo model is one, the session of a ComfyUI host another; a pipeline of another library becomes one by offering these
+members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .registry import Registry
+
+
+class Model(Protocol):
+    """A text-to-image diffusion model.
+
+    Attributes:
+        cell: pixels a side of a cell of its latent; 1 if it works on pixels.
+        channels: of its latent, or 3.
+        side: pixels a side at which it draws best: the default size of a run.
+        differentiable: whether autograd may go through ``encode``, as the pull "latent" needs it.
+        encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model on pixels.
+        decode: the way back; None for a model on pixels.
+    """
+
+    @property
+    def cell(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+    @property
+    def differentiable(self) -> bool: ...
+    @property
+    def encode(self) -> Callable[[Tensor], Tensor] | None: ...
+    @property
+    def decode(self) -> Callable[[Tensor], Tensor] | None: ...
+
+    def denoiser(self, prompt: Any, negative: Any = "", cfg: float = 1.0) -> Denoiser:  # noqa: ANN401
+        """The guided denoiser of a prompt, with the levels of the model's chain (``percent_to_sigma``)."""
+        ...
+
+
+MODELS = Registry("model", __package__ or "", {"demo": "demo.model:load_demo_model"})
+"""Name to a function ``(path | None) -> Model``; "demo" reads the files that the project itself writes."""
+
+
+def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
+    """The model in a file; the demo model that ships if ``path`` is None.
+
+    Args:
+        path: the file, or a folder for kinds that are folders.
+        kind: one of `MODELS`.
+
+    Raises:
+        ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
+    """
+    return MODELS.find("kind", kind)(path)

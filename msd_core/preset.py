@@ -1,0 +1,101 @@
+"""The settings of a run: the method's own, and those that are not the method's.
+
+A preset is plain, frozen and JSON-able. `PRESETS` holds one a method: its defaults, and what its file recommends beside
+them (``recommended``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .distillation import METHODS, MSD, Method
+from .optimizers import OPTIMIZERS, OptimizerConfig
+from .pull import PULLS
+from .settings import build, check_settings, from_json, setting, to_json
+from .validation import check_choice
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that decides a run beside model, prompt, generator and seed.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    method: Method = setting(MSD(), "what moves the picture", family=METHODS)
+    steps: int = setting(120, "iterations", low=1, usual=(1, 100000))
+    cfg: float = setting(3.0, "guidance, uncond + cfg (cond − uncond): 1 = none", usual=(0, 200))
+    lr: float = setting(
+        1e-2,
+        "learning rate. adam: of the parameters; gd: share of the shift that the picture moves by",
+        above=0,
+        usual=(1e-6, 10),
+    )
+    optimizer: str = setting(
+        "adam", "adam rescales every gradient to full steps; gd (gradient descent) keeps its scale", choices=OPTIMIZERS
+    )
+    pull: str = setting(
+        "image",
+        "image: the picture, towards the decoded target, no gradient through the VAE; latent: x, through its encoder",
+        choices=PULLS,
+    )
+    lr_coupling: float | None = setting(
+        None,
+        "below this λ the learning rate falls in proportion to λ",
+        kind=float,
+        above=0,
+        usual=(0, 1000),
+        optional=True,
+        expert=True,
+    )
+    min_bandwidth: float = setting(0.0, "stop below this λ; 0 = never", low=0, usual=(0, 1000), expert=True)
+    tolerance: float | None = setting(
+        None,
+        "stop once |m|, the size of the shift, is this small",
+        kind=float,
+        above=0,
+        usual=(0, 1000),
+        optional=True,
+        expert=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def optimizer_config(self) -> OptimizerConfig:
+        """The optimiser."""
+        return OptimizerConfig(self.optimizer, self.lr, lr_coupling=self.lr_coupling)
+
+    def to_json(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Preset:
+        """The preset that `to_json` gave, or that an earlier release saved.
+
+        Raises:
+            ValueError: for an entry that is unknown or not allowed.
+        """
+        return from_json(cls, saved)
+
+
+def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 - settings by their plain names
+    """The preset of a method, by its name or with its settings, and with ``changes`` by plain name.
+
+    Raises:
+        ValueError: for an unknown method, or a change that the method does not know or allow.
+    """
+    if isinstance(method, str):
+        check_choice("method", method, METHODS)
+        method = METHODS[method]()
+    return build(Preset(method=method, **getattr(method, "recommended", {})), changes)
+
+
+def named_presets() -> dict[str, Preset]:
+    """A preset for every method that is registered, by the method's name."""
+    return {name: preset_of(name) for name in METHODS}

@@ -1,0 +1,166 @@
+"""What is pulled: the end of the chain rule at which a method's gradient acts.
+
+A pull is a function ``(picture, distil) -> (pulled, cotangent)``. picture (B, C, H, W) is what the generator rendered,
+with its graph; distil maps x (B, *), detached, to the method's descent gradient on it, of x's shape. The loop sends the
+cotangent back from what is pulled to the parameters.
+
+    Pull        x = picture                  pulled = x         cotangent = g_x
+    LatentPull  x = encode(picture)          pulled = x         cotangent = g_x
+    ImagePull   x = encode(picture)          pulled = picture   cotangent = picture - decode(x - g_x)
+    Masked      as the pull within                              cotangent times the mask
+
+`LatentPull` is the paper's (Algs. 1 and 2). `ImagePull` is the image-space residual of HiFA (Zhu et al. 2023) on its
+own: no backward pass through the encoder, and no picture that merely has the right latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .finite import check_finite
+from .generators.base import Space
+
+Distil: TypeAlias = Callable[[Tensor], Tensor]
+Encode: TypeAlias = Callable[[Tensor], Tensor]
+PULLS = ("image", "latent")
+
+
+class Pulling(Protocol):
+    """Any of the pulls. ``space`` is what the generator has to render for it."""
+
+    space: tuple[Space, ...]
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """What is pulled, with its graph, and its cotangent, of the same shape.
+
+        Raises:
+            ValueError: for an encoder or decoder that gives another shape or no gradient; `NonFiniteError` for NaN or
+                infinity.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pull:
+    """x is what the generator renders: a latent, pixels of a model without encoder, or points."""
+
+    space: tuple[Space, ...] = field(default=("image", "latent", "points"), init=False)
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """x itself, and g_x."""
+        check_differentiable("generator", picture)
+        x = at_least_float32(picture)
+        return x, distil(x.detach())
+
+
+@dataclass(frozen=True)
+class LatentPull:
+    """x is the encoded picture, and is pulled through the encoder.
+
+    Args:
+        encode: differentiable, image (B, 3, H, W) in [0, 1] to x (B, *).
+    """
+
+    encode: Encode
+    space: tuple[Space, ...] = field(default=("image",), init=False)
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """x = encode(picture), and g_x."""
+        check_differentiable("generator", picture)
+        x = self.encode(picture)
+        check_differentiable("encode", x)
+        check_finite("encode", [x], "latent", "Run the encoder in float32.")
+        x = at_least_float32(x)
+        return x, distil(x.detach())
+
+
+@dataclass(frozen=True)
+class ImagePull:
+    """The picture is pulled towards what x - g_x decodes to.
+
+    Args:
+        encode: image (B, 3, H, W) in [0, 1] to x (B, *); not differentiated.
+        decode: x (B, *) to image (B, 3, H, W); not differentiated.
+    """
+
+    encode: Encode
+    decode: Encode
+    space: tuple[Space, ...] = field(default=("image",), init=False)
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """The picture, and picture - decode(x - g_x)."""
+        check_differentiable("generator", picture)
+        with torch.no_grad():
+            x = self.encode(picture)
+            check_finite("encode", [x], "latent", "Run the encoder in float32.")
+            x = at_least_float32(x).detach()
+            target = self.decode(x - distil(x)).to(picture)
+        check_finite("decode", [target], "picture", "Run the decoder in float32.")
+        if target.shape != picture.shape:
+            raise ValueError(
+                f"decode: gave shape {tuple(target.shape)}, the picture has {tuple(picture.shape)}; allowed is the "
+                "picture's. Use the decoder that belongs to the encoder, and a size that it can give."
+            )
+        return picture, picture.detach() - target
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """``pull``, confined to where ``mask`` is 1; 0 leaves alone, between scales.
+
+    The mask confines the gradient: a generator whose parameters reach across the picture still moves a little outside.
+
+    Args:
+        pull: any other.
+        mask: (H, W), (1, 1, H, W) or (B, 1, H, W) in [0, 1]; averaged down to the size of what is pulled.
+
+    Raises:
+        ValueError: for a mask of another shape, or with values outside of [0, 1].
+    """
+
+    pull: Pulling
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        mask = self.mask[None, None] if self.mask.ndim == 2 else self.mask
+        if mask.ndim != 4 or mask.shape[1] != 1 or not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ValueError(
+                f"mask: got shape {tuple(self.mask.shape)} with values from {float(self.mask.min()):g} to "
+                f"{float(self.mask.max()):g}; allowed is (H, W) or (B, 1, H, W) with values from 0 to 1. Convert it."
+            )
+        object.__setattr__(self, "mask", mask)
+
+    @property
+    def space(self) -> tuple[Space, ...]:
+        """That of the pull."""
+        return self.pull.space
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """What the pull gives, its cotangent times the mask."""
+        pulled, cotangent = self.pull(picture, distil)
+        if pulled.ndim != 4 or self.mask.shape[0] not in (1, pulled.shape[0]):
+            raise ValueError(
+                f"mask: got {self.mask.shape[0]} of them for what is pulled, {tuple(pulled.shape)}; allowed is one, or "
+                "one a row of a picture or latent. Leave it out, or give as many."
+            )
+        return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), pulled.shape[-2:])
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x``, in float32 if it is in half precision; its graph is kept."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_differentiable(name: str, value: Tensor) -> None:
+    """Refuse an output without a graph."""
+    if not value.requires_grad:
+        raise ValueError(
+            f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
+            "Remove no_grad, detach or inference mode from it."
+        )

@@ -1,0 +1,25 @@
+"""docs/settings.md is what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from msd_core.preset import Preset
+from msd_core.settings import leaves
+from msd_core.settings_page import settings_page
+
+pytestmark = pytest.mark.core
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+
+
+def test_the_page_is_made_from_the_fields() -> None:
+    message = "make it again: python -m msd_core.settings_page > docs/settings.md"
+    assert PAGE.read_text(encoding="utf-8") == settings_page(), message
+
+
+def test_every_setting_is_on_it() -> None:
+    shown = set(re.findall(r"^\| `(\w+)` \|", settings_page(), re.M))
+    assert shown == {flag for flag, entry in leaves(Preset) if not entry.hidden}
