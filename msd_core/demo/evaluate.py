@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..sampling import ddim_sample
 from ..schedule import sigma_schedule
 from .judge import Verdict, judge
+from .latent_fit import fit_latent
 from .model import DemoModel, load_demo_model
 from .scenes import SIDE, Scene, caption, draw, random_scene
 from .train_autoencoder import patches, round_trip_psnr
@@ -104,10 +105,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="prompts for each cfg")
     parser.add_argument("--steps", type=int, default=32, help="DDIM steps")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fits", type=int, default=0, help="scenes whose latent a neural image is fitted to")
     parser.add_argument("--sheet", type=Path, default=None, help="write 48 samples at the first cfg to this picture")
     arguments = parser.parse_args()
     model = load_demo_model(arguments.model)
     report: dict[str, object] = {"round trip": round_trip(model, min(arguments.count, 240), arguments.seed)}
+    if arguments.fits:
+        scenes = draw(draw_scenes(arguments.fits, arguments.seed), SIDE)
+        report["PSNR of fits to a latent (dB)"] = [round(fit_latent(model, scene[None]), 2) for scene in scenes]
     for cfg in arguments.cfg:
         report[f"cfg {cfg:g}"] = evaluate(
             model, cfg=cfg, count=arguments.count, steps=arguments.steps, seed=arguments.seed

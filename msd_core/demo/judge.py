@@ -117,10 +117,22 @@ class Verdict:
         return self.style in ("", self.scene.style)
 
     @property
+    def wrong(self) -> tuple[str, ...]:
+        """What keeps the picture from being accepted, in words: of a missing or miscoloured thing only "colour"."""
+        parts = {
+            "background": self.background_right,
+            "colour": self.colours_right,
+            "shape": self.shapes_right or not self.colours_right,
+            "place": self.place_right or not self.colours_right,
+            "style": self.style_right,
+            "stray": self.stray <= MAX_STRAY,
+        }
+        return tuple(name for name, right in parts.items() if not right)
+
+    @property
     def accepted(self) -> bool:
         """All is right but perhaps the sizes, and hardly anything is stray."""
-        seen = self.colours_right and self.shapes_right and self.place_right
-        return seen and self.background_right and self.style_right and self.stray <= MAX_STRAY
+        return not self.wrong
 
 
 def nearest_ground(picture: Tensor) -> tuple[str, float]:

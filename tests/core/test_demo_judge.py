@@ -82,11 +82,12 @@ def test_verdicts_say_what_is_wrong() -> None:
         return judge(draw([parse(text)])[0], told)
 
     assert verdict("a red circle left of a green square").accepted
-    assert not verdict("a blue circle left of a green square").colours_right
+    blue = verdict("a blue circle left of a green square")
+    assert not blue.colours_right and blue.wrong[0] == "colour"
     star = verdict("a red star left of a green square")
     assert not star.shapes_right and star.things[0].shape == "star"
     swapped = verdict("a red circle right of a green square")
-    assert swapped.shapes_right and not swapped.place_right
+    assert swapped.shapes_right and not swapped.place_right and swapped.wrong == ("place",)
     grounded = verdict("a red circle left of a green square in the snow")
     assert grounded.ground == "in the snow" and not grounded.background_right
     assert verdict("a red circle left of a green square, outlined").style == "outlined"
