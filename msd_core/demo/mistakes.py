@@ -18,8 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .grammar import GROUPS, MIN_CONTRAST, POSITIONS, RELATIONS, Scene, random_scene
-from .grounds import COLOURS, GROUNDS, INK, contrast, distance, ground_picture
+from .grounds import COLOURS, GROUNDS, contrast, ground_picture
 from .judge import judge
+from .readings import ink_shows
 from .scenes import SIDE, draw
 from .silhouettes import THINGS
 
@@ -87,8 +88,7 @@ def wrong_ground(scene: Scene, generator: torch.Generator) -> Planted | None:
 
 def wrong_style(scene: Scene, generator: torch.Generator) -> Planted | None:
     """Outlined for flat or flat for outlined; None where ink cannot be seen: on dark grounds and on black things."""
-    dark = float(distance(ground_picture(scene.ground, 32), torch.tensor(INK)[:, None, None]).mean()) <= 0.3
-    if dark or all(thing.colour == "black" for thing in scene.things):
+    if not ink_shows(ground_picture(scene.ground, 32)) or all(thing.colour == "black" for thing in scene.things):
         return None
     return Planted(replace(scene, style="flat" if scene.style == "outlined" else "outlined"))
 

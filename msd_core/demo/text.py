@@ -79,7 +79,7 @@ def token_ids(prompt: str) -> list[int]:
     if unknown:
         raise ValueError(
             f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; "
-            f"{_meant(unknown)}it knows things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: "
+            f"{_meant(unknown)}it knows only things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: "
             f"{', '.join(SIZES)}; relations: {', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> "
             f"background, {', '.join(PLACES)}; styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a yellow "
             f"house at sea', or load a real checkpoint"

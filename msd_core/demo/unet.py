@@ -178,7 +178,8 @@ class _Stage(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`.
+    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`. Transformers are one
+    block deep where no depth is given.
 
     With ``context_dim`` None it is convolutions alone: no attention, and the context it is called with is not read.
     """
@@ -190,7 +191,9 @@ class UNet(nn.Module):
         emb = 4 * self.model_channels
         context_dim, heads = config["context_dim"], config["num_heads"]
 
-        depths, depths_out = list(config["transformer_depth"]), list(config["transformer_depth_output"])
+        blocks = config["num_res_blocks"]
+        depths = list(config.get("transformer_depth", [1] * sum(blocks)))
+        depths_out = list(config.get("transformer_depth_output", [1] * (sum(blocks) + len(blocks))))
 
         def block(a: int, b: int, depth: int) -> list[nn.Module]:
             layers: list[nn.Module] = [_ResBlock(a, b, emb)]
@@ -210,7 +213,7 @@ class UNet(nn.Module):
                 self.input_blocks.append(_Stage([_Downsample(width)]))
                 skips.append(width)
         self.middle_block = _Stage(
-            [*block(width, width, config["transformer_depth_middle"]), _ResBlock(width, width, emb)]
+            [*block(width, width, config.get("transformer_depth_middle", 1)), _ResBlock(width, width, emb)]
         )
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(len(widths))):

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from msd_core.demo import mistakes
-from msd_core.demo.judge import judge, nearest_ground
+from msd_core.demo.judge import judge
 from msd_core.demo.mistakes import MISTAKES, cases
+from msd_core.demo.readings import nearest_ground
 from msd_core.demo.scenes import GROUNDS, THINGS, Scene, Thing, caption, draw, parse, random_scene
 
 COUNT = 24
@@ -47,7 +48,7 @@ def test_every_thing_is_told_from_all_others(thing: str) -> None:
     for scene in (Scene((Thing("orange", thing),), ground="blue"), Scene((Thing("green", thing),), style="outlined")):
         verdict = judge(draw([scene])[0], scene)
         assert verdict.accepted and verdict.sizes_right, (thing, scene.style)
-        assert verdict.things[0].score > verdict.things[0].rival + 0.02
+        assert verdict.things[0].score > verdict.things[0].rival + 0.02 and verdict.things[0].iou > 0.75
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
