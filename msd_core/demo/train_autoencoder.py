@@ -80,10 +80,17 @@ def edge_weights(pictures: Tensor, extra: float) -> Tensor:
 
 
 def crops(pictures: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """One square of ``side`` pixels out of each of ``pictures`` (B, 3, H, W), anywhere."""
-    height, width = pictures.shape[-2:]
-    top = torch.randint(height - side + 1, (len(pictures),), generator=generator).tolist()
-    left = torch.randint(width - side + 1, (len(pictures),), generator=generator).tolist()
+    """One square of ``side`` pixels out of each of ``pictures`` (B, 3, H, W).
+
+    A place is drawn as if squares could leave the picture, and moved inside, so that many squares lie at an edge: what
+    is there would hardly ever be seen whole otherwise.
+    """
+
+    def starts(length: int) -> list[int]:
+        places = torch.randint(length + side + 1, (len(pictures),), generator=generator) - side
+        return places.clamp(0, length - side).tolist()
+
+    top, left = starts(pictures.shape[-2]), starts(pictures.shape[-1])
     return torch.stack([p[:, y : y + side, x : x + side] for p, y, x in zip(pictures, top, left, strict=True)])
 
 

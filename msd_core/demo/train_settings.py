@@ -33,9 +33,9 @@ class TrainSettings:
 
     seed: int = 0
     side: int = SIDE
-    autoencoder_steps: int = 4_200
+    autoencoder_steps: int = 10_000
     autoencoder_batch: int = 12
-    whole_steps: int = 700
+    whole_steps: int = 2_000
     whole_batch: int = 4
     autoencoder_lr: float = 1.2e-3
     kl_weight: float = 1e-4
@@ -45,7 +45,7 @@ class TrainSettings:
     pool: int = 32_768
     refresh: int = 8
     later_shares: tuple[float, float, float] = (0.35, 0.4, 0.25)
-    steps: int = 6_000
+    steps: int = 12_000
     batch: int = 64
     lr: float = 1e-3
     decay_fraction: float = 0.3

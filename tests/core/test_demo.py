@@ -260,6 +260,13 @@ def test_pictures_of_the_first_stage() -> None:
         assert torch.equal(crop[0] - crop[0, 0, 0], numbered[0, 0, :4, :4])
 
 
+def test_crops_see_every_pixel() -> None:
+    """Corners too, in a ninth of all squares; with places drawn evenly it would be a twenty-fifth."""
+    numbered = torch.arange(64.0).reshape(1, 1, 8, 8).expand(4000, -1, -1, -1)
+    seen = torch.bincount(crops(numbered, 4, torch.Generator().manual_seed(0)).flatten().long(), minlength=64) / 4000
+    assert float(seen.min()) > 1 / 10 and float(seen.max()) < 0.5
+
+
 def test_edges_weigh_more_and_even_ground_weighs_one() -> None:
     picture = torch.zeros(1, 3, 16, 16)
     picture[..., 8:] = 1
