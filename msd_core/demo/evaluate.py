@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from ..schedule import sigma_schedule
 from .judge import Verdict, judge
 from .latent_fit import fit_latent
 from .model import DemoModel, load_demo_model
+from .quality import distances
 from .scenes import SIDE, Scene, caption, draw, random_scene
 from .train_autoencoder import patches, round_trip_psnr
 
@@ -63,10 +65,12 @@ def by_count(verdicts: list[Verdict]) -> dict[str, dict[str, float]]:
 def evaluate(
     model: DemoModel, *, cfg: float, count: int = 500, steps: int = 32, seed: int = 1
 ) -> dict[str, dict[str, float]]:
-    """`by_count` of the judge's verdicts over ``count`` drawn prompts."""
-    pairs = sample_scenes(model, draw_scenes(count, seed), cfg=cfg, steps=steps, seed=seed)
-    bar = tqdm(pairs, total=count, desc=f"cfg {cfg:g}", mininterval=2.0)
-    return by_count([judge(picture, scene) for scene, picture in bar])
+    """`by_count` of the judge's verdicts over ``count`` drawn prompts, and the samples' distances to true drawings."""
+    scenes = draw_scenes(count, seed)
+    bar = tqdm(sample_scenes(model, scenes, cfg=cfg, steps=steps, seed=seed), total=count, desc=f"cfg {cfg:g}")
+    pictures, verdicts = zip(*((picture, judge(picture, scene)) for scene, picture in bar), strict=True)
+    frechet, mmd = distances(torch.stack(pictures), scenes, seed=seed)
+    return {**by_count(list(verdicts)), "Fréchet distance": asdict(frechet), "MMD²": asdict(mmd)}
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .features import FEATURES
-from .grammar import parse
+from .grammar import Scene, parse
 from .judge import judge
 from .scenes import SIDE, draw
 
@@ -100,6 +100,32 @@ def bootstrap(
     return Estimate(value, *(spread - spread.mean() + value).quantile(ends).tolist())
 
 
+def distances(
+    pictures: Tensor,
+    scenes: Sequence[Scene],
+    *,
+    features: str = "convolutions",
+    seed: int = 0,
+    resamples: int = 200,
+    level: float = 0.95,
+) -> tuple[Estimate, Estimate]:
+    """Fréchet distance and MMD² of ``pictures`` (B, 3, H, W) to one true drawing of each of B ``scenes``.
+
+    Args:
+        features: a name of `features.FEATURES`.
+        seed: of the true drawings and of the bootstrap.
+        resamples, level: of the bootstrap intervals; a scene is resampled with its picture and its drawing.
+    """
+    if features not in FEATURES:
+        raise ValueError(f"features: got {features!r}; allowed are {', '.join(FEATURES)}")
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (FEATURES[features](some, scenes) for some in (pictures, draw(scenes, SIDE, generator)))
+    mean, std = y.mean(dim=0), y.std(dim=0).clamp(min=1e-6)
+    x, y = (x - mean) / std, (y - mean) / std
+    frechet = bootstrap(lambda w: frechet_distance(x, y, w, w), len(x), generator, resamples, level)
+    return frechet, bootstrap(lambda w: mmd_squared(x, y, w), len(x), generator, resamples, level)
+
+
 def quality(
     pictures: Tensor,
     prompts: Sequence[str],
@@ -114,9 +140,7 @@ def quality(
     Args:
         pictures: (B, 3, H, W) in [0, 1], B at least 2.
         prompts: B captions of the grammar.
-        features: a name of `features.FEATURES`.
-        seed: of the true drawings and of the bootstrap.
-        resamples, level: of the bootstrap intervals; a prompt is resampled with its picture and its drawing.
+        features, seed, resamples, level: as for `distances`.
 
     Raises:
         ValueError: the counts differ, a caption is not of the grammar, or the features' name is unknown.
@@ -126,17 +150,10 @@ def quality(
             f"pictures: got shape {tuple(pictures.shape)} for {len(prompts)} prompts; allowed are (B, 3, H, W) with "
             f"B ≥ 2 and one prompt for each. Pass both lists at equal length"
         )
-    if features not in FEATURES:
-        raise ValueError(f"features: got {features!r}; allowed are {', '.join(FEATURES)}")
-    generator, scenes = torch.Generator().manual_seed(seed), [parse(prompt) for prompt in prompts]
-    x, y = (FEATURES[features](some, scenes) for some in (pictures, draw(scenes, SIDE, generator)))
-    mean, std = y.mean(dim=0), y.std(dim=0).clamp(min=1e-6)
-    x, y = (x - mean) / std, (y - mean) / std
+    scenes = [parse(prompt) for prompt in prompts]
+    options = {"seed": seed, "resamples": resamples, "level": level}
+    frechet, mmd = distances(pictures, scenes, features=features, **options)
     right = torch.tensor([judge(p, s).accepted for p, s in zip(pictures, scenes, strict=True)], dtype=torch.float64)
-    statistics: list[Callable[[Tensor], Tensor]] = [
-        lambda w: (w * right).sum() / w.sum(),
-        lambda w: frechet_distance(x, y, w, w),
-        lambda w: mmd_squared(x, y, w),
-    ]
-    estimates = [bootstrap(s, len(x), generator, resamples, level) for s in statistics]
-    return Quality(len(x), features, *estimates)
+    generator = torch.Generator().manual_seed(seed)
+    accepted = bootstrap(lambda w: (w * right).sum() / w.sum(), len(right), generator, resamples, level)
+    return Quality(len(right), features, accepted, frechet, mmd)
