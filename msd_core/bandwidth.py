@@ -21,13 +21,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from .registry import Registry
-from .settings import build, check_settings, setting
+from .settings import build, check_settings, setting, settings_of
 from .validation import check_choice, check_count
 
 BANDWIDTHS = Registry(
@@ -217,14 +217,15 @@ def as_bandwidths(value: Any) -> Bandwidths:  # noqa: ANN401
         ValueError: for anything else, or values that do not fall.
     """
     if callable(value) and not isinstance(value, type):
-        return value
+        return cast("Bandwidths", value)
     if isinstance(value, Tensor):
         check_bandwidths(value)
         return Listed(tuple(value.tolist()))
     if isinstance(value, Sequence) and not isinstance(value, str):
         return Listed(tuple(value))
     raise ValueError(
-        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass one."
+        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass "
+        "one of them."
     )
 
 
@@ -256,6 +257,13 @@ def bandwidth_schedule(
         raise ValueError("points: got None with the schedule 'piecewise'; allowed are its points. Pass some.")
     options = {"rho": rho, "points": None if points is None else tuple(points)}
     given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        if option not in settings_of(BANDWIDTHS[name]):
+            users = ", ".join(known for known, kind in BANDWIDTHS.items() if option in settings_of(kind))
+            raise ValueError(
+                f"{option}: got {value!r} with the schedule {name!r}; allowed with {users}. Leave it out or change the "
+                "schedule."
+            )
     return build(BANDWIDTHS[name](start, end), given)(steps)
 
 

@@ -8,15 +8,16 @@ Coordinates are variance-exploding throughout: z = y + sigma n with y ~ p and n 
 
 z has shape (B, *). sigma is a number, a tensor of shape (), or one of shape (B,) with a level per row. A denoiser may
 carry optional attributes, read through the functions below: ``cost`` (network rows per row of z, 1 if absent),
-``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma`` (the
-levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if absent).
+``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma``
+(the levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if
+absent).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, Union
 
 import torch
@@ -151,6 +152,10 @@ class LeveledDenoiser(Wrapped):
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         return self.denoiser(z, sigma)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
+        inner = super().__getattr__(name)
+        return (lambda cfg: replace(self, denoiser=inner(cfg))) if name == "with_cfg" else inner
 
 
 def with_levels(denoiser: Denoiser, levels: Any) -> LeveledDenoiser:  # noqa: ANN401

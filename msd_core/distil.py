@@ -23,6 +23,7 @@ from .preset import Preset, preset_of
 from .pull import ImagePull, LatentPull, Masked, Pull, Pulling
 from .settings import build
 from .state import State
+from .validation import check_count
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -47,7 +48,8 @@ def distil(
         picture = state.picture(768, 1024)
 
     Args:
-        prompt: what to draw; a list of n prompts, one a picture; or a function from the view to a prompt.
+        prompt: what to draw; a list of n prompts, one a picture; or a function from the view (of each picture) to a
+            prompt.
         negative: what not to draw.
         method: name of a method, a method with its settings, or a whole `Preset`.
         generator: kind of the generator, or one to start from.
@@ -63,7 +65,7 @@ def distil(
     """
     known: Model = load_model(model) if model is None or isinstance(model, (str, Path)) else model
     preset = preset_with(method, settings)
-    count = max(n, len(prompt) if isinstance(prompt, list) else 1)
+    count = _count(n, prompt)
     if isinstance(generator, str):
         width, height = size or (known.side, known.side)
         made = [
@@ -73,8 +75,27 @@ def distil(
         generator = Batch(made) if count > 1 else made[0]
     elif size is not None:
         raise ValueError(f"size: got {size} beside a generator, which has its own; allowed is None. Leave it out.")
+    elif count not in (1, generator.rows):
+        raise ValueError(
+            f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
+            "or pass a Batch."
+        )
     state = start(generator, steps=preset.steps, seed=seed)
     return run(state, preset, known, prompt, negative, mask=mask)
+
+
+def _count(n: int, prompt: Prompt) -> int:
+    """How many pictures: n, or one a prompt of a list.
+
+    Raises:
+        ValueError: for fewer than one, or both at odds.
+    """
+    check_count("n", n)
+    if not isinstance(prompt, list) or len(prompt) == 1:
+        return n
+    if not prompt or n not in (1, len(prompt)):
+        raise ValueError(f"prompt: got {len(prompt)} of them with n {n}; allowed is one a picture. Leave n out.")
+    return len(prompt)
 
 
 def preset_with(method: str | Method | Preset, settings: dict[str, Any]) -> Preset:
@@ -115,11 +136,12 @@ def _denoiser(model: Model, prompt: Prompt, negative: Prompt, cfg: float) -> Den
         return model.denoiser(prompt, negative, cfg)
     prepared: dict[Any, Denoiser] = {}
 
-    def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind
-        words = prompt(view)
-        if words not in prepared:
-            prepared[words] = model.denoiser(words, negative, cfg)
-        return prepared[words]
+    def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind, or a list of a batch's
+        words = [prompt(part) for part in view] if isinstance(view, list) else prompt(view)
+        key = tuple(words) if isinstance(words, list) else words
+        if key not in prepared:
+            prepared[key] = model.denoiser(words, negative, cfg)
+        return prepared[key]
 
     return ByView(pick)
 
@@ -139,6 +161,7 @@ def pull_for(generator: Generator, model: Model, pull: str, mask: Tensor | None 
         made = LatentPull(model.encode)
     else:
         raise ValueError(
-            "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set pull='image'."
+            "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set "
+            "pull='image'."
         )
     return made if mask is None else Masked(made, mask)

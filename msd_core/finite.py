@@ -18,7 +18,8 @@ class NonFiniteError(ValueError):
     def __init__(self, name: str, what: str, count: int, total: int, fix: str, where: str = "") -> None:
         self.name, self.what, self.count, self.total, self.fix = name, what, count, total, fix
         super().__init__(
-            f"{name}: NaN or infinity in {count} of {total} numbers of the {what}{where}; allowed are finite numbers. {fix}"
+            f"{name}: NaN or infinity in {count} of {total} numbers of the {what}{where}; allowed are finite numbers. "
+            f"{fix}"
         )
 
 

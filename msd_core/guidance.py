@@ -50,8 +50,8 @@ def guided(denoiser: Denoiser, purpose: str) -> Guided:
     """
     if not (hasattr(denoiser, "parts") and hasattr(denoiser, "with_cfg")):
         raise ValueError(
-            f"denoiser: {name_of(denoiser)} has no guidance (parts, with_cfg), and {purpose} needs it; allowed is "
-            "a guided one. Pass GuidedDenoiser(cond, uncond, cfg)."
+            f"denoiser: {name_of(denoiser)} has no guidance (parts, with_cfg), and {purpose} needs it; allowed "
+            "is a guided one. Pass GuidedDenoiser(cond, uncond, cfg)."
         )
     return cast("Guided", denoiser)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,15 +33,16 @@ class LazyPackage(ModuleType):
         return sorted({*super().__dir__(), *self._homes})
 
 
-def lazy_package(name: str, files: Mapping[str, str]) -> list[str]:
+def lazy_package(name: str) -> list[str]:
     """Make the package called ``name`` lazy; returns its public names.
 
-    Args:
-        name: ``__name__`` of the package.
-        files: file, relative to the package and without ending, to the names that live there, separated by spaces.
+    They are those that its stub imports (``from .file import name as name``) or declares: type checkers and this
+    function read the same list.
     """
     package = sys.modules[name]
-    homes = {public: file for file, names in files.items() for public in names.split()}
+    stub = ast.parse(Path(str(package.__file__)).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom) and node.level == 1]
+    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
     vars(package)["_homes"] = homes
     package.__class__ = LazyPackage
-    return sorted(homes)
+    return sorted([*homes, *(node.name for node in stub.body if isinstance(node, ast.FunctionDef))])

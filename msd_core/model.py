@@ -1,7 +1,7 @@
 """What a model is: everything that a distillation needs of one, whoever made it.
 
-The demo model is one, the session of a ComfyUI host another; a pipeline of another library becomes one by offering these
-members.
+The demo model is one, the session of a ComfyUI host another; a pipeline of another library becomes one by offering
+these members.
 """
 
 from __future__ import annotations

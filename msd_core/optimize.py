@@ -2,8 +2,9 @@
 
     x = encode(g(psi; view)),   g_x = method(x),   psi <- optimiser(psi, J^T g_x),   J = dx/dpsi
 
-(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; where its gradient enters
-the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from any state.
+(Mean-Shift Distillation, Algs. 1 and 2.) The method sees x detached and is not differentiated; where its gradient
+enters the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from
+any state.
 
 The loop prints nothing, shows nothing and catches nothing: progress, preview, interruption and saving belong to the
 caller, between two states.
@@ -66,15 +67,20 @@ def start(
         generator: where to start; it is never changed.
         steps: iterations of the whole run, on which the annealing depends.
         seed: of the noise; for a `Batch` one a member, or the first of consecutive ones.
-        rng: a source whose present state the run's noise goes on from, instead of ``seed``.
+        rng: a source whose present state the run's noise goes on from, instead of ``seed``; not for a `Batch`.
 
     Raises:
-        ValueError: for fewer than one step, a bad seed, or not as many seeds as members.
+        ValueError: for fewer than one step, a bad seed, not as many seeds as members, or one ``rng`` for several.
     """
     check_count("steps", steps)
     streams = len([row for row in generator.groups().values() if row is not None])
     seeds = _seeds(seed, streams)
-    states = [seeded(value).get_state() for value in seeds] if rng is None else [rng.get_state()] * max(streams, 1)
+    if rng is not None and streams:
+        raise ValueError(
+            f"rng: got one source for {streams} members of a batch, which would all draw the same; allowed is None "
+            "there. Pass seed, one number or one a member."
+        )
+    states = [seeded(value).get_state() for value in seeds] if rng is None else [rng.get_state()]
     state = torch.stack(states) if streams else states[0]
     return State(0, steps, tuple(seeds) if streams else seeds[0], "", generator, {}, state)
 

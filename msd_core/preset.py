@@ -14,7 +14,6 @@ from .distillation import METHODS, MSD, Method
 from .optimizers import OPTIMIZERS, OptimizerConfig
 from .pull import PULLS
 from .settings import build, check_settings, from_json, setting, to_json
-from .validation import check_choice
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,8 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
     Raises:
         ValueError: for an unknown method, or a change that the method does not know or allow.
     """
-    if isinstance(method, str):
-        check_choice("method", method, METHODS)
-        method = METHODS[method]()
-    return build(Preset(method=method, **getattr(method, "recommended", {})), changes)
+    chosen: Method = METHODS.find("method", method)() if isinstance(method, str) else method
+    return build(Preset(method=chosen, **getattr(chosen, "recommended", {})), changes)
 
 
 def named_presets() -> dict[str, Preset]:

@@ -32,9 +32,12 @@ PULLS = ("image", "latent")
 
 
 class Pulling(Protocol):
-    """Any of the pulls. ``space`` is what the generator has to render for it."""
+    """Any of the pulls."""
 
-    space: tuple[Space, ...]
+    @property
+    def space(self) -> tuple[Space, ...]:
+        """What the generator has to render for it."""
+        ...
 
     def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
         """What is pulled, with its graph, and its cotangent, of the same shape.
@@ -149,7 +152,8 @@ class Masked:
                 f"mask: got {self.mask.shape[0]} of them for what is pulled, {tuple(pulled.shape)}; allowed is one, or "
                 "one a row of a picture or latent. Leave it out, or give as many."
             )
-        return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), pulled.shape[-2:])
+        height, width = pulled.shape[-2:]
+        return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), (height, width))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

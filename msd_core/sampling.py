@@ -107,8 +107,3 @@ def heun_steps(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Iterator[tuple[
 def ddim_sample(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Tensor:
     """The end of the DDIM walk from ``z``, at ``sigmas[-1]``: x0 if that is 0. Arguments as in `ddim_steps`."""
     return deque(ddim_steps(z, denoiser, sigmas), maxlen=1)[0][1]
-
-
-def heun_sample(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Tensor:
-    """The end of the Heun walk from ``z``, at ``sigmas[-1]``: x0 if that is 0. Arguments as in `ddim_steps`."""
-    return deque(heun_steps(z, denoiser, sigmas), maxlen=1)[0][1]

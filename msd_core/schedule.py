@@ -6,13 +6,8 @@ sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t). `DiscreteSchedule` converts bet
 
     karras             (smax^(1/rho) + u (smin^(1/rho) - smax^(1/rho)))^rho, rho = 7     (Karras et al. 2022, Eq. 5)
     exponential        log-linear from smax to smin
-    kl_optimal         tan(u atan(smin) + (1 - u) atan(smax))                            (Sabour et al. 2024, Eq. 29)
     normal             t equally spaced from T-1 to 0, both included
     sgm_uniform        t equally spaced from T-1 to 0, the last one left out
-    simple             every (T/steps)-th trained level, from the top
-    ddim_uniform       every (T//steps)-th trained level, from t = 1 upwards
-    beta               trained levels at quantiles of Beta(.6, .6)                       (Lee et al. 2024)
-    linear_quadratic   1 - q(u), linear then quadratic, times smax                       (Mochi, Genmo 2024)
 """
 
 from __future__ import annotations
@@ -25,7 +20,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .special import beta_quantile
 from .validation import check_choice, check_count, check_positive
 
 
@@ -123,12 +117,6 @@ def exponential_sigmas(steps: int, sigma_min: float, sigma_max: float) -> Tensor
     return _end_in_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp())
 
 
-def kl_optimal_sigmas(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
-    """Levels equally spaced in atan(sigma), then 0: shape (steps + 1,), float32."""
-    _check_levels(steps, sigma_min, sigma_max)
-    return _end_in_zero(torch.linspace(math.atan(sigma_max), math.atan(sigma_min), steps, dtype=torch.float64).tan())
-
-
 def _check_levels(steps: int, sigma_min: float, sigma_max: float) -> None:
     check_count("steps", steps)
     check_positive("sigma_min", sigma_min)
@@ -149,46 +137,13 @@ def _sgm_uniform(schedule: DiscreteSchedule, steps: int) -> Tensor:
     return _end_in_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps + 1)[:-1]))
 
 
-def _simple(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    stride = len(schedule.sigmas) / steps
-    return _end_in_zero(schedule.sigmas[[-1 - int(i * stride) for i in range(steps)]])
-
-
-def _ddim_uniform(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    return _end_in_zero(schedule.sigmas[1 :: len(schedule.sigmas) // steps].flip(0))
-
-
-def _beta(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    top = len(schedule.sigmas) - 1
-    steps_kept = dict.fromkeys(round(top * beta_quantile(1 - i / steps, 0.6, 0.6)) for i in range(steps))
-    return _end_in_zero(schedule.sigmas[list(steps_kept)])
-
-
-def _linear_quadratic(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    threshold, linear = 0.025, steps // 2
-    if linear == 0:
-        return _end_in_zero(schedule.sigmas[-1:])
-    rest = steps - linear
-    excess = linear - threshold * steps
-    i = torch.arange(linear, steps, dtype=torch.float64)
-    a, b = excess / (linear * rest**2), threshold / linear - 2 * excess / rest**2
-    straight = torch.arange(linear, dtype=torch.float64) * threshold / linear
-    noise = 1 - torch.cat([straight, a * i**2 + b * i + a * linear**2])
-    return _end_in_zero(noise * schedule.sigma_max)
-
-
 _BY_RANGE: dict[str, Callable[[int, float, float], Tensor]] = {
     "karras": karras_sigmas,
     "exponential": exponential_sigmas,
-    "kl_optimal": kl_optimal_sigmas,
 }
 _BY_TRAINED_LEVEL: dict[str, Callable[[DiscreteSchedule, int], Tensor]] = {
     "normal": _normal,
     "sgm_uniform": _sgm_uniform,
-    "simple": _simple,
-    "ddim_uniform": _ddim_uniform,
-    "beta": _beta,
-    "linear_quadratic": _linear_quadratic,
 }
 SIGMA_SCHEDULES = (*_BY_RANGE, *_BY_TRAINED_LEVEL)
 
@@ -203,14 +158,12 @@ def sigma_schedule(
 ) -> Tensor:
     """Noise levels of a sampler, descending and ending in 0: shape (steps + 1,), float32; equations above.
 
-    As in ComfyUI, "ddim_uniform" may return a few levels more or fewer, and "beta" drops repeated ones.
-
     Args:
         name: one of `SIGMA_SCHEDULES`.
         steps: number of steps.
         schedule: the model's levels; needed by the schedules that pick trained levels, and the source of the default
             ``sigma_min`` and ``sigma_max`` of the others.
-        sigma_min, sigma_max: lowest non-zero and highest level, for "karras", "exponential" and "kl_optimal" only.
+        sigma_min, sigma_max: lowest non-zero and highest level, for "karras" and "exponential" only.
 
     Raises:
         ValueError: for an unknown name, missing or surplus arguments, or more steps than trained levels.

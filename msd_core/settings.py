@@ -37,6 +37,7 @@ class Setting:
         kind: bool, int, float or str; of each part, if ``length`` is not 0.
         optional: whether None is allowed.
         low, high: the range, both ends included; ``above``: the lower end, left out.
+        infinite: whether infinity is a value too, as the end of an interval that has none.
         usual: the range that a widget offers, where that is narrower than what is allowed.
         choices: allowed texts.
         length: how many values; 0 is a plain value, -1 any number.
@@ -54,6 +55,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     above: float | None = None
+    infinite: bool = False
     usual: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     length: int = 0
@@ -66,7 +68,9 @@ class Setting:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
         parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
-        one = {int: "a whole number", tuple: "a pair of numbers"}.get(self.kind, "a finite number")
+        one = {int: "a whole number", tuple: "a pair of numbers"}.get(
+            self.kind, "a number" if self.infinite else "a finite number"
+        )
         many = {0: one, -1: f"any number of values, each {one}"}
         words = " ".join([many.get(self.length, f"{self.length} values, each {one}"), *parts])
         return f"{words}, or None" if self.optional else words
@@ -102,14 +106,13 @@ def check_settings(instance: object) -> None:
             continue
         if entry.length:
             _check_length(entry, value)
-        for part in value if entry.length else (value,):
+        for part in (value or ()) if entry.length else (value,):
             _check_value(entry, part)
 
 
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
-        wanted = "a tuple" if entry.length < 0 else f"a tuple of {entry.length}"
-        raise ValueError(f"{entry.name}: got {value!r}; allowed is {wanted}: {entry.allowed}. Pass one.")
+        raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple of {entry.allowed}. Pass one.")
 
 
 def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
@@ -124,8 +127,8 @@ def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
                 check_count(entry.name, value, int(entry.low))
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
     elif entry.kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not _inside(entry, value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
             raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
 
 
@@ -137,7 +140,7 @@ def _inside(entry: Setting, value: float) -> bool:
     )
 
 
-# --- trees of settings and plain names ---------------------------------------------------------------------------------
+# --- trees of settings and plain names --------------------------------------------------------------------------------
 
 
 def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Setting]]:
@@ -153,7 +156,7 @@ def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Settin
 
 
 def menu(family: Registry) -> list[str]:
-    """The names of a family that a menu offers: all but those of classes with ``hidden``, which are for Python alone."""
+    """The names of a family that a menu offers: all but those of classes with ``hidden``, for Python alone."""
     return [name for name, kind in family.items() if not getattr(kind, "hidden", False)]
 
 
@@ -179,7 +182,7 @@ def flatten(instance: object, prefix: str = "") -> dict[str, Any]:
 def build(base: T, options: Mapping[str, Any]) -> T:
     """``base`` with the ``options`` changed, by plain name.
 
-    Choosing another kind where ``base`` holds one keeps the values of the settings that both kinds have.
+    Choosing another kind where ``base`` holds one keeps the values that were changed and that both kinds have.
 
     Raises:
         ValueError: an option that ``base`` has not, with its kinds as chosen; a value that is not allowed.
@@ -192,15 +195,18 @@ def build(base: T, options: Mapping[str, Any]) -> T:
 
 
 def _not_here(base: object, name: str, value: object) -> str:
-    """Why ``name`` is no option of ``base``: which kinds know it, or what else there is."""
-    for flag, family in _families(type(base)):
-        users = [kind for kind, cls in family.items() if name in _own_names(cls, flag)]
-        if users:
-            return (
-                f"{name}: got {value!r} with the {flag} {flatten(base).get(flag)!r}; allowed with {', '.join(users)}. "
-                f"Leave it out or change the {flag}."
-            )
-    return f"{name}: got {value!r}; allowed are {', '.join(flatten(base))}. Leave it out, or correct the name."
+    """Why ``name`` is no option of ``base``: which kinds know it, the innermost choice first; or what else there is."""
+    chosen = flatten(base)
+    families = [(flag, family) for flag, family in _families(type(base)) if flag in chosen]
+    for names, order in ((_own_names, reversed(families)), (_all_names, iter(families))):
+        for flag, family in order:
+            users = [kind for kind, cls in family.items() if name in names(cls, flag)]
+            if users:
+                return (
+                    f"{name}: got {value!r} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
+                    f"Leave it out or change the {flag}."
+                )
+    return f"{name}: got {value!r}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
 
 
 def _families(owner: type) -> Iterator[tuple[str, Registry]]:
@@ -215,6 +221,11 @@ def _families(owner: type) -> Iterator[tuple[str, Registry]]:
 def _own_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` itself, below the family called ``flag``."""
     return [_prefix(flag) + entry.flag for entry in settings_of(kind).values()]
+
+
+def _all_names(kind: type, flag: str) -> list[str]:
+    """Plain names of the settings of ``kind`` and of all that it may hold, below the family called ``flag``."""
+    return [name for name, _ in leaves(kind, _prefix(flag))]
 
 
 def _build(base: T, rest: dict[str, Any], prefix: str) -> T:
@@ -244,11 +255,12 @@ def _by_flag(base: object, prefix: str, message: str) -> str:
 
 
 def _changed_kind(value: object, kind: type) -> Any:  # noqa: ANN401
-    """An instance of ``kind`` with the values of those settings that ``value`` has too."""
+    """An instance of ``kind`` with what is changed in ``value`` and both have; the rest are its own defaults."""
     if type(value) is kind:
         return value
-    shared = settings_of(value).keys() & settings_of(kind).keys()
-    return kind(**{name: getattr(value, name) for name in shared})
+    own = settings_of(value)
+    changed = [name for name in own.keys() & settings_of(kind).keys() if getattr(value, name) != own[name].default]
+    return kind(**{name: getattr(value, name) for name in changed})
 
 
 def to_json(instance: object) -> dict[str, Any]:
@@ -272,8 +284,12 @@ def from_json(owner: type[T], saved: Mapping[str, Any]) -> T:
             raise ValueError(f"{name}: got {value!r}; allowed are {', '.join(known)}. It was saved by another release.")
         family = known[name].family
         if family is not None:
-            inner = dict(value)
-            value = from_json(family.find(name, inner.pop("kind")), inner)
+            if not isinstance(value, Mapping) or "kind" not in value:
+                raise ValueError(
+                    f"{name}: got {value!r}; allowed is a mapping with the entry 'kind'. Use another copy."
+                )
+            inner = {entry: part for entry, part in value.items() if entry != "kind"}
+            value = from_json(family.find(name, value["kind"]), inner)
         values[name] = _tuples(value)
     return owner(**values)
 

@@ -14,8 +14,8 @@ from .settings import menu, settings_of, settings_table
 HEAD = """# Settings
 
 Made from the code, by `python -m msd_core.settings_page > docs/settings.md`. Names are those of Python's `distil(...)`;
-a flag of `msd distill` is the same with hyphens (`solver_steps` → `--solver-steps`), and the nodes' widgets are made from
-the same fields.
+a flag of `msd distill` is the same with hyphens (`solver_steps` → `--solver-steps`), and the nodes' widgets are made
+from the same fields.
 """
 
 

@@ -76,7 +76,7 @@ class State:
         ``height`` and ``width`` are pixels, or cells of a latent; those of its canvas if they are left out.
         """
         own = self.generator.canvas.view
-        frame = self.generator.frame(height or own.height, width or own.width)
+        frame = self.generator.frame(own.height if height is None else height, own.width if width is None else width)
         with torch.no_grad():
             picture = self.generator.render(frame)
         return picture.clamp(0, 1) if self.generator.space == "image" else picture

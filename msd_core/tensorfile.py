@@ -5,15 +5,15 @@ by a hash that changes from one process to the next, so the header is sorted her
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from .atomic import write_whole
 
 
 def write_tensors(
@@ -39,13 +39,9 @@ def write_tensors(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = _sorted_header(save(contiguous, {**entries, **(extra or {})}))
     path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise ValueError(
             f"path: cannot write {str(path)!r} ({error.strerror}); allowed is a file in a folder that exists, is "
             "writable and has room. Choose another."

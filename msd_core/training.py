@@ -8,7 +8,7 @@ bit-equal to one that ran through.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .atomic import write_whole
+
 WARMUP = 100
 """Steps until the learning rate is the one asked for."""
+
+OnStep = Callable[[int, int], None]
+"""``progress(done, total)``, called by a training, or any long computation, after each of its steps."""
 
 
 class Stateful(Protocol):
@@ -57,9 +62,9 @@ def update_average(average: nn.Module, model: nn.Module, step: int, ema: float) 
 
 
 def _write(checkpoint: Path, saved: dict[str, Any]) -> None:
-    unfinished = checkpoint.with_suffix(".part")
-    torch.save(saved, unfinished)
-    os.replace(unfinished, checkpoint)
+    content = io.BytesIO()
+    torch.save(saved, content)
+    write_whole(checkpoint, content.getbuffer())
 
 
 def training_steps(

@@ -2,95 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..msd_core.bandwidth import BANDWIDTH_SCHEDULES, bandwidth_schedule, check_bandwidths
-from ..msd_core.presets import MSDPreset
+from ..msd_core.bandwidth import BANDWIDTHS, bandwidth_schedule, check_bandwidths
+from ..msd_core.distillation import MSD
+from ..msd_core.preset import Preset
+from ..msd_core.settings import Setting, build, menu, settings_of
 from .host import grad_mode, own
+from .widgets import value_of, widget
 
 CATEGORY = "mean-shift distillation"
+FIRST = ("start", "end", "steps", "rho", "points")
+"""The order of the widgets; a curve's further settings follow."""
+
+
+def curve_settings() -> dict[str, Setting]:
+    """The settings of all curves by name; a setting that several curves have is one."""
+    found: dict[str, Setting] = {}
+    for kind in menu(BANDWIDTHS):
+        found |= {name: entry for name, entry in settings_of(BANDWIDTHS[kind]).items() if name not in found}
+    return found
 
 
 class BandwidthScheduler(io.ComfyNode):
-    """`msd_core.bandwidth_schedule` as a node."""
+    """The curves of `msd_core.bandwidth` as a node."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        defaults = MSDPreset()
+        family, known = settings_of(MSD)["bandwidths"], curve_settings()
+        known["steps"] = settings_of(Preset)["steps"]
+        order = [*FIRST, *(name for name in known if name not in FIRST)]
         return io.Schema(
             node_id="MSD_BandwidthScheduler",
             display_name="Bandwidth Scheduler",
             category=CATEGORY,
             description="Strictly decreasing bandwidths λ, the standard deviation of the mean-shift kernel.",
             inputs=[
-                io.Combo.Input(
-                    "schedule",
-                    options=list(BANDWIDTH_SCHEDULES),
-                    default=defaults.bandwidth_schedule,
-                    tooltip="Shape of the curve. exponential: log-linear; karras: from linear (rho 1) to exponential.",
-                ),
-                io.Float.Input(
-                    "start",
-                    default=defaults.bandwidth_start,
-                    min=0.001,
-                    max=1000.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="First λ, in units of the model's latent (whose own standard deviation is about 1). "
-                    "Large: all modes merge, a coarse picture; small: the nearest mode.",
-                ),
-                io.Float.Input(
-                    "end",
-                    default=defaults.bandwidth_end,
-                    min=0.001,
-                    max=1000.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Last λ, below start. Far below the data's spread the shift is noise and spoils pictures.",
-                ),
-                io.Int.Input("steps", default=defaults.steps, min=1, max=10000, tooltip="How many bandwidths."),
-                io.Float.Input(
-                    "rho",
-                    default=7.0,
-                    min=0.1,
-                    max=100.0,
-                    step=0.1,
-                    round=False,
-                    tooltip="Exponent; karras only.",
-                ),
-                io.String.Input(
-                    "points",
-                    default="",
-                    optional=True,
-                    tooltip="piecewise only: points between start and end as fraction:λ, for example 0.25:2, 0.6:1.",
-                ),
+                widget(family, "schedule"),
+                *(widget(known[name], name, optional=name not in FIRST[:4]) for name in order),
             ],
             outputs=[io.Sigmas.Output("bandwidths", display_name="bandwidths")],
         )
 
     @classmethod
-    def execute(
-        cls, schedule: str, start: float, end: float, steps: int, rho: float, points: str = ""
-    ) -> io.NodeOutput:
+    def execute(cls, schedule: str, steps: int, **widgets: Any) -> io.NodeOutput:  # noqa: ANN401 - as in the schema
+        kind = BANDWIDTHS.find("schedule", schedule)
+        own = settings_of(kind)
+        values = {name: value_of(own[name], name, raw) for name, raw in widgets.items() if name in own}
+        given = {name: raw for name, raw in widgets.items() if name not in own and name == "points" and raw.strip()}
+        if given:
+            raise ValueError(
+                f"points: got {given['points']!r} with the schedule {schedule!r}; allowed are points with 'piecewise', "
+                "and only there. Choose 'piecewise' or leave points out."
+            )
         with grad_mode():
-            return io.NodeOutput(bandwidth_schedule(schedule, start, end, steps, rho=rho, points=parse_points(points)))
-
-
-def parse_points(text: str) -> list[tuple[float, float]] | None:
-    """ "0.25:2, 0.6:1" → [(0.25, 2.0), (0.6, 1.0)]; None for an empty text."""
-    if not text.strip():
-        return None
-    try:
-        pairs = [tuple(float(number) for number in pair.split(":")) for pair in text.split(",")]
-        if any(len(pair) != 2 for pair in pairs):
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            f"points: got {text!r}; allowed are pairs fraction:bandwidth separated by commas, for example 0.25:2, 0.6:1"
-        ) from None
-    return pairs
+            ends = {name: values.pop(name) for name in ("start", "end") if name in values}
+            return io.NodeOutput(build(kind(**ends), values)(steps))
 
 
 def spread(bandwidths: Tensor, steps: int) -> Tensor:
@@ -108,3 +79,6 @@ def spread(bandwidths: Tensor, steps: int) -> Tensor:
         points = [(k / (len(curve) - 1), value) for k, value in enumerate(curve.tolist())]
         start, end = points[0][1], points[-1][1]
         return bandwidth_schedule("piecewise", start, end, steps, points=points[1:-1])
+
+
+NODES = [BandwidthScheduler]

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import comfy.clip_model
-import comfy.latent_formats
-import comfy.model_management
-import comfy.model_patcher
-import comfy.ops
-import comfy.sd
-import comfy.sd1_clip
-import comfy.supported_models
-import comfy.supported_models_base
-import torch
 from comfy_api.latest import io
 
-from ..msd_core.demo.autoencoder import DDCONFIG
-from ..msd_core.demo.model import LATENT_SCALE, DemoModel, load_demo_model
-from ..msd_core.demo.text import CONTEXT_LENGTH, TEXT_CONFIG, VOCABULARY, token_ids
-from ..msd_core.demo.unet import UNET_CONFIG
 from .bandwidth import CATEGORY
 from .host import grad_mode
-
-Device = torch.device | str
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -41,126 +25,12 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from ..msd_core.demo.model import load_demo_model
+        from .demo_model import clip_of, model_of, vae_of
+
         with grad_mode():
             demo = load_demo_model()
         return io.NodeOutput(model_of(demo), clip_of(demo), vae_of(demo))
 
 
-class DemoLatent(comfy.latent_formats.SD15):
-    """SD1.5's scale; its preview colours and decoder belong to another autoencoder."""
-
-    latent_rgb_factors = None
-    taesd_decoder_name = None
-
-    def __init__(self) -> None:
-        self.scale_factor = LATENT_SCALE
-
-
-class DemoConfig(comfy.supported_models.SD15):
-    """SD1.5's configuration (ε-prediction, its noise schedule and latent scale) at the demo model's widths."""
-
-    unet_extra_config = {key: UNET_CONFIG[key] for key in ("num_heads", "num_head_channels")}
-    latent_format = DemoLatent
-    memory_usage_factor = 0.2
-
-
-def model_of(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
-    """MODEL: the demo UNet in the host's own UNet class."""
-    management = comfy.model_management
-    weights, device = demo.unet.state_dict(), management.get_torch_device()
-    parameters = sum(weight.numel() for weight in weights.values())
-    config = DemoConfig(dict(UNET_CONFIG))
-    dtype = management.unet_dtype(
-        model_params=parameters, supported_dtypes=list(config.supported_inference_dtypes), weight_dtype=torch.float32
-    )
-    config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
-    offload = management.unet_offload_device()
-    model = config.get_model(weights, "", device=offload)
-    model.load_model_weights(dict(weights), "")
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
-
-
-def vae_of(demo: DemoModel) -> comfy.sd.VAE:
-    """VAE: the demo autoencoder in the host's own class."""
-    return comfy.sd.VAE(sd=demo.autoencoder.state_dict(), config={"params": {"ddconfig": DDCONFIG, "embed_dim": 4}})
-
-
-def clip_of(demo: DemoModel) -> comfy.sd.CLIP:
-    """CLIP: the demo text encoder in the host's own class, with the demo model's words."""
-    clip = comfy.sd.CLIP(target=comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip))
-    missing, unexpected = clip.load_sd(demo.text.state_dict())
-    if unexpected or set(missing) - {"text_projection.weight"}:
-        raise RuntimeError(f"the host's CLIP has changed: missing {missing}, unexpected {unexpected}")
-    return clip
-
-
-class WordVocabulary:
-    """The part of a Hugging Face tokenizer that the host's SDTokenizer uses, over the demo model's words."""
-
-    @classmethod
-    def from_pretrained(cls, path: str, **_: object) -> WordVocabulary:
-        return cls()
-
-    def __call__(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": token_ids(text)}
-
-    def get_vocab(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(VOCABULARY)}
-
-
-class WordTokenizer(comfy.sd1_clip.SDTokenizer):
-    """The host's tokenizer, weights such as (red:1.2) included, over the demo model's words."""
-
-    def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
-        super().__init__(
-            tokenizer_path="",
-            tokenizer_class=WordVocabulary,
-            max_length=CONTEXT_LENGTH,
-            embedding_directory=embedding_directory,
-            embedding_size=TEXT_CONFIG["hidden_size"],
-            tokenizer_data=tokenizer_data or {},
-        )
-
-
-class DemoTokenizer(comfy.sd1_clip.SD1Tokenizer):
-    """SD1's prompt handling around `WordTokenizer`."""
-
-    def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
-        super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
-
-
-class WordTransformer(comfy.clip_model.CLIPTextModel):
-    """The host's CLIP text transformer, whose vocabulary is fixed at CLIP's 49,408, with the demo model's instead."""
-
-    def __init__(self, config: dict, dtype: torch.dtype, device: torch.device, operations: type) -> None:
-        super().__init__(config, dtype, device, operations)
-        words = operations.Embedding(config["vocab_size"], config["hidden_size"], dtype=dtype, device=device)
-        self.set_input_embeddings(words)
-        torch.nn.init.eye_(self.text_projection.weight)  # not in the file: the pooled output is not used
-
-
-class DemoTextModel(comfy.sd1_clip.SDClipModel):
-    """The host's wrapper of a text transformer, at the demo model's size."""
-
-    def __init__(
-        self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
-    ) -> None:
-        super().__init__(
-            device=device,
-            dtype=dtype,
-            max_length=CONTEXT_LENGTH,
-            textmodel_json_config=dict(TEXT_CONFIG),
-            model_class=WordTransformer,
-            special_tokens={"start": 0, "end": 1, "pad": 1},
-            return_projected_pooled=False,
-            model_options=model_options or {},
-        )
-
-
-class DemoClip(comfy.sd1_clip.SD1ClipModel):
-    """SD1's single text encoder, being `DemoTextModel`."""
-
-    def __init__(
-        self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
-    ) -> None:
-        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=DemoTextModel)
+NODES = [LoadDemoModel]

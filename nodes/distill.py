@@ -1,10 +1,16 @@
-"""Mean-Shift Distill Step and SDS Step: many iterations of one method, inside the host's guider."""
+"""The step nodes: many iterations of one method inside the host's guider, a node for every method that is registered.
+
+A step's widgets are the method's own fields and those of a run (`Preset`). The two oldest nodes keep the order that
+saved graphs know; whatever is new follows at the end.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -13,69 +19,79 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..msd_core.distillation import ANNEALINGS, CENTRES, MSD, SDS, WEIGHTINGS, Method
-from ..msd_core.info import Info
-from ..msd_core.mean_shift import ESTIMATORS
-from ..msd_core.optimize import OPTIMIZERS, OptimizerConfig, State, optimize
-from ..msd_core.plot import history_curves, plot_curves
-from ..msd_core.presets import PULLS, MSDPreset, SDSPreset
-from ..msd_core.sampling import SOLVERS
+from ..msd_core.bandwidth import Listed
+from ..msd_core.distillation import METHODS
+from ..msd_core.distillation.base import samples_of
+from ..msd_core.mean_shift.base import Walking
+from ..msd_core.preset import Preset, preset_of
+from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
-from .generators import LATENT_CELL, GeneratorSocket, HostGenerator, blocked, render_image, render_latent
+from .generators import GeneratorSocket, HostGenerator, blocked, render_image, render_latent
 from .progress import Progress, to_image
+from .widgets import value_of, widget
 
-MSD_DEFAULTS, SDS_DEFAULTS = MSDPreset(), SDSPreset()
+if TYPE_CHECKING:
+    from ..msd_core.info import Info
+    from ..msd_core.state import State
+
+LEARNING_RATE = "learning_rate"
+"""What the widget of the setting `lr` is called."""
+
+RUN = ("steps", "seed", "cfg", "lr", "optimizer")
+OF_THE_KERNEL = ("lr_coupling", "min_bandwidth")
+"""Settings of a run that only a method with bandwidths has a use for."""
+
+ORDER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "MSD_MeanShiftDistillStep": (
+        ("estimator", "solver", "solver_steps", "samples"),
+        ("antithetic", "centre", "truncation", "lr_coupling", "pull"),
+    ),
+    "MSD_SDSStep": (("weighting", "anneal", "t_min", "t_max"), ("pull",)),
+}
+"""By node: the settings after those of `RUN`, and the first of those after the sockets."""
+
+IGNORED = {entry.flag for entry in settings_of(Walking).values()}
+"""Options that stand in a node for estimators that walk, and mean nothing for one that does not."""
+
+SEED = io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture.")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One step node's work: `steps` iterations on a copy of `start`, inside `guider`."""
+    """One step node's work: the iterations of `preset` on a copy of `start`, inside `guider`."""
 
     start: HostGenerator
     guider: CFGGuider
     vae: VAE | None
-    steps: int
+    preset: Preset
     seed: int
-    pull: str
 
-    def __call__(
-        self,
-        cls: type[io.ComfyNode],
-        make_method: Callable[[host.Session], Method],
-        optimizer: OptimizerConfig,
-        rows: int = 1,
-    ) -> io.NodeOutput:
+    def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
         """Optimise, and return the new generator with its picture and the plot of the run."""
         self._check()
-        progress = Progress(self.steps)
+        progress = Progress(self.preset.steps)
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
-            for state in self._states(session, make_method(session), optimizer):
+            for state in self._states(session):
                 progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
             made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
             return made, state.history
 
-        grid = self.start.height // LATENT_CELL, self.start.width // LATENT_CELL
+        canvas, rows = self.start.canvas, samples_of(self.preset.method)
+        grid = canvas.height // host.CELL, canvas.width // host.CELL
         generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
         picture = self._picture(generator)
         if picture is None:
             return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
         return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
 
-    def _states(self, session: host.Session, method: Method, optimizer: OptimizerConfig) -> Iterator[State]:
-        image = self.start.generator.space == "image"
-        return optimize(
-            copy.deepcopy(self.start.generator).to(session.device),
-            method,
-            session.denoiser,
-            size=self.start.grid,
-            steps=self.steps,
-            seed=self.seed,
-            optimizer=optimizer,
-            encode=session.encode if image else None,
-            decode=session.decode if image and self.pull == "image" else None,
-        )
+    def _states(self, session: host.Session) -> Iterator[State]:
+        from ..msd_core.distil import run
+        from ..msd_core.optimize import start
+
+        generator = copy.deepcopy(self.start.generator).to(session.device)
+        return run(start(generator, steps=self.preset.steps, seed=self.seed), self.preset, session.model(), None, None)
 
     def _check(self) -> None:
         generator = self.start.generator
@@ -86,19 +102,20 @@ class Run:
             )
         if generator.space == "latent":
             with host.grad_mode(), torch.no_grad():
-                host.check_latent(generator.render(*self.start.grid), self.guider)
+                host.check_latent(generator.render(generator.canvas.view), self.guider)
 
     def _preview(self, state: State, session: host.Session) -> Tensor | None:
         with torch.no_grad():
-            x = state.generator.render(*self.start.grid)
-        if self.start.generator.space == "image":
+            x = state.generator.render(state.generator.canvas.view)
+        if state.generator.space == "image":
             return x
         return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
 
     def _picture(self, generator: HostGenerator) -> Tensor | None:
+        width, height = generator.canvas.width, generator.canvas.height
         if generator.generator.space == "image":
-            return render_image(generator, generator.width, generator.height)
-        latent = render_latent(generator, generator.width, generator.height)["samples"]
+            return render_image(generator, width, height)
+        latent = render_latent(generator, width, height)["samples"]
         if self.vae is not None:
             return self.vae.decode(latent)
         colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
@@ -107,52 +124,9 @@ class Run:
 
 def plot(history: Sequence[Info]) -> Tensor:
     """IMAGE of the level (λ, or σ where a method has no λ) and of the gradient's length over the steps."""
+    from ..msd_core.plot import history_curves, plot_curves
+
     return to_image(plot_curves(history_curves(history)))
-
-
-def common_widgets(defaults: MSDPreset | SDSPreset) -> list[io.Input]:
-    """What every step node begins with."""
-    return [
-        GeneratorSocket.Input("generator", tooltip="Not changed: the node returns a new one."),
-        io.Int.Input("steps", default=defaults.steps, min=1, max=100000, tooltip="Iterations."),
-        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture."),
-        io.Float.Input(
-            "cfg",
-            default=defaults.cfg,
-            min=0.0,
-            max=200.0,
-            step=0.1,
-            round=0.01,
-            tooltip="Guidance, uncond + cfg (cond − uncond): 1 = none. Not used when a guider is connected.",
-        ),
-        io.Float.Input(
-            "learning_rate",
-            default=defaults.lr,
-            min=1e-6,
-            max=10.0,
-            step=0.001,
-            round=False,
-            tooltip="adam: of the parameters. gd: the share of the shift that the picture moves by.",
-        ),
-        io.Combo.Input(
-            "optimizer",
-            options=list(OPTIMIZERS),
-            default=defaults.optimizer,
-            tooltip="adam rescales every gradient to full steps; gd (gradient descent) keeps its scale.",
-        ),
-    ]
-
-
-def pull_widget(default: str) -> io.Input:
-    """What the gradient acts on; appended to the node's inputs."""
-    return io.Combo.Input(
-        "pull",
-        options=list(PULLS),
-        default=default,
-        optional=True,
-        tooltip="image: the picture is pulled towards the decoded target, without a gradient through the VAE. latent: "
-        "as in the paper, through the VAE's encoder. The same for a latent generator.",
-    )
 
 
 def sockets() -> list[io.Input]:
@@ -175,91 +149,92 @@ def outputs() -> list[io.Output]:
     ]
 
 
-class MeanShiftDistillStep(io.ComfyNode):
-    """`msd_core.distillation.MSD` inside the host."""
+def has_bandwidths(method: type) -> bool:
+    """Whether a method has a kernel whose bandwidth falls: its curve comes from a Bandwidth Scheduler."""
+    return "bandwidths" in settings_of(method)
+
+
+def step_settings(name: str) -> dict[str, Setting]:
+    """The settings of a step by plain name: of the run, with the method's defaults, and of the method but its curve."""
+    method, usual = METHODS[name], preset_of(name)
+    kernel = has_bandwidths(method)
+    found = {
+        flag: replace(entry, default=getattr(usual, flag))
+        for flag, entry in settings_of(Preset).items()
+        if flag != "method" and (kernel or flag not in OF_THE_KERNEL)
+    }
+    for flag, entry in leaves(method):
+        if not entry.hidden and flag not in found and not flag.startswith("bandwidth_"):
+            found[flag] = entry
+    return found
+
+
+def widget_id(name: str) -> str:
+    """What the widget of a setting is called."""
+    return LEARNING_RATE if name == "lr" else name
+
+
+def step_inputs(name: str, node_id: str) -> list[io.Input]:
+    """The inputs of a method's step, in the order of the module docstring."""
+    known = step_settings(name)
+    plain = [flag for flag, entry in known.items() if flag not in RUN and not entry.expert and flag != "pull"]
+    first, later = ORDER.get(node_id, (tuple(plain), ("pull",)))
+    rest = [flag for flag in known if flag not in (*RUN, *first, *later)]
+    run = [SEED if flag == "seed" else widget(known[flag], widget_id(flag)) for flag in RUN]
+    curve = io.Sigmas.Input(
+        "bandwidths",
+        optional=True,
+        tooltip="From a Bandwidth Scheduler; the curve is spread over the steps. Without it: that node's defaults.",
+    )
+    return [
+        GeneratorSocket.Input("generator", tooltip="Not changed: the node returns a new one."),
+        *run,
+        *(widget(known[flag], flag) for flag in first),
+        *sockets(),
+        *([curve] if has_bandwidths(METHODS[name]) else []),
+        *(widget(known[flag], flag, optional=True) for flag in (*later, *rest)),
+    ]
+
+
+def step_preset(name: str, widgets: Mapping[str, Any], bandwidths: Tensor | None = None) -> Preset:
+    """The preset of a method with what the step's widgets say, and with the curve that is connected.
+
+    Raises:
+        ValueError: for a value that is not allowed, or an option that the chosen estimator does not know.
+    """
+    known = step_settings(name)
+    given = {flag: widgets[widget_id(flag)] for flag in known if widget_id(flag) in widgets}
+    options = {flag: value_of(known[flag], flag, raw) for flag, raw in given.items()}
+    base = preset_of(name)
+    families = {flag: options.pop(flag) for flag in list(options) if known[flag].family is not None}
+    base = build(base, families)
+    if bandwidths is not None:
+        curve = spread(bandwidths, options.get("steps", base.steps))
+        base = build(base, {"bandwidth_schedule": Listed(tuple(curve.tolist()))})
+    used = flatten(base)
+    for flag in [flag for flag in options if flag not in used]:
+        if flag in IGNORED or options[flag] == known[flag].default:
+            del options[flag]
+    return build(base, options)
+
+
+class StepNode(io.ComfyNode):
+    """A step of the method called ``method``; `step_node` makes one for each."""
+
+    method: ClassVar[str]
+    node_id: ClassVar[str]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        defaults = MSD_DEFAULTS
+        kind = METHODS[cls.method]
+        described = (inspect.getdoc(kind) or kind.__name__).split("\n\n")[0].replace("\n", " ")
         return io.Schema(
-            node_id="MSD_MeanShiftDistillStep",
-            display_name="Mean-Shift Distill Step",
+            node_id=cls.node_id,
+            display_name=f"{label_of(cls.method)} Step",
             category=CATEGORY,
-            description="Moves a generator's picture to a mode of the model's distribution: mean shift under a kernel "
-            "whose bandwidth λ falls (Mean-Shift Distillation).",
+            description=f"Moves a generator's picture. {described}",
             is_output_node=True,
-            inputs=[
-                *common_widgets(defaults),
-                io.Combo.Input(
-                    "estimator",
-                    options=list(ESTIMATORS),
-                    default=defaults.estimator,
-                    tooltip="Of the mean shift. exact: draws from the product density; split: the paper's; one-step: a "
-                    "single evaluation; naive: Eq. 12, unstable.",
-                ),
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default=defaults.solver,
-                    tooltip="Of the sampling ODE: heun is of second order, at twice the evaluations.",
-                ),
-                io.Int.Input(
-                    "solver_steps",
-                    default=defaults.solver_steps,
-                    min=1,
-                    max=1000,
-                    tooltip="Levels of one draw: the evaluations an iteration. Not used by one-step.",
-                ),
-                io.Int.Input(
-                    "samples",
-                    default=defaults.samples,
-                    min=1,
-                    max=256,
-                    tooltip="Draws an iteration, averaged, evaluated as one batch.",
-                ),
-                *sockets(),
-                io.Sigmas.Input(
-                    "bandwidths",
-                    optional=True,
-                    tooltip="From a Bandwidth Scheduler; the curve is spread over the steps. Without it: that node's "
-                    "defaults.",
-                ),
-                io.Boolean.Input(
-                    "antithetic",
-                    default=defaults.antithetic,
-                    optional=True,
-                    tooltip="Draw the noise in pairs of opposite sign; samples must be even.",
-                ),
-                io.Combo.Input(
-                    "centre",
-                    options=list(CENTRES),
-                    default=defaults.centre,
-                    optional=True,
-                    tooltip="Of the kernel: the picture x, or its DDIM inversion at each level (not with exact).",
-                ),
-                io.Float.Input(
-                    "truncation",
-                    default=defaults.truncation or 0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=False,
-                    optional=True,
-                    tooltip="split only: start at the largest σ up to this many λ, saving the steps above; 2 is safe, "
-                    "0 = off.",
-                ),
-                io.Float.Input(
-                    "lr_coupling",
-                    default=defaults.lr_coupling or 0.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    round=False,
-                    optional=True,
-                    tooltip="Below this λ the learning rate falls with λ; 0 = off.",
-                ),
-                pull_widget(defaults.pull),
-            ],
+            inputs=step_inputs(cls.method, cls.node_id),
             outputs=outputs(),
         )
 
@@ -267,112 +242,32 @@ class MeanShiftDistillStep(io.ComfyNode):
     def execute(
         cls,
         generator: HostGenerator,
-        steps: int,
         seed: int,
         cfg: float,
-        learning_rate: float,
-        optimizer: str,
-        estimator: str,
-        solver: str,
-        solver_steps: int,
-        samples: int,
         model: ModelPatcher | None = None,
         positive: host.Conditioning | None = None,
         negative: host.Conditioning | None = None,
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
         bandwidths: Tensor | None = None,
-        antithetic: bool = MSD_DEFAULTS.antithetic,
-        centre: str = MSD_DEFAULTS.centre,
-        truncation: float = MSD_DEFAULTS.truncation or 0.0,
-        lr_coupling: float = MSD_DEFAULTS.lr_coupling or 0.0,
-        pull: str = MSD_DEFAULTS.pull,
+        **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
-        method = MSD(
-            bandwidths=default_bandwidths(steps) if bandwidths is None else spread(bandwidths, steps),
-            estimator=estimator,
-            solver=solver,
-            solver_steps=solver_steps,
-            samples=samples,
-            antithetic=antithetic,
-            centre=centre,
-            truncation=truncation or None,
-        )
-        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed, pull)
-        return run(
-            cls,
-            lambda _: method,
-            OptimizerConfig(optimizer, learning_rate, lr_coupling=lr_coupling or None),
-            rows=samples,
-        )
+        with host.grad_mode():
+            preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)
+        return Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, preset, seed)(cls)
 
 
-def default_bandwidths(steps: int) -> Tensor:
-    """λ of a run without a Bandwidth Scheduler: the preset's."""
-    with host.grad_mode():
-        return replace(MSD_DEFAULTS, steps=steps).bandwidths()
+def label_of(name: str) -> str:
+    """A method's name in menus."""
+    return getattr(METHODS[name], "label", "") or name
 
 
-class SDSStep(io.ComfyNode):
-    """`msd_core.distillation.SDS` inside the host."""
+def step_node(method: str) -> type[StepNode]:
+    """The node of a method; its id is made from the label, "Mean-Shift Distill" → MSD_MeanShiftDistillStep."""
+    words = "".join(letter for letter in label_of(method) if letter.isalnum())
+    return type(f"{words}Step", (StepNode,), {"method": method, "node_id": f"MSD_{words}Step", "__module__": __name__})
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        defaults = SDS_DEFAULTS
-        return io.Schema(
-            node_id="MSD_SDSStep",
-            display_name="SDS Step",
-            category=CATEGORY,
-            description="Moves a generator's picture by Score Distillation Sampling: one evaluation an iteration.",
-            is_output_node=True,
-            inputs=[
-                *common_widgets(defaults),
-                io.Combo.Input(
-                    "weighting",
-                    options=list(WEIGHTINGS),
-                    default=defaults.weighting,
-                    tooltip="Of the gradient: uniform 1, sigma 1 − ᾱ, dreamfusion √ᾱ (1 − ᾱ).",
-                ),
-                io.Combo.Input(
-                    "anneal",
-                    options=list(ANNEALINGS),
-                    default=defaults.anneal,
-                    tooltip="How the highest noise falls over the run.",
-                ),
-                io.Float.Input(
-                    "t_min", default=defaults.t_min, min=0.0, max=1.0, step=0.01, tooltip="Lowest noise, 0 to 1."
-                ),
-                io.Float.Input(
-                    "t_max", default=defaults.t_max, min=0.0, max=1.0, step=0.01, tooltip="Highest noise, 0 to 1."
-                ),
-                *sockets(),
-                pull_widget(defaults.pull),
-            ],
-            outputs=outputs(),
-        )
 
-    @classmethod
-    def execute(
-        cls,
-        generator: HostGenerator,
-        steps: int,
-        seed: int,
-        cfg: float,
-        learning_rate: float,
-        optimizer: str,
-        weighting: str,
-        anneal: str,
-        t_min: float,
-        t_max: float,
-        model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
-        vae: VAE | None = None,
-        guider: CFGGuider | None = None,
-        pull: str = SDS_DEFAULTS.pull,
-    ) -> io.NodeOutput:
-        def method(session: host.Session) -> SDS:
-            return SDS(session.percent_to_sigma, weighting, t_min, t_max, anneal)
-
-        run = Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, steps, seed, pull)
-        return run(cls, method, OptimizerConfig(optimizer, learning_rate))
+STEPS = {method: step_node(method) for method in METHODS}
+MeanShiftDistillStep, SDSStep = STEPS["msd"], STEPS["sds"]
+NODES = list(STEPS.values())

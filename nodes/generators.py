@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from comfy.latent_formats import LatentFormat
@@ -11,32 +13,32 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..msd_core.generators import GENERATORS, Generator, make_generator
+from ..msd_core.generators.registry import GENERATORS, generator_for_size
 from . import host
 from .bandwidth import CATEGORY
+from .host import CELL
 
-LATENT_CELL = 8  # pixels a side, of every image model's latent that this pack can work on
+if TYPE_CHECKING:
+    from ..msd_core.generators.base import Canvas, Generator
+
 GeneratorSocket = io.Custom("MSD_GENERATOR")
 
 
 @dataclass(frozen=True, eq=False)
 class HostGenerator:
-    """What travels on an MSD_GENERATOR socket: a generator and the size in pixels at which it is optimised.
+    """What travels on an MSD_GENERATOR socket: a generator, which knows the canvas that it is optimised on.
 
     Never mutated: a step node returns a new one. `latent_format` is that of the model that a latent generator was last
     optimised with, None before.
     """
 
     generator: Generator
-    height: int
-    width: int
     latent_format: LatentFormat | None = None
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width at which to render while optimising: in pixels, or in latent cells."""
-        cell = LATENT_CELL if self.generator.space == "latent" else 1
-        return self.height // cell, self.width // cell
+    def canvas(self) -> Canvas:
+        """Size in pixels, cell and space."""
+        return self.generator.canvas
 
     def get_ram_usage(self) -> int:
         """Bytes, for the host's cache."""
@@ -44,7 +46,7 @@ class HostGenerator:
 
 
 class NeuralImageGenerator(io.ComfyNode):
-    """`msd_core.make_generator` as a node."""
+    """`msd_core.generator_for_size` as a node."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -82,24 +84,21 @@ class NeuralImageGenerator(io.ComfyNode):
         cls, representation: str, width: int, height: int, seed: int, hidden: int, layers: int, channels: int
     ) -> io.NodeOutput:
         check_size(width, height)
-        cells = {"height": height // LATENT_CELL, "width": width // LATENT_CELL}
-        options = {
-            "pixels": {"height": height, "width": width},
-            "latent": {"channels": channels, **cells, "seed": seed},
-        }.get(representation)
-        if options is None:
-            options = {"resolution": max(width, height), "hidden": hidden, "layers": layers, "seed": seed}
+        kind = GENERATORS.find("representation", representation)
+        takes = inspect.signature(kind).parameters
+        options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         with host.grad_mode():
-            return io.NodeOutput(HostGenerator(make_generator(representation, **options), height, width))
+            made = generator_for_size(representation, width, height, seed=seed, channels=channels, cell=CELL, **options)
+        return io.NodeOutput(HostGenerator(made))
 
 
 def check_size(width: int, height: int) -> None:
     """Refuse a side that a VAE cannot encode."""
     for name, side in (("width", width), ("height", height)):
-        if side < LATENT_CELL or side % LATENT_CELL:
+        if side < CELL or side % CELL:
             raise ValueError(
-                f"{name}: got {side}; allowed are multiples of {LATENT_CELL}, the side of a latent's cell; "
-                f"use {max(LATENT_CELL, round(side / LATENT_CELL) * LATENT_CELL)}"
+                f"{name}: got {side}; allowed are multiples of {CELL}, the side of a latent's cell; "
+                f"use {max(CELL, round(side / CELL) * CELL)}"
             )
 
 
@@ -144,7 +143,8 @@ def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlo
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
     """IMAGE (1, height, width, 3) of an image generator."""
     with torch.no_grad():
-        return generator.generator.render(height, width).movedim(1, -1).clamp(0, 1).float().cpu()
+        picture = generator.generator.render(generator.generator.frame(height, width))
+        return picture.movedim(1, -1).clamp(0, 1).float().cpu()
 
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
@@ -155,5 +155,8 @@ def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str
             "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it"
         )
     with torch.no_grad():
-        x = generator.generator.render(height // LATENT_CELL, width // LATENT_CELL)
+        x = generator.generator.render(generator.generator.frame(height // CELL, width // CELL))
         return {"samples": generator.latent_format.process_out(x).float().cpu()}
+
+
+NODES = [NeuralImageGenerator, RenderGenerator]

@@ -36,6 +36,7 @@ Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
+CELL = 8  # pixels a side of a latent's cell, of every image model that this pack can work on
 FLOW_T_MAX = 0.999  # σ = 999; the same limit as msd_core's FlowDenoiser
 ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
 
@@ -163,6 +164,44 @@ class HostDenoiser:
         """The model's highest level, σ."""
         return self.axis.sigma_max
 
+    @property
+    def differentiable(self) -> bool:
+        """The network is evaluated in inference mode."""
+        return False
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Progress of sampling in [0, 1] → σ on the model's own schedule, within its range (0: the highest noise)."""
+        axis, level = self.axis, self.guider.inner_model.model_sampling.percent_to_sigma(percent)
+        return min(max(float(axis.sigma(min(level, axis.level(axis.sigma_max)))), axis.sigma_min), axis.sigma_max)
+
+    def parts(self, z: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, each of z's shape, from one evaluation of two rows a row of z.
+
+        Raises:
+            ValueError: for a guider without a negative side, or with a rule of its own.
+        """
+        self._check_stock("this method needs both parts of its guidance")
+        captured: dict[str, Tensor] = {}
+
+        def capture(args: dict[str, Tensor]) -> Tensor:
+            captured.update(cond=args["cond_denoised"], uncond=args["uncond_denoised"])
+            return args["cond"]
+
+        options = create_model_options_clone(self.options.get("model_options", {}))
+        options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
+        replace(self, options={**self.options, "model_options": options})(z, sigma)
+        with grad_mode():
+            return captured["cond"].to(z.dtype, copy=True), captured["uncond"].to(z.dtype, copy=True)
+
+    def _check_stock(self, purpose: str) -> None:
+        """Refuse a guider without a single cfg between a positive and a negative side."""
+        stock = type(self.guider).predict_noise is CFGGuider.predict_noise
+        if not stock or "negative" not in self.guider.original_conds:
+            raise ValueError(
+                f"guider: {type(self.guider).__name__} has no single cfg to change, and {purpose}; "
+                "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
+            )
+
     def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
         if self.cfg is None:
             return self.guider(x, level, **self.options)
@@ -181,12 +220,7 @@ class HostDenoiser:
 
     def with_cfg(self, cfg: float) -> HostDenoiser:
         """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
-        stock = type(self.guider).predict_noise is CFGGuider.predict_noise
-        if not stock or "negative" not in self.guider.original_conds:
-            raise ValueError(
-                f"guider: {type(self.guider).__name__} has no single cfg to change, and this method needs its own; "
-                "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
-            )
+        self._check_stock("this method needs its own")
         return replace(self, cfg=float(cfg))
 
 
@@ -194,7 +228,8 @@ class HostDenoiser:
 class Session:
     """What a loop gets inside the host: denoiser, encoder and decoder (None without a VAE), device, the model's scales.
 
-    `decode` is for previews: latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], not differentiated.
+    `decode` is for the image pull and for previews: latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], not
+    differentiated.
     """
 
     denoiser: HostDenoiser
@@ -204,10 +239,50 @@ class Session:
     model_sampling: nn.Module
     latent_format: LatentFormat
 
-    def percent_to_sigma(self, percent: float) -> float:
-        """Progress of sampling in [0, 1] → σ on the model's own schedule, within its range (0: the highest noise)."""
-        axis, level = self.denoiser.axis, self.model_sampling.percent_to_sigma(percent)
-        return min(max(float(axis.sigma(min(level, axis.level(axis.sigma_max)))), axis.sigma_min), axis.sigma_max)
+    def model(self) -> HostModel:
+        """The model as `msd_core` knows one."""
+        return HostModel(self)
+
+
+@dataclass(frozen=True)
+class HostModel:
+    """A session as a `Model` of `msd_core`; its prompt is the conditioning that its guider holds."""
+
+    session: Session
+    cell: int = CELL
+    side: int = 512
+
+    @property
+    def channels(self) -> int:
+        """Of the model's latent."""
+        return self.session.latent_format.latent_channels
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there is an encoder to go through."""
+        return self.session.encode is not None
+
+    @property
+    def encode(self) -> Callable[[Tensor], Tensor] | None:
+        """The session's; None without a VAE."""
+        return self.session.encode
+
+    @property
+    def decode(self) -> Callable[[Tensor], Tensor] | None:
+        """The session's; None without a VAE."""
+        return self.session.decode
+
+    def denoiser(self, prompt: object = None, negative: object = None, cfg: float | None = None) -> HostDenoiser:
+        """The session's denoiser, whose prompts and cfg are its guider's.
+
+        Raises:
+            ValueError: for a prompt, which the guider has already.
+        """
+        if prompt or negative:
+            raise ValueError(
+                f"prompt: got {prompt!r}, {negative!r}; inside the host the guider holds the conditioning; leave it out"
+            )
+        return self.session.denoiser
 
 
 class _LoopSampler(Sampler):

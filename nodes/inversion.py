@@ -12,14 +12,14 @@ from comfy.samplers import SCHEDULER_NAMES, CFGGuider, calculate_sigmas
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..msd_core.inversion import Trajectory, ddim_invert
+from ..msd_core.inversion import INVERSIONS, Trajectory, invert
 from . import host
 from .bandwidth import CATEGORY
 from .progress import Progress
 
 
 class DDIMInversion(io.ComfyNode):
-    """`msd_core.ddim_invert` with the host's model."""
+    """`msd_core.invert` with the host's model, by explicit steps."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -92,7 +92,7 @@ class DDIMInversion(io.ComfyNode):
         def loop(session: host.Session) -> Trajectory:
             x = session.latent_format.process_in(host.own(samples, session.device))
             denoiser = replace(session.denoiser, watch=progress.update)
-            return ddim_invert(x, denoiser, axis.sigma(levels).to(session.device))
+            return invert(x, denoiser, axis.sigma(levels).to(session.device), INVERSIONS["explicit"]())
 
         height, width = samples.shape[-2:]
         trajectory = host.run(guider, loop, height, width, rows=len(samples))
@@ -162,3 +162,6 @@ class InvertedNoise:
             return (x - (1 - self.level) * x0) / self.level
         highest = self.level > self.sigma_max or math.isclose(self.sigma_max, self.level, rel_tol=1e-5)
         return (x - x0) / (math.sqrt(1 + self.level**2) if highest else self.level)
+
+
+NODES = [DDIMInversion]

@@ -7,9 +7,6 @@ import math
 import tempfile
 from pathlib import Path
 
-CELL = 8
-"""Pixels a side of a latent's cell: sizes that a model encodes are multiples of it."""
-
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 Size = tuple[int, int]
 
@@ -22,15 +19,18 @@ def any_size(text: str) -> Size:
     return int(sides[0]), int(sides[-1])
 
 
-def model_size(text: str) -> Size:
-    """A size whose sides are multiples of the latent's cell."""
-    width, height = any_size(text)
-    if width % CELL or height % CELL:
-        nearest = "x".join(str(max(CELL, round(side / CELL) * CELL)) for side in (width, height))
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}; allowed are multiples of {CELL}, the side of a latent's cell: write {nearest}"
+def check_cells(size: Size, cell: int) -> None:
+    """Refuse a size whose sides are no multiples of the model's cell.
+
+    Raises:
+        ValueError: naming the nearest size that is one.
+    """
+    if any(side % cell for side in size):
+        nearest = "x".join(str(max(cell, round(side / cell) * cell)) for side in size)
+        got = "x".join(map(str, size))
+        raise ValueError(
+            f"--size: got {got!r}; allowed are multiples of {cell}, the side of a latent's cell: write {nearest}"
         )
-    return width, height
 
 
 def seed(text: str) -> int:
@@ -45,6 +45,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed are whole numbers of at least 1")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text[:40]!r}; allowed are whole numbers") from None
 
 
 def number(text: str) -> float:

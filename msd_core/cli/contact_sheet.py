@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from collections import deque
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
@@ -20,9 +18,11 @@ from ..demo.evaluate import SIDE, draw_scenes, sample_scenes
 from ..demo.judge import Verdict, judge
 from ..demo.model import DemoModel, load_demo_model
 from ..demo.scenes import Scene, caption, parse
+from ..distil import run
+from ..distillation import METHODS
 from ..generators import NeuralImage
-from ..optimize import optimize
-from ..presets import PRESETS
+from ..optimize import start
+from ..preset import Preset, preset_of
 from ..validation import check_choice
 from .pictures import to_pil
 
@@ -57,7 +57,7 @@ class Cell:
 def compare(arguments: argparse.Namespace, folder: Path) -> int:
     """Draw, judge and write; exit status 0."""
     for method in arguments.methods:
-        check_choice("--methods", method, ("ddim", *PRESETS))
+        check_choice("--methods", method, ("ddim", *METHODS))
     scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed)
     model = load_demo_model(arguments.model)
     rows: list[list[Cell]] = []
@@ -92,22 +92,15 @@ def _ddim(model: DemoModel, scene: Scene, cfg: float | None, seed: int) -> tuple
 
 def _distil(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:
     """A neural image distilled with the method's preset, and its evaluations."""
-    preset = PRESETS[method] if cfg is None else dataclasses.replace(PRESETS[method], cfg=cfg)
-    states = optimize(
-        NeuralImage(resolution=SIDE, seed=seed),
-        preset.method(model.schedule),
-        model.denoiser(prompt, cfg=preset.cfg),
-        size=(SIDE, SIDE),
-        steps=preset.steps,
-        seed=seed,
-        optimizer=preset.optimizer_config(),
-        encode=model.encode,
-        decode=model.decode if preset.pull == "image" else None,
-        min_bandwidth=getattr(preset, "min_bandwidth", None),
-    )
+    preset = _preset(method, cfg)
+    generator = NeuralImage(resolution=SIDE, seed=seed)
+    states = run(start(generator, steps=preset.steps, seed=seed), preset, model, prompt)
     last = deque(states, maxlen=1)[0]
-    with torch.no_grad():
-        return last.generator.render(2 * PICTURE, 2 * PICTURE)[0], last.evaluations
+    return last.picture(2 * PICTURE, 2 * PICTURE)[0], last.evaluations
+
+
+def _preset(method: str, cfg: float | None) -> Preset:
+    return preset_of(method) if cfg is None else preset_of(method, cfg=cfg)
 
 
 def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
@@ -159,6 +152,6 @@ def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Nam
         }
         for scene, row in zip(scenes, rows, strict=True)
     ]
-    presets = {name: dataclasses.asdict(PRESETS[name]) for name in arguments.methods if name in PRESETS}
+    presets = {name: _preset(name, arguments.cfg).to_json() for name in arguments.methods if name != "ddim"}
     settings = {"seed": arguments.seed, "cfg": arguments.cfg, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
     return {"totals": totals, "pictures": pictures, "settings": settings}

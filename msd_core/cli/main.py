@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 def make_parser() -> Parser:
-    """The parser of all commands."""
+    """The parser of all commands; a command's own arguments are added when it is chosen."""
     parser = Parser(prog="msd", description="Mean-Shift Distillation: from a prompt to a neural image.")
     version = importlib.metadata.version("mean-shift-distillation")
     parser.add_argument("--version", action="version", version=f"msd {version}")
@@ -32,14 +32,14 @@ def make_parser() -> Parser:
     for name, module in COMMANDS.items():
         layout = argparse.RawDescriptionHelpFormatter
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=layout)
-        module.add_arguments(command)
+        command.fill = module.add_arguments
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parsed = make_parser().parse_args(arguments)
     try:
+        parsed = make_parser().parse_args(arguments)
         return COMMANDS[parsed.command].run(parsed)
     except (ValueError, OSError) as error:
         print(f"msd: error: {' '.join(str(error).split())}", file=sys.stderr)

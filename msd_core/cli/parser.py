@@ -1,16 +1,32 @@
-"""argparse with one-line errors, and with details that are made only when help is printed."""
+"""argparse with one-line errors, whose arguments are added, and whose details are made, only when they are needed."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """``details`` makes the last part of the help, only when help is printed."""
+    """A parser that ``fill`` adds arguments to before it is first used, and ``details`` gives the help's last part."""
 
+    fill: Callable[[Parser], None] | None = None
     details: Callable[[], str] | None = None
+
+    def filled(self) -> None:
+        """Add the arguments, once."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        args: Sequence[str] | None = None,
+        namespace: Any = None,  # noqa: ANN401 - argparse's own
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does, with all arguments."""
+        self.filled()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, without the usage text."""
@@ -18,4 +34,5 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The help with its details."""
+        self.filled()
         return super().format_help() + (f"\n{self.details()}\n" if self.details else "")

@@ -22,11 +22,11 @@ def picture_of(generator: Generator, width: int, height: int, decode: Decode | N
         ValueError: a latent generator came without the model's ``decode``.
     """
     if generator.space == "image":
-        return to_pil(generator.render(height, width)[0])
+        return to_pil(generator.render(generator.frame(height, width))[0])
     if decode is None:
         raise ValueError("decode: got none with a latent generator; allowed is the model's decoder. Pass it.")
-    own = generator.config()
-    return to_pil(decode(generator.render(own["height"], own["width"]))[0]).resize(
+    own = generator.canvas.view
+    return to_pil(decode(generator.render(generator.frame(own.height, own.width)))[0]).resize(
         (width, height), Image.Resampling.BICUBIC
     )
 

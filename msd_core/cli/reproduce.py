@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..validation import check_choice
 from .arguments import seed, writable_folder
 from .parser import Parser
 
@@ -31,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check name, libraries and folder before any work, then run the studies one after the other."""
     from ..research.studies import STUDIES
+    from ..validation import check_choice
 
     check_choice("NAME", arguments.name, (*STUDIES, ALL))
     try:

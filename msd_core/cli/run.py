@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
-from ..optimize import State, optimize
+from ..demo.model import DEMO_MODEL_PATH
+from ..distil import run as steps_of
+from ..model import Model, load_model
+from ..optimize import planned_steps, start
+from ..state import State
 from .run_folder import (
-    Progress,
+    Done,
     check_no_unfinished,
     frame_of,
     is_frame,
@@ -22,20 +25,20 @@ from .run_folder import (
     save_unfinished,
     write_results,
 )
-from .settings import Settings, check_unchanged, digest, new_settings
+from .settings import Settings, check_unchanged, digest_of, new_settings
 
 
 def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
     path = arguments.model or DEMO_MODEL_PATH
-    model = load_demo_model(path)
+    model = load_model(path)
     if arguments.resume:
-        settings, progress = load_unfinished(folder)
-        check_unchanged(arguments, settings, digest(path))
+        settings, done = load_unfinished(folder)
+        check_unchanged(arguments, settings, digest_of(path))
     else:
         check_no_unfinished(folder)
-        settings, progress = new_settings(arguments, digest(path)), None
-    run = Run(folder, settings, model, progress)
+        settings, done = new_settings(arguments, model, digest_of(path)), None
+    run = Run(folder, settings, model, done)
     try:
         run.optimise()
     except KeyboardInterrupt:
@@ -46,80 +49,69 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 class Run:
-    """A run on its way. ``progress`` is replaced after each step, so that an interruption finds the last one whole."""
+    """A run on its way. ``done`` is replaced after each step, so that an interruption finds the last one whole."""
 
-    def __init__(self, folder: Path, settings: Settings, model: DemoModel, progress: Progress | None) -> None:
-        self.folder, self.settings, self.model, self.progress = folder, settings, model, progress
+    def __init__(self, folder: Path, settings: Settings, model: Model, done: Done | None) -> None:
+        self.folder, self.settings, self.model, self.done = folder, settings, model, done
+        self.before = 0.0 if done is None else done.seconds
+        self.states = steps_of(self._first(), settings.preset, model, settings.prompt, settings.negative)
         self.decode = model.decode if settings.generator == "latent" else None
-        self.before = 0.0 if progress is None else progress.seconds
-        self.states = self._states()
 
-    def _states(self) -> Iterator[State]:
-        """The optimisation, from the start or from ``progress``."""
-        settings, preset = self.settings, self.settings.preset
-        state = None if self.progress is None else self.progress.state
-        generator = settings.make_generator()
-        image = generator.space == "image"
-        return optimize(
-            generator if state is None else None,
-            preset.method(self.model.schedule),
-            self.model.denoiser(settings.prompt, settings.negative, preset.cfg),
-            size=settings.grid(),
-            steps=preset.steps,
-            seed=settings.seed,
-            optimizer=preset.optimizer_config(),
-            encode=self.model.encode if image else None,
-            decode=self.model.decode if image and preset.pull == "image" else None,
-            state=state,
-            min_bandwidth=getattr(preset, "min_bandwidth", None),
-        )
+    def _first(self) -> State:
+        """The state to start from: that of a new run, or the last one that was done."""
+        settings, generator = self.settings, self.settings.make_generator(self.model)
+        if self.done is None:
+            return start(generator, steps=settings.preset.steps, seed=settings.seed)
+        generator.load_state_dict(self.done.state.generator.state_dict())  # its file may not know the canvas
+        return replace(self.done.state, generator=generator)
 
     def optimise(self) -> None:
         """Walk to the end under a progress bar."""
-        start, total = time.monotonic(), self.settings.preset.planned_steps()
-        done = self.progress.state.step if self.progress else 0
+        preset, began = self.settings.preset, time.monotonic()
+        total = planned_steps(preset.method, preset.steps, preset.min_bandwidth)
+        done = self.done.state.step if self.done else 0
         with tqdm(self.states, desc=self.settings.method, initial=done, total=total) as bar:
             for state in bar:
-                frames = dict(self.progress.frames) if self.progress else {}
+                frames = dict(self.done.frames) if self.done else {}
                 if is_frame(state.step, total):
                     frames[state.step] = frame_of(self.settings, state, self.decode)
-                self.progress = Progress(state, frames, self.before + time.monotonic() - start)
+                self.done = Done(state, frames, self.before + time.monotonic() - began)
                 bar.set_postfix_str(_report(state), refresh=False)
 
     def finished(self) -> int:
         """Write the results; exit status 0."""
         self._write(finished=True)
         remove_unfinished(self.folder)
-        print(f"{self.folder / 'picture.png'}: {self._done()}")
+        print(f"{self.folder / 'picture.png'}: {self._told()}")
         return 0
 
     def interrupted(self) -> int:
         """Keep what was done for `--resume`; exit status 130."""
-        if self.progress is None:
+        if self.done is None:
             print("msd: stopped before the end of the first step; nothing to keep", file=sys.stderr)
             return 130
-        save_unfinished(self.folder, self.settings, self.progress)
+        save_unfinished(self.folder, self.settings, self.done)
         self._write(finished=False)
         again = f"msd distill --resume --out {self.folder}"
-        print(f"msd: stopped after {self._done()}. Kept in {self.folder}; go on with: {again}", file=sys.stderr)
+        print(f"msd: stopped after {self._told()}. Kept in {self.folder}; go on with: {again}", file=sys.stderr)
         return 130
 
     def failed(self) -> str:
         """Write the results up to the last good step; says where they are."""
-        if self.progress is None:
+        if self.done is None:
             return "No step was finished, nothing was written."
         self._write(finished=False)
-        return f"What was done is in {self.folder}: {self._done()}."
+        return f"What was done is in {self.folder}: {self._told()}."
 
     def _write(self, *, finished: bool) -> None:
-        if self.progress is not None:
-            write_results(self.folder, self.settings, self.progress, self.decode, finished=finished)
+        if self.done is not None:
+            write_results(self.folder, self.settings, self.done, self.decode, finished=finished)
 
-    def _done(self) -> str:
-        if self.progress is None:
+    def _told(self) -> str:
+        if self.done is None:
             return "no steps"
-        state = self.progress.state
-        return f"{state.step} of {state.steps} steps, {state.evaluations} evaluations, {self.progress.seconds:.1f} s"
+        state = self.done.state
+        return f"{state.step} of {state.steps} steps, {state.evaluations} evaluations, {self.done.seconds:.1f} s"
 
 
 def _report(state: State) -> str:

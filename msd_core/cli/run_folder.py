@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 
 from ..generators import save_generator
-from ..optimize import State, load_state, save_state
 from ..plot import history_curves, plot_curves
+from ..state import State, load_state, save_state
 from ..tensorfile import read_tensors, write_tensors
 from .pictures import Decode, picture_of
 from .settings import Settings
@@ -39,7 +39,7 @@ Frames = dict[int, Image.Image]
 
 
 @dataclass(frozen=True)
-class Progress:
+class Done:
     """What a run has so far: its state, the animation's frames by step, and the seconds it took."""
 
     state: State
@@ -63,44 +63,42 @@ def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return width, height
 
 
-def write_results(
-    folder: Path, settings: Settings, progress: Progress, decode: Decode | None, *, finished: bool
-) -> None:
+def write_results(folder: Path, settings: Settings, done: Done, decode: Decode | None, *, finished: bool) -> None:
     """Write the five files, replacing those that are there."""
-    state = progress.state
+    state = done.state
     picture_of(state.generator, *scaled(settings.size, PICTURE_SIZE), decode).save(folder / "picture.png")
     about = {"prompt": settings.prompt, "method": settings.method, "size": "{}x{}".format(*settings.size)}
     save_generator(state.generator, folder / "generator.safetensors", about)
-    metrics = json.dumps(metrics_of(settings, progress, finished=finished), indent=1, ensure_ascii=False)
+    metrics = json.dumps(metrics_of(settings, done, finished=finished), indent=1, ensure_ascii=False)
     (folder / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
     plot_curves(history_curves(state.history)).save(folder / "plot.png")
-    first, *rest = progress.frames.values() or [frame_of(settings, state, decode)]
+    first, *rest = done.frames.values() or [frame_of(settings, state, decode)]
     movie = {"save_all": True, "append_images": rest, "duration": FRAME_MILLISECONDS, "loop": 0, "quality": 90}
     first.save(folder / "animation.webp", **movie)
 
 
-def metrics_of(settings: Settings, progress: Progress, *, finished: bool) -> dict[str, Any]:
+def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, Any]:
     """Content of metrics.json."""
     packages = ("mean-shift-distillation", "torch", "numpy", "pillow", "safetensors")
     return {
         "finished": finished,
         "settings": settings.to_json(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages},
-        "evaluations": progress.state.evaluations,
-        "steps": [{"step": step, **asdict(info)} for step, info in enumerate(progress.state.history, 1)],
-        "timing": {"seconds": round(progress.seconds, 3)},
+        "evaluations": done.state.evaluations,
+        "steps": [{"step": step, **asdict(info)} for step, info in enumerate(done.state.history, 1)],
+        "timing": {"seconds": round(done.seconds, 3)},
     }
 
 
-def save_unfinished(folder: Path, settings: Settings, progress: Progress) -> None:
+def save_unfinished(folder: Path, settings: Settings, done: Done) -> None:
     """Write what `load_unfinished` reads; the state last, because it is what makes a run resumable."""
-    frames = {f"{step:08}": torch.from_numpy(np.array(frame)) for step, frame in progress.frames.items()}
+    frames = {f"{step:08}": torch.from_numpy(np.array(frame)) for step, frame in done.frames.items()}
     write_tensors(folder / FRAMES_FILE, frames, *_FRAMES_FORMAT, {})
-    about = {"settings": json.dumps(settings.to_json()), "seconds": str(progress.seconds)}
-    save_state(progress.state, folder / STATE, about)
+    about = {"settings": json.dumps(settings.to_json()), "seconds": str(done.seconds)}
+    save_state(done.state, folder / STATE, about)
 
 
-def load_unfinished(folder: Path) -> tuple[Settings, Progress]:
+def load_unfinished(folder: Path) -> tuple[Settings, Done]:
     """What `save_unfinished` wrote.
 
     Raises:
@@ -112,7 +110,7 @@ def load_unfinished(folder: Path) -> tuple[Settings, Progress]:
     tensors, _ = read_tensors(folder / FRAMES_FILE, *_FRAMES_FORMAT)
     frames = {int(name): Image.fromarray(tensors[name].numpy()) for name in sorted(tensors)}
     settings = Settings.from_json(json.loads(state.metadata["settings"]))
-    return settings, Progress(state, frames, float(state.metadata["seconds"]))
+    return settings, Done(state, frames, float(state.metadata["seconds"]))
 
 
 def check_no_unfinished(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import CELL, count, model_size, number, picture_file, seed, writable_folder
+from .arguments import any_size, check_cells, count, number, picture_file, seed, writable_folder
 
 HELP = "draw the DDIM reference of a prompt"
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", default="normal", help="noise levels, named as in ComfyUI (default: normal)")
     parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
-    parser.add_argument("--size", type=model_size, default=(64, 64), help="WIDTHxHEIGHT (default: 64x64)")
+    parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
     parser.add_argument("--model", type=Path, help="demo model's file (default: the one that ships)")
 
 
@@ -41,8 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     denoiser = model.denoiser(arguments.prompt, arguments.negative, arguments.cfg)
     sigmas = sigma_schedule(arguments.scheduler, arguments.steps, schedule=model.schedule)
     rng = torch.Generator().manual_seed(arguments.seed)
-    width, height = arguments.size
-    noise = torch.stack([torch.randn(4, height // CELL, width // CELL, generator=rng) for _ in range(arguments.n)])
+    size = width, height = arguments.size or (model.side, model.side)
+    check_cells(size, model.cell)
+    shape = model.channels, height // model.cell, width // model.cell
+    noise = torch.stack([torch.randn(shape, generator=rng) for _ in range(arguments.n)])
     z = x = noise * (1 + sigmas[0] ** 2).sqrt()  # latents have unit variance, and the noise is added to them
     with torch.no_grad():
         for _, state, _ in tqdm(ddim_steps(z, denoiser, sigmas), total=len(sigmas) - 1, desc="ddim"):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..generators import GENERATORS, Generator, make_generator
-from ..presets import PRESETS, Preset
+from ..distillation import METHODS
+from ..generators import GENERATORS, Generator, generator_for_size
+from ..model import Model
+from ..preset import Preset, preset_of
+from ..settings import build, flatten
 from ..validation import check_choice
-from .arguments import CELL
+from .arguments import check_cells
+from .flags import flag_of, given
 
-DEFAULTS: dict[str, Any] = {"method": "msd", "generator": "fourier", "size": (64, 64), "seed": 0, "negative": ""}
-"""Of what is no part of a method's preset."""
-
-PRESET_OPTIONS = tuple(dict.fromkeys(field.name for preset in PRESETS.values() for field in dataclasses.fields(preset)))
+DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": ""}
+"""Of what is no part of a preset; the size is the model's own."""
 
 
 @dataclass(frozen=True)
@@ -26,95 +28,108 @@ class Settings:
 
     prompt: str
     negative: str
-    method: str
     preset: Preset
     generator: str
     size: tuple[int, int]
     seed: int
     model: str
 
-    def make_generator(self) -> Generator:
-        """The generator at its start."""
-        width, height = self.size
-        options: dict[str, Any] = {"resolution": max(width, height), "seed": self.seed}
-        if self.generator == "pixels":
-            options = {"height": height, "width": width}
-        elif self.generator == "latent":
-            options = {"channels": 4, "height": height // CELL, "width": width // CELL, "seed": self.seed}
-        return make_generator(self.generator, **options)
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return METHODS.name_of(self.preset.method)
 
-    def grid(self) -> tuple[int, int]:
-        """Height and width at which the generator is optimised: in pixels, or in cells of a latent."""
-        width, height = self.size
-        return (height // CELL, width // CELL) if self.generator == "latent" else (height, width)
+    def make_generator(self, model: Model) -> Generator:
+        """The generator at its start."""
+        return generator_for_size(self.generator, *self.size, seed=self.seed, channels=model.channels, cell=model.cell)
 
     def to_json(self) -> dict[str, Any]:
         """Nested dictionaries of plain values."""
-        return dataclasses.asdict(self)
+        return {**vars(self), "preset": self.preset.to_json()}
 
     @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> Settings:
-        """The settings that `to_json` gave."""
-        preset = dataclasses.replace(PRESETS[saved["method"]], **saved["preset"])
-        return cls(**saved | {"preset": preset, "size": tuple(saved["size"])})
+    def from_json(cls, saved: Mapping[str, Any]) -> Settings:
+        """The settings that `to_json` gave, in this release or an earlier one.
+
+        Raises:
+            ValueError: an entry is missing, unknown or not allowed.
+        """
+        entries = dict(saved)
+        try:
+            old = entries.pop("method", None)
+            preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
+            return cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"settings: the saved ones are damaged ({error}). Start a new run.") from error
 
 
-def new_settings(arguments: argparse.Namespace, model: str) -> Settings:
+def _upgraded(method: str, saved: Mapping[str, Any]) -> Preset:
+    """The preset of a run of version 0.1: all its options side by side under plain names, the unused ones too."""
+    values = {name: tuple(map(_plain, value)) if isinstance(value, list) else value for name, value in saved.items()}
+    kinds = {name: values[name] for name in ("estimator", "bandwidth_schedule") if name in values}
+    chosen = build(preset_of(method), kinds)
+    known = flatten(chosen)
+    return build(chosen, {name: value for name, value in values.items() if name in known and value is not None})
+
+
+def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Settings:
     """The settings of a new run: what was given, and the defaults for the rest.
 
     Raises:
         ValueError: there is no prompt, a name is unknown, or an option is no option of the method.
     """
-    given = _given(arguments)
-    if "prompt" not in given:
+    if arguments.prompt is None:
         raise ValueError("PROMPT: got none; a new run needs one. Write e.g. msd distill 'a red circle' --out out")
-    run = DEFAULTS | {name: value for name, value in given.items() if name not in PRESET_OPTIONS}
-    check_choice("--method", run["method"], PRESETS)
+    run = {
+        name: default if getattr(arguments, name) is None else getattr(arguments, name)
+        for name, default in DEFAULTS.items()
+    }
+    run["size"] = run["size"] or (model.side, model.side)
+    check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
-    preset, changes = PRESETS[run["method"]], {name: given[name] for name in PRESET_OPTIONS if name in given}
-    for name, value in changes.items():
-        if not hasattr(preset, name):
-            users = ", ".join(method for method, other in PRESETS.items() if hasattr(other, name))
-            raise ValueError(
-                f"{_flag(name)}: got {value!r} with --method {run['method']}; allowed with {users}. "
-                "Leave it out or change the method."
-            )
-    return Settings(**run, preset=dataclasses.replace(preset, **changes), model=model)
+    changes = given(arguments)
+    method = changes.pop("method", "msd")
+    check_choice("--method", method, METHODS)
+    try:
+        preset = build(preset_of(method), changes)
+    except ValueError as error:
+        raise ValueError(_by_flag(str(error))) from error
+    return Settings(prompt=arguments.prompt, preset=preset, model=digest, **run)
 
 
-def check_unchanged(arguments: argparse.Namespace, settings: Settings, model: str) -> None:
+def _by_flag(message: str) -> str:
+    """An error's text that begins with a plain name, beginning with its flag instead."""
+    names, colon, text = message.partition(":")
+    plain = names.split(", ")
+    if not all(name.isidentifier() for name in plain):
+        return message
+    return f"{', '.join(map(flag_of, plain))}{colon}{text}"
+
+
+def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: str) -> None:
     """Refuse to resume with arguments, or with a model, other than the run's own.
 
     Raises:
         ValueError: naming the first that differs.
     """
-    saved = settings.to_json()
-    saved |= saved.pop("preset")
-    for name, value in _given(arguments).items():
+    saved = {**settings.to_json(), **flatten(settings.preset)}
+    names = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS) if getattr(arguments, name) is not None}
+    for name, value in {**names, **given(arguments)}.items():
         if _plain(value) != _plain(saved.get(name)):
+            flag = "PROMPT" if name == "prompt" else flag_of(name)
             raise ValueError(
-                f"{_flag(name)}: got {value!r}, but the run to resume has {saved.get(name)!r}; leave it out, or "
+                f"{flag}: got {value!r}, but the run to resume has {saved.get(name)!r}; leave it out, or "
                 "start a new run in another folder"
             )
-    if settings.model != model:
+    if settings.model != digest:
         raise ValueError("--model: got another file than that of the run to resume; pass the same one")
 
 
-def digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that stand on the command line."""
-    values = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS, *PRESET_OPTIONS)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _flag(name: str) -> str:
-    return "PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
-
-
 def _plain(value: object) -> object:
-    """Tuples and lists alike, as JSON does not tell them apart."""
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+    """Lists as tuples, as JSON does not tell them apart."""
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value

@@ -218,8 +218,8 @@ class PromptDenoiser:
         if z.ndim != 4 or z.shape[1] != UNET_CONFIG["in_channels"] or len(z) % len(self.context):
             raise ValueError(
                 f"z: got shape {tuple(z.shape)} for {len(self.context)} prompts; the demo model denoises latents "
-                "(B, 4, h, w) under one prompt, or a multiple of B rows under B prompts. Encode pictures first or give "
-                "as many prompts as rows"
+                "(B, 4, h, w) under one prompt, or a multiple of B rows under B prompts. Encode pictures first, or "
+                "give as many prompts as rows"
             )
 
     def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:

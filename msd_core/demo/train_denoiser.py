@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..atomic import write_whole
 from ..schedule import sd15_schedule
 from ..training import TrainingStep, step_generator, training_steps, update_average
 from .autoencoder import Autoencoder
@@ -44,7 +45,7 @@ def latent_data(autoencoder: Autoencoder, settings: TrainSettings, cache: Path) 
     made = (scene_latents(autoencoder, settings, first, BLOCK, settings.shares) for first in blocks)
     latents, tokens = zip(*made, strict=True)
     data = {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}
-    save_file(data, cache)
+    write_whole(cache, save(data))
     return data["latents"], data["tokens"]
 
 

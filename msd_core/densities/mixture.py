@@ -93,12 +93,12 @@ class GaussianMixture:
 
     __call__ = denoise
 
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
         """``n`` independent points, shape (n, D), in the dtype of ``means``."""
         check_count("n", n)
-        device = generator.device
-        chosen = torch.multinomial(self._log_weights.exp().to(device), n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], dtype=torch.float64, device=device, generator=generator)
+        device = rng.device
+        chosen = torch.multinomial(self._log_weights.exp().to(device), n, replacement=True, generator=rng)
+        noise = torch.randn(n, self.means.shape[1], dtype=torch.float64, device=device, generator=rng)
         chosen, noise = chosen.to(self.means.device), noise.to(self.means.device)
         offset = torch.einsum("nij,nj->ni", self._axes[chosen], noise * self._variances[chosen].sqrt())
         return self.means[chosen] + offset.to(self.means.dtype)

@@ -3,8 +3,8 @@
     (gradient, info) = method(x, denoiser, step=k, steps=K, rng=rng)
 
 x is a picture or latent (B, *), already detached; the gradient has its shape, and the loop sends it through the chain
-rule to the generator's parameters. A method is a frozen dataclass of its settings, all plain values with defaults, and a
-pure function of its arguments: all randomness comes from ``rng``, nothing is remembered between calls, nothing is
+rule to the generator's parameters. A method is a frozen dataclass of its settings, all plain values with defaults, and
+a pure function of its arguments: all randomness comes from ``rng``, nothing is remembered between calls, nothing is
 differentiated. What it knows of the model it asks the denoiser: the levels of its chain (`denoiser.level_at`), both
 parts of its guidance (`guidance.guided`).
 
@@ -74,7 +74,7 @@ class Leveled(Protocol):
 
 
 def draw_levels(method: Leveled, x: Tensor, denoiser: Denoiser, step: int, steps: int, rng: Rng) -> Tensor:
-    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn or annealed on the model's chain."""
+    """A noise level for every draw of every row of ``x`` (B, *): (samples B,), drawn, or annealed on the chain."""
     if method.anneal == "none":
         u = draw_uniform(x.shape[0], rng, method.samples)
         times = (method.t_min + (method.t_max - method.t_min) * u).flatten().tolist()
@@ -100,8 +100,9 @@ def t_max_setting() -> Any:  # noqa: ANN401 - a field
 
 def check_times(t_min: float, t_max: float) -> None:
     """Refuse time fractions other than 0 < t_min <= t_max <= 1."""
-    if not 0 < t_min <= t_max <= 1:
+    numbers = all(isinstance(t, (int, float)) for t in (t_min, t_max))
+    if not numbers or not 0 < t_min <= t_max <= 1:
         raise ValueError(
-            f"t_min, t_max: got {t_min}, {t_max}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
+            f"t_min, t_max: got {t_min!r}, {t_max!r}; allowed is 0 < t_min <= t_max <= 1, fractions of the chain. "
             "The usual range is 0.02 to 0.98."
         )

@@ -3,8 +3,8 @@
     gradient = w(t) (eps_cond(z; sigma) - eps_uncond(z; sigma)),   z = x + sigma n,   t ~ U(t_min, t_max),   n ~ N(0, I)
 
 (Yu et al. 2023, Eq. 8.) It is -sigma w(t) grad log p(c | z), the score of the implicit classifier, so that cfg plays no
-part; the negative prompt, where there is one, stands in for the empty one. Both predictions come out of one evaluation of
-two rows. With D = z - sigma eps it is computed as w (D_uncond - D_cond)/sigma; the weights are those of `sds`.
+part; the negative prompt, where there is one, stands in for the empty one. Both predictions come out of one evaluation
+of two rows. With D = z - sigma eps it is computed as w (D_uncond - D_cond)/sigma; the weights are those of `sds`.
 """
 
 from __future__ import annotations

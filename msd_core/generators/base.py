@@ -1,8 +1,8 @@
 """What a generator is: parameters, and a differentiable picture of them from any view.
 
 A generator g with parameters psi renders x = g(psi; view) (Mean-Shift Distillation, section 2). The optimisation asks
-it for a view a step and renders that; what a view is, is the generator's own affair: a size here, a shift of a tile or a
-camera elsewhere. It knows nothing else about it than the members below, so a new representation is one new file.
+it for a view a step and renders that; what a view is, is the generator's own affair: a size here, a shift of a tile or
+a camera elsewhere. It knows nothing else about it than the members below, so a new representation is one new file.
 
 Conventions: pictures are (B, C, H, W). ``space`` is "image" (RGB in [0, 1]), "latent" (a model's scaled latent, H and
 W in latent cells) or "points" (bare vectors (B, D), in no picture at all). Position is (x, y) in [0, 1]^2 from the top
@@ -123,7 +123,10 @@ class Generator(nn.Module, ABC):
         return View(height, width)
 
     def groups(self) -> dict[str, int | None]:
-        """Parts whose parameters are updated each on its own: prefix of their names to the row they render (None: all)."""
+        """Parts whose parameters are updated each on its own: prefix of their names to the row they render.
+
+        None stands for all rows.
+        """
         return {"": None}
 
 

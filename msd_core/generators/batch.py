@@ -6,6 +6,7 @@ the last bit where the model's kernels treat every row alike, else to their roun
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,18 @@ from ..randomness import Rng
 from .base import Canvas, Config, Generator
 
 
+def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
+    """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
+    inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
+    return torch.channels_last if inner else torch.contiguous_format
+
+
 class Batch(Generator):
     """A batch of generators.
 
     Args:
-        members: generators that are drawn on one canvas; or their ``[kind, config]``, as `config` gives them.
+        members: generators that are drawn on one canvas, or their ``[kind, config]``, as `config` gives them. One that
+            stands twice becomes two, that start alike.
 
     Raises:
         ValueError: for no member, or members that are not drawn on the same canvas.
@@ -31,7 +39,10 @@ class Batch(Generator):
         from .registry import make_generator
 
         super().__init__()
-        made = [m if isinstance(m, Generator) else make_generator(m[0], **m[1]) for m in members]
+        made: list[Generator] = []
+        for m in members:
+            member = m if isinstance(m, Generator) else make_generator(m[0], **m[1])
+            made.append(copy.deepcopy(member) if any(member is other for other in made) else member)
         if not made:
             raise ValueError("members: got none; allowed is at least one generator. Pass some.")
         if len({member.canvas for member in made}) > 1 or any(member.rows != 1 for member in made):
@@ -67,7 +78,8 @@ class Batch(Generator):
 
     def render(self, view: Sequence[Any]) -> Tensor:
         """One row a member, (B, C, H, W), each of its own view."""
-        return torch.cat([self[i].render(part) for i, part in enumerate(view)])
+        rows = [self[i].render(part) for i, part in enumerate(view)]
+        return torch.cat(rows).contiguous(memory_format=_layout(rows))  # kernels round as they would for one row
 
     def view(self, step: int, rng: Rng) -> list[Any]:
         """A view for each member, from its own stream."""

@@ -2,8 +2,8 @@
 
     g(psi) = psi, (B, D)
 
-The Jacobian is the identity. With `OptimizerConfig` "gd" the update is x <- x - lr g, plain gradient descent, and with a
-mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Distillation, Eq. 6; Comaniciu & Meer 2002).
+The Jacobian is the identity. With `OptimizerConfig` "gd" the update is x <- x - lr g, plain gradient descent, and with
+a mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Distillation, Eq. 6; Comaniciu & Meer 2002).
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..validation import check_floating
+from ..validation import check_choice, check_floating
 from .base import Canvas, Config, Generator
+
+DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
 class Points(Generator):
@@ -22,14 +24,16 @@ class Points(Generator):
 
     Args:
         x: where they start, or the shape [B, D] of such a tensor, as `config` gives it.
+        dtype: name of its type, where ``x`` is a shape.
 
     Raises:
-        ValueError: for an ``x`` that is not floating point, or not (B, *).
+        ValueError: for an ``x`` that is not floating point, or not (B, *), or an unknown ``dtype``.
     """
 
-    def __init__(self, x: Tensor | list[int]) -> None:
+    def __init__(self, x: Tensor | list[int], dtype: str = "float32") -> None:
         super().__init__()
-        values = x.detach().clone() if isinstance(x, Tensor) else torch.zeros(x)
+        check_choice("dtype", dtype, DTYPES)
+        values = x.detach().clone() if isinstance(x, Tensor) else torch.zeros(x, dtype=DTYPES[dtype])
         check_floating("x", values)
         self.values = nn.Parameter(values)
 
@@ -49,8 +53,9 @@ class Points(Generator):
         return self.values.shape[0]
 
     def config(self) -> Config:
-        """The shape."""
-        return {"x": list(self.values.shape)}
+        """Shape and type."""
+        dtype = str(self.values.dtype).removeprefix("torch.")
+        return {"x": list(self.values.shape), **({} if dtype == "float32" else {"dtype": dtype})}
 
     def render(self, view: Any) -> Tensor:  # noqa: ANN401 - unused
         """The points (B, D) themselves."""

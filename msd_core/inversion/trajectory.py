@@ -78,8 +78,8 @@ def invert(
     x: Tensor,
     denoiser: Denoiser,
     sigmas: Tensor,
-    step: UpwardStep = ExplicitStep(),
-    rng: Rng | None = None,  # noqa: B008
+    step: UpwardStep = ExplicitStep(),  # noqa: B008 - frozen
+    rng: Rng | None = None,
 ) -> Trajectory:
     """Invert ``x`` and return every state; no gradient is recorded.
 

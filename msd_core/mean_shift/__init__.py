@@ -79,8 +79,8 @@ def mean_shift(
         return estimator(x, denoiser, bandwidth, source)
     if not isinstance(estimator, Centred):
         raise ValueError(
-            f"centre: got {centre!r} with the estimator {type(estimator).__name__}; allowed with {_centred()}. Leave "
-            "it out or change the estimator."
+            f"centre: got {centre!r} with the estimator {ESTIMATORS.name_of(estimator)!r}; allowed with {_centred()}. "
+            "Leave it out or change the estimator."
         )
     return estimator(x, denoiser, bandwidth, source, centre=centre)
 

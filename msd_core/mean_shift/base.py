@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -105,6 +105,13 @@ def check_point(x: Tensor, bandwidth: float) -> tuple[Tensor, float]:
     return at_least_float32(x.detach()), float(bandwidth)
 
 
+def sigmas_setting() -> Any:  # noqa: ANN401 - a field
+    """The field ``sigmas`` of an estimator that needs a list of noise levels."""
+    return setting(
+        None, "the levels themselves, falling to 0, instead of steps", kind=float, length=-1, optional=True, hidden=True
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Walking(Checked):
     """The options of an estimator that walks N samples down a list of noise levels.
@@ -121,16 +128,13 @@ class Walking(Checked):
     )
     samples: int = setting(1, "draws averaged for one mean shift, evaluated as one batch", low=1, usual=(1, 256))
     antithetic: bool = setting(False, "draw the noise in pairs of opposite sign; samples must be even", expert=True)
-    sigmas: tuple[float, ...] | None = setting(
-        None, "the levels themselves, falling to 0, instead of steps", kind=float, length=-1, optional=True, hidden=True
-    )
+    sigmas: tuple[float, ...] | None = sigmas_setting()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.antithetic and self.samples % 2:
             raise ValueError(f"samples: got {self.samples} with antithetic; allowed is an even number. Draw one more.")
-        if self.sigmas is not None:
-            check_levels(self.sigmas)
+        check_levels(self.sigmas)
 
     def highest(self, bandwidth: float, sigma_max: float) -> float:
         """Cap on the levels that are chosen, for a model that knows none above ``sigma_max``."""
@@ -152,8 +156,10 @@ class Walking(Checked):
         return torch.cat([drawn, -drawn]) if self.antithetic else drawn
 
 
-def check_levels(sigmas: tuple[float, ...]) -> None:
+def check_levels(sigmas: tuple[float, ...] | None) -> None:
     """Refuse levels that do not fall strictly to 0."""
+    if sigmas is None:
+        return
     levels = check_sigmas(torch.tensor(sigmas, dtype=torch.float64))
     if levels[-1] != 0:
         raise ValueError(f"sigmas: the last entry is {levels[-1]}; allowed is 0, where x' lives. Append a 0.")

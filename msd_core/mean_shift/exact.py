@@ -32,7 +32,7 @@ class Exact(Walking):
     """Draws from the product density: unbiased, noisy; 1 + steps x samples evaluations with ddim."""
 
     def highest(self, bandwidth: float, sigma_max: float) -> float:
-        """Below ``sigma_max`` the model is asked at (1/sigma^2 + 1/lambda^2)^(-1/2), lower than lambda for every sigma."""
+        """The model is asked at (1/sigma^2 + 1/lambda^2)^(-1/2), lower than lambda for every sigma."""
         return math.inf if bandwidth <= sigma_max else sigma_max / math.sqrt(1 - (sigma_max / bandwidth) ** 2)
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:

@@ -46,7 +46,7 @@ class Naive(Centred, Walking):
     """
 
     interval: tuple[float, float] | None = setting(
-        None, INTERVAL_HELP, kind=float, length=2, low=0, optional=True, expert=True
+        None, INTERVAL_HELP, kind=float, length=2, low=0, infinite=True, optional=True, expert=True
     )
 
     def __post_init__(self) -> None:

@@ -3,7 +3,8 @@
     x' = E[y | x, lambda] = D(x; lambda)
 
 It is the limit sigma -> infinity of the product denoiser, exact for an exact D, without variance. A learned D expects
-data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda instead.
+data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda
+instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..settings import setting
-from .base import Centred, Task
+from .base import Centred, Task, check_levels, sigmas_setting
 from .levels import product_sigmas
 
 
@@ -24,10 +25,15 @@ class OneStep(Centred):
     steps: int = setting(
         8, "noise levels of the inversion, where that is the centre", low=1, usual=(1, 1000), flag="solver_steps"
     )
+    sigmas: tuple[float, ...] | None = sigmas_setting()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_levels(self.sigmas)
 
     def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
         """lambda, and the levels of a walk below it."""
-        levels = product_sigmas(bandwidth, self.steps, sigma_max=sigma_max).tolist()
+        levels = self.sigmas or product_sigmas(bandwidth, self.steps, sigma_max=sigma_max).tolist()
         return [bandwidth, *(level for level in levels if level < bandwidth)]
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:

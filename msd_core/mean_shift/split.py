@@ -40,7 +40,7 @@ class Split(Centred, Walking):
     """
 
     interval: tuple[float, float] | None = setting(
-        None, INTERVAL_HELP, kind=float, length=2, low=0, optional=True, expert=True
+        None, INTERVAL_HELP, kind=float, length=2, low=0, infinite=True, optional=True, expert=True
     )
     truncation: float | None = setting(
         None,

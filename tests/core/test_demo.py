@@ -135,6 +135,36 @@ def test_guidance_batches_cond_and_uncond() -> None:
     torch.testing.assert_close(guided.with_cfg(1.0)(z, 1.5), cond)
 
 
+def test_the_parts_recombine_and_share_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows of the network a row of z, in one call, whatever cfg is: what CSD needs."""
+    model = random_weights()
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    calls: list[int] = []
+    unet = model.unet.forward
+    monkeypatch.setattr(model.unet, "forward", lambda x, *rest: calls.append(len(x)) or unet(x, *rest))
+    for cfg in (1.0, 3.0, -7.5):
+        denoiser = model.denoiser(["a red circle", "a white cross"], "a blue square", cfg=cfg)
+        for sigma in (1.5, torch.tensor([0.5, 4.0])):
+            calls.clear()
+            cond, uncond = denoiser.parts(z, sigma)
+            assert calls == [4]
+            spread = (cond - uncond).abs().max() * abs(cfg)
+            whole = denoiser(z, sigma)
+            torch.testing.assert_close(uncond + cfg * (cond - uncond), whole, rtol=0, atol=float(1e-4 * spread + 1e-4))
+            assert (cond + cfg * (uncond - cond) - whole).abs().max() > 1e-2, "planted: the two exchanged"
+
+
+def test_draws_of_several_prompts_come_sample_by_sample() -> None:
+    """B prompts serve N B rows: row i of every draw has prompt i."""
+    model = random_weights()
+    z = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    prompts = ["a red circle", "a small blue star above a white cross"]
+    together = model.denoiser(prompts, cfg=2.0)(z, 1.5)
+    for i in range(4):
+        alone = model.denoiser(prompts[i % 2], cfg=2.0)(z[i : i + 1], 1.5)
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-3, atol=1e-3)
+
+
 def test_one_prompt_a_row_is_each_prompt_alone() -> None:
     model = random_weights()
     z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, cost, eps, expand_sigma, score, sigma_range
-from msd_core.denoiser import RowCounter
+from msd_core import (
+    GaussianMixture,
+    cost,
+    differentiable,
+    eps,
+    expand_sigma,
+    score,
+    sd15_schedule,
+    sigma_range,
+    with_levels,
+)
+from msd_core.denoiser import RowCounter, level_at
 
 pytestmark = pytest.mark.core
 
@@ -62,3 +73,34 @@ def test_rows_are_counted_with_their_cost(mixture: GaussianMixture, points: Tens
     counter(points[:2], 0.5)
     assert counter.rows == 2 * (5 + 2)
     assert sigma_range(counter) == (0.0, 14.6)
+
+
+def test_a_chain_of_levels(mixture: GaussianMixture, points: Tensor) -> None:
+    schedule = sd15_schedule()
+    leveled = with_levels(mixture, schedule)
+    assert level_at(leveled, 1.0) == pytest.approx(schedule.sigma_max) and level_at(leveled, 0.0) == pytest.approx(
+        schedule.sigma_min
+    )
+    assert level_at(with_levels(mixture, lambda percent: 10 * (1 - percent)), 0.25) == pytest.approx(2.5)
+    assert level_at(RowCounter(leveled), 0.5) == level_at(leveled, 0.5)
+    assert torch.equal(leveled(points, 0.5), mixture(points, 0.5))
+    with pytest.raises(ValueError, match="denoiser: GaussianMixture has no levels of its own.*Pass with_levels"):
+        level_at(mixture, 0.5)
+
+
+def test_a_wrapper_passes_on_what_it_does_not_say(mixture: GaussianMixture) -> None:
+    class Limited:
+        cost, sigma_min, sigma_max, differentiable = 3, 0.1, 5.0, False
+
+        def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+            return z
+
+    for wrapped in (RowCounter(Limited()), with_levels(Limited(), sd15_schedule())):
+        assert cost(wrapped) == 3 and sigma_range(wrapped) == (0.1, 5.0) and not differentiable(wrapped)
+        assert not hasattr(wrapped, "parts") or isinstance(wrapped, RowCounter)
+        assert not hasattr(wrapped, "with_cfg") and copy.deepcopy(wrapped).denoiser is not wrapped.denoiser
+
+
+def test_a_model_of_another_shape_is_refused(points: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"denoiser: its result: got shape \(5, 1\)"):
+        RowCounter(lambda z, sigma: z[:, :1])(points, 0.5)

@@ -76,5 +76,6 @@ def test_it_is_seen_in_the_help(outside: Path) -> None:
 
 
 def test_its_checks_are_made_from_the_fields(outside: Path) -> None:
-    wrong = "import msd_core\ntry: list(msd_core.distil('a red circle', method='blend', share=2.0, steps=1))\nexcept ValueError as error: print(error)"
+    run = "list(msd_core.distil('a red circle', method='blend', share=2.0, steps=1))"
+    wrong = f"import msd_core\ntry: {run}\nexcept ValueError as error: print(error)"
     assert "share: got 2.0; allowed is a finite number above 0 up to 1" in python(outside, "-c", wrong)

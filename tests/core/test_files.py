@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from msd_core.generators import GENERATORS, Generator, load_generator, make_generator, save_generator
+from msd_core.generators import GENERATORS, Generator, View, load_generator, make_generator, save_generator
 from msd_core.tensorfile import read_tensors, write_tensors
 
 pytestmark = pytest.mark.core
@@ -40,7 +40,7 @@ def test_round_trip_is_exact(kind: str, tmp_path: Path) -> None:
     assert loaded.kind == kind and loaded.config() == generator.config()
     for name, tensor in generator.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
-    assert torch.equal(loaded.render(5, 7), generator.render(5, 7))
+    assert torch.equal(loaded.render(View(5, 7)), generator.render(View(5, 7)))
     assert read_tensors(path, "msd-generator", "1")[1]["prompt"] == "a red circle"
     assert os.listdir(tmp_path) == ["g.safetensors"]
 

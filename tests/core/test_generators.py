@@ -1,4 +1,4 @@
-"""Generators: the same picture at every size, seeded starts, gradients, and slow twins of the encodings."""
+"""Generators: the same picture at every size, seeded starts, gradients, and slow twins of the fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core.generators import GENERATORS, Generator, Latent, NeuralImage, Pixels, base, make_generator, neural_image
+from msd_core.generators import (
+    GENERATORS,
+    Generator,
+    Latent,
+    NeuralImage,
+    Pixels,
+    View,
+    base,
+    make_generator,
+    neural_image,
+)
 from msd_core.generators.base import pixel_centres
 from msd_core.generators.fourier import FourierField
 from msd_core.generators.hash_grid import HashGridField
@@ -34,7 +44,7 @@ def rng(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("size", [(8, 8), (5, 12), (1, 1)])
 def test_renders_any_size(kind: str, size: tuple[int, int]) -> None:
     generator = small(kind)
-    picture = generator.render(*size).detach()
+    picture = generator.render(View(*size)).detach()
     assert picture.shape == (1, 4 if kind == "latent" else 3, *size)
     assert generator.kind == kind
     assert generator.space == ("latent" if kind == "latent" else "image")
@@ -44,7 +54,7 @@ def test_renders_any_size(kind: str, size: tuple[int, int]) -> None:
 
 def assert_same_at_every_size(generator: Generator) -> None:
     """Enlarged three times, every third pixel has the centre of a pixel of the small picture."""
-    small, large = generator.render(6, 10), generator.render(18, 30)
+    small, large = generator.render(View(6, 10)), generator.render(View(18, 30))
     torch.testing.assert_close(large[..., 1::3, 1::3], small, rtol=0, atol=1e-5)
 
 
@@ -93,7 +103,7 @@ def test_config_builds_the_twin(kind: str) -> None:
     generator = small(kind, seed=5)
     twin = make_generator(generator.kind, **generator.config())
     assert twin.config() == generator.config()
-    assert torch.equal(twin.render(7, 9), generator.render(7, 9))
+    assert torch.equal(twin.render(View(7, 9)), generator.render(View(7, 9)))
 
 
 @pytest.mark.parametrize("kind", GENERATORS)
@@ -109,7 +119,7 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
             self.inner = generator
 
         def forward(self) -> Tensor:
-            return self.inner.render(4, 3)
+            return self.inner.render(View(4, 3))
 
     def picture(*parameters: Tensor) -> Tensor:
         return torch.func.functional_call(
@@ -121,9 +131,9 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
 
 def test_large_renders_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = small("fourier")
-    whole = generator.render(9, 7)
+    whole = generator.render(View(9, 7))
     monkeypatch.setattr(neural_image, "_CHUNK", 10)
-    torch.testing.assert_close(generator.render(9, 7), whole)
+    torch.testing.assert_close(generator.render(View(9, 7)), whole)
 
 
 def test_fourier_is_band_limited_to_the_training_size() -> None:
@@ -144,9 +154,9 @@ def between_pixels(scale: float | None) -> float:
     optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
     for _ in range(150):
         optimizer.zero_grad()
-        (generator.render(16, 16) - truth(16)).square().sum().backward()
+        (generator.render(View(16, 16)) - truth(16)).square().sum().backward()
         optimizer.step()
-    return float((generator.render(64, 64).detach() - truth(64)).square().mean().sqrt())
+    return float((generator.render(View(64, 64)).detach() - truth(64)).square().mean().sqrt())
 
 
 def test_no_garbage_between_the_pixels() -> None:
@@ -196,24 +206,24 @@ def test_hash_grid_is_its_slow_twin() -> None:
 def test_a_grid_is_its_parameters(make: Callable[[], Generator]) -> None:
     generator = make()
     (values,) = generator.parameters()
-    picture = generator.render(4, 6)
+    picture = generator.render(View(4, 6))
     assert torch.equal(picture, values) and picture.data_ptr() != values.data_ptr()
     cotangent = torch.randn(picture.shape, generator=rng())
     (gradient,) = torch.autograd.grad(picture, values, cotangent)
     assert torch.equal(gradient, cotangent)
-    half = generator.render(2, 3)
+    half = generator.render(View(2, 3))
     assert half.shape[-2:] == (2, 3)
     torch.testing.assert_close(half.mean(), values.mean(), atol=0.1, rtol=0)
     with torch.no_grad():
         values.fill_(0.3)
-    torch.testing.assert_close(generator.render(9, 5), torch.full((1, values.shape[1], 9, 5), 0.3))
+    torch.testing.assert_close(generator.render(View(9, 5)), torch.full((1, values.shape[1], 9, 5), 0.3))
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: make_generator("gabor"), "kind: got 'gabor'"),
-        (lambda: NeuralImage("gabor"), "encoding: got 'gabor'"),
+        (lambda: NeuralImage("gabor"), "kind: got 'gabor'"),
         (lambda: NeuralImage("siren", scale=3.0), "options: got 'scale'"),
         (lambda: NeuralImage(hidden=0), "hidden: got 0"),
         (lambda: NeuralImage(seed=-1), "seed: got -1"),
@@ -226,8 +236,8 @@ def test_a_grid_is_its_parameters(make: Callable[[], Generator]) -> None:
         (lambda: Pixels(0, 4), "height: got 0"),
         (lambda: Pixels(4, 4, init="picture"), "init: got 'picture'"),
         (lambda: Latent(4, 4, -2), "width: got -2"),
-        (lambda: small("fourier").render(0, 4), "height: got 0"),
-        (lambda: small("latent").render(4, 0), "width: got 0"),
+        (lambda: small("fourier").render(View(0, 4)), "height: got 0"),
+        (lambda: small("latent").render(View(4, 0)), "width: got 0"),
     ],
 )
 def test_wrong_input(call: Callable[[], object], words: str) -> None:

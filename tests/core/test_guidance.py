@@ -8,7 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, GuidedDenoiser, cost, eps, sigma_range
+from msd_core import (
+    Denoiser,
+    GaussianMixture,
+    Guided,
+    GuidedDenoiser,
+    cost,
+    differentiable,
+    eps,
+    guide,
+    guided,
+    sd15_schedule,
+    sigma_range,
+    with_levels,
+)
+from msd_core.denoiser import RowCounter, level_at
+from msd_core.guidance import with_cfg
 
 pytestmark = pytest.mark.core
 
@@ -61,6 +76,85 @@ def test_a_batch_is_its_rows(mixture: GaussianMixture, uncond: GaussianMixture, 
 def test_gradients_reach_both(mixture: GaussianMixture, uncond: GaussianMixture, points: Tensor) -> None:
     guided = GuidedDenoiser(mixture, uncond, 4.0)
     assert torch.autograd.gradcheck(lambda z: guided(z, 0.4), points.clone().requires_grad_())
+
+
+def assert_recombines(guided: Denoiser, z: Tensor, sigma: float | Tensor, cfg: float) -> None:
+    """The parts give the guided result at ``cfg``, and cost two rows of the network a row of z, whatever cfg is."""
+    counter = RowCounter(guided)
+    cond, uncond = counter.parts(z, sigma)
+    assert counter.rows == 2 * len(z)
+    again = with_cfg(guided, cfg)(z, sigma)
+    torch.testing.assert_close(guide(cond, uncond, cfg), again, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(cond, with_cfg(guided, 1.0)(z, sigma), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(uncond, with_cfg(guided, 0.0)(z, sigma), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cfg", [0.0, 1.0, 2.0, 7.5, -7.5])
+@pytest.mark.parametrize("sigma", [0.5, torch.tensor([2.0, 1.0, 0.5, 0.3, 0.1])], ids=["one", "each"])
+def test_the_parts_are_those_of_the_guided_result(
+    sigma: float | Tensor, cfg: float, mixture: GaussianMixture, uncond: GaussianMixture, points: Tensor
+) -> None:
+    assert_recombines(GuidedDenoiser(mixture, uncond, 7.5), points, sigma, cfg)
+    assert_recombines(with_levels(GuidedDenoiser(mixture, uncond, 1.0), sd15_schedule()), points, sigma, cfg)
+
+
+def test_parts_in_the_wrong_order_are_noticed(
+    mixture: GaussianMixture, uncond: GaussianMixture, points: Tensor
+) -> None:
+    class Swapped(GuidedDenoiser):
+        def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+            cond, uncond = super().parts(z, sigma)
+            return uncond, cond
+
+    with pytest.raises(AssertionError):
+        assert_recombines(Swapped(mixture, uncond, 7.5), points, 0.5, 7.5)
+
+
+def test_parts_of_another_shape_are_refused(mixture: GaussianMixture, points: Tensor) -> None:
+    counter = RowCounter(GuidedDenoiser(mixture, lambda z, sigma: z[:, :1]))
+    with pytest.raises(
+        ValueError, match=r"denoiser: its result: got shape \(5, 1\); allowed is the shape of z, \(5, 2\)"
+    ):
+        counter.parts(points, 0.5)
+
+
+def test_what_has_guidance(mixture: GaussianMixture) -> None:
+    pair = GuidedDenoiser(mixture, mixture)
+    for has in (pair, RowCounter(pair), with_levels(pair, sd15_schedule())):
+        assert guided(has, "this") is has and isinstance(has, Guided)
+    for lacks in (mixture, with_levels(mixture, sd15_schedule())):
+        with pytest.raises(
+            ValueError, match="denoiser: .* has no guidance .parts, with_cfg., and CSD needs it; .*Pass Gu"
+        ):
+            guided(lacks, "CSD")
+    assert with_cfg(mixture, None) is mixture
+    with pytest.raises(
+        ValueError, match="inversion_cfg: got 2.0, but GaussianMixture has no with_cfg; allowed is None"
+    ):
+        with_cfg(mixture, 2.0)
+
+
+def test_levels_of_a_chain_stay_at_another_scale(mixture: GaussianMixture, uncond: GaussianMixture) -> None:
+    schedule = sd15_schedule()
+    for pair in (
+        GuidedDenoiser(with_levels(mixture, schedule), uncond, 3.0),
+        with_levels(GuidedDenoiser(mixture, uncond, 3.0), schedule),
+    ):
+        other = with_cfg(pair, -7.5)
+        assert level_at(other, 0.3) == level_at(pair, 0.3) == schedule.percent_to_sigma(0.7)
+        assert getattr(other, "cfg") == -7.5 and getattr(pair, "cfg") == 3.0  # noqa: B009 - passed on by a wrapper
+
+
+def test_it_is_differentiable_if_both_are(mixture: GaussianMixture) -> None:
+    class Frozen:
+        differentiable = False
+
+        def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+            return z
+
+    assert differentiable(mixture) and differentiable(GuidedDenoiser(mixture, mixture))
+    for pair in (GuidedDenoiser(mixture, Frozen()), GuidedDenoiser(Frozen(), mixture)):
+        assert not differentiable(pair) and not differentiable(with_levels(pair, sd15_schedule()))
 
 
 def test_levels_are_those_both_know(mixture: GaussianMixture) -> None:

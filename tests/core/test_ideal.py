@@ -21,7 +21,7 @@ def slow(data: Tensor, z: Tensor, sigma: float) -> Tensor:
 
 @pytest.fixture(scope="module")
 def data(mixture: GaussianMixture) -> Tensor:
-    return mixture.sample(2000, generator=torch.Generator().manual_seed(0))
+    return mixture.sample(2000, rng=torch.Generator().manual_seed(0))
 
 
 def assert_ideal(denoiser, data: Tensor, z: Tensor) -> None:  # noqa: ANN001

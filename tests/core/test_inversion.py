@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, Trajectory, ddim_invert, ddim_sample, sigma_schedule
+from msd_core import (
+    INVERSIONS,
+    AncestralStep,
+    ExplicitStep,
+    GaussianMixture,
+    GivenNoise,
+    Trajectory,
+    ddim_invert,
+    ddim_sample,
+    invert,
+    sigma_schedule,
+)
 from msd_core.denoiser import Denoiser
 
 pytestmark = pytest.mark.core
@@ -137,3 +148,40 @@ def test_levels_outside_the_trajectory_are_refused(mixture: GaussianMixture, poi
         ddim_invert(points, mixture, torch.tensor([0.0, 2.0, 1.0]))
     with pytest.raises(ValueError, match="x: got"):
         ddim_invert(torch.zeros(3, dtype=torch.int64), mixture, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", INVERSIONS)
+def test_every_step_is_one_of_the_walk(name: str, mixture: GaussianMixture, points: Tensor) -> None:
+    """Default instance; pure; the rows it is asked for; a level per row is each row's own."""
+    step, levels = INVERSIONS[name](), torch.tensor([0.2, 0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
+
+    def call(z: Tensor, above: float | Tensor, seed: int = 0) -> Tensor:
+        return step(z, mixture, 0.1, above, torch.Generator().manual_seed(seed))
+
+    together = call(points, levels)
+    assert torch.equal(together, call(points, levels)) and hash(step) == hash(INVERSIONS[name]())
+    drawn = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype)
+    for i, above in enumerate(levels.tolist()):
+        alone = step(points[i : i + 1], mixture, 0.1, above, GivenNoise(drawn[i : i + 1]))
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=1e-12)
+    trajectory = invert(points, mixture, torch.tensor([0.0, 0.1, 0.4, 1.0]), step, torch.Generator().manual_seed(0))
+    assert trajectory.evaluations == 3 * len(points) and torch.equal(trajectory.states[0], points)
+
+
+def test_an_ancestral_step_without_noise_is_the_explicit_one(mixture: GaussianMixture, points: Tensor) -> None:
+    sigmas = sigma_schedule("karras", 9, sigma_min=0.02, sigma_max=5.0)
+    explicit, quiet = (invert(points, mixture, sigmas, step) for step in (ExplicitStep(), AncestralStep(0.0)))
+    assert torch.equal(explicit.states, quiet.states) and torch.equal(
+        explicit.states, ddim_invert(points, mixture, sigmas).states
+    )
+    noisy = invert(points, mixture, sigmas, AncestralStep(0.3), torch.Generator().manual_seed(0))
+    assert torch.equal(noisy.states[1], explicit.states[1]), "the step from 0 adds none"
+    assert (noisy.states[-1] - explicit.states[-1]).abs().max() > 0.1
+
+
+def test_a_step_that_draws_needs_a_source_and_a_fraction(mixture: GaussianMixture, points: Tensor) -> None:
+    with pytest.raises(ValueError, match="rng: got None, and no noise"):
+        invert(points, mixture, torch.tensor([1.0, 0.5, 0.0]), AncestralStep(0.3))
+    for eta in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="eta: got"):
+            AncestralStep(eta)

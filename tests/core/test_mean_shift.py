@@ -16,6 +16,7 @@ from torch import Tensor
 
 from msd_core import (
     ESTIMATORS,
+    Exact,
     GaussianMixture,
     IdealDenoiser,
     Info,
@@ -50,7 +51,7 @@ def closed_form(mixture: GaussianMixture, x: Tensor, bandwidth: float) -> tuple[
 def assert_unbiased(
     estimate: Estimate, denoiser: Denoiser, mixture: GaussianMixture, x: Tensor, bandwidth: float, **options: object
 ) -> None:
-    target, _ = estimate(x, denoiser, bandwidth, estimator="exact", samples=DRAWS, generator=seeded(), **options)
+    target, _ = estimate(x, denoiser, bandwidth, estimator="exact", samples=DRAWS, rng=seeded(), **options)
     truth, std = closed_form(mixture, x, bandwidth)
     errors = (target - truth).abs() / (std / math.sqrt(DRAWS))
     assert float(errors.nan_to_num(math.inf).max()) < 4
@@ -127,7 +128,7 @@ def relative_error(target: Tensor, truth: Tensor, x: Tensor) -> float:
 
 def spread_points(mixture: GaussianMixture) -> Tensor:
     """Places near the mixture: a draw of it, and noise of .3."""
-    y = mixture.sample(40, generator=seeded(1))
+    y = mixture.sample(40, rng=seeded(1))
     return y + 0.3 * torch.randn(y.shape, generator=seeded(2), dtype=y.dtype)
 
 
@@ -136,8 +137,8 @@ def test_split_points_uphill_with_a_bias(bandwidth: float, worst: float, mixture
     """Right direction, too short a step, and no dependence on the noise: the paper's solver as it is."""
     x = spread_points(mixture)
     truth, std = closed_form(mixture, x, bandwidth)
-    target, _ = mean_shift(x, mixture, bandwidth, estimator="split", generator=seeded())
-    other, _ = mean_shift(x, mixture, bandwidth, estimator="split", generator=seeded(3))
+    target, _ = mean_shift(x, mixture, bandwidth, estimator="split", rng=seeded())
+    other, _ = mean_shift(x, mixture, bandwidth, estimator="split", rng=seeded(3))
     assert float((target - other).norm(dim=1).max()) < 1e-6
     cosine = torch.cosine_similarity(target - x, truth - x)
     assert float(cosine.median()) > 0.95
@@ -156,7 +157,7 @@ def test_split_needs_variance_time(bandwidth: float, monkeypatch: pytest.MonkeyP
     for contraction in (None, lambda a, b, width, interval: math.exp(-(a - b) / width**2)):
         if contraction is not None:
             monkeypatch.setattr(import_module("msd_core.mean_shift.split"), "contraction", contraction)
-        target, _ = mean_shift(x, mixture, bandwidth, estimator="split", sigmas=sigmas, generator=seeded())
+        target, _ = mean_shift(x, mixture, bandwidth, estimator="split", sigmas=sigmas, rng=seeded())
         errors.append(relative_error(target, truth, x))
     assert errors[0] < 0.6 * errors[1]
 
@@ -194,7 +195,7 @@ def test_truncation_saves_steps_and_keeps_the_target(bandwidth: float, mixture: 
     truth, _ = closed_form(mixture, x, bandwidth)
     sigmas = sigma_schedule("karras", 32, sigma_min=0.002, sigma_max=5.0)
     options = {"estimator": "split", "sigmas": sigmas}
-    whole, cost = mean_shift(x, mixture, bandwidth, generator=seeded(), **options)
+    whole, cost = mean_shift(x, mixture, bandwidth, rng=seeded(), **options)
     short, less = mean_shift(x, mixture, bandwidth, truncation=2, **options)
     longer, more = mean_shift(x, mixture, bandwidth, truncation=3, **options)
     assert relative_error(short, whole, x) < 0.1 * relative_error(whole, truth, x) + 0.02
@@ -208,7 +209,7 @@ def test_truncation_too_far_would_fail(mixture: GaussianMixture) -> None:
     """The negative control: starting at half lambda loses most of the shift."""
     x = spread_points(mixture)
     sigmas = sigma_schedule("karras", 32, sigma_min=0.002, sigma_max=5.0)
-    whole, _ = mean_shift(x, mixture, 0.3, estimator="split", sigmas=sigmas, generator=seeded())
+    whole, _ = mean_shift(x, mixture, 0.3, estimator="split", sigmas=sigmas, rng=seeded())
     short, _ = mean_shift(x, mixture, 0.3, estimator="split", sigmas=sigmas, truncation=0.5)
     assert relative_error(short, whole, x) > 0.3
 
@@ -235,7 +236,7 @@ def test_naive_diverges_where_the_paper_says(mixture: GaussianMixture, points: T
     sigmas = sigma_schedule("karras", 32, sigma_min=0.002, sigma_max=5.0)
     for bandwidth in (0.1, 0.03):
         truth, _ = closed_form(mixture, points, bandwidth)
-        target, info = mean_shift(points, mixture, bandwidth, estimator="naive", sigmas=sigmas, generator=seeded())
+        target, info = mean_shift(points, mixture, bandwidth, estimator="naive", sigmas=sigmas, rng=seeded())
         assert target.shape == points.shape
         assert not relative_error(target, truth, points) < 1e3
         assert not info.norm < 1e3 * float((truth - points).norm(dim=1).mean())
@@ -245,7 +246,7 @@ def test_naive_diverges_where_the_paper_says(mixture: GaussianMixture, points: T
 def test_naive_is_stable_on_its_default_levels(bandwidth: float, mixture: GaussianMixture) -> None:
     x = spread_points(mixture)
     truth, _ = closed_form(mixture, x, bandwidth)
-    target, _ = mean_shift(x, mixture, bandwidth, estimator="naive", samples=16, generator=seeded())
+    target, _ = mean_shift(x, mixture, bandwidth, estimator="naive", samples=16, rng=seeded())
     assert relative_error(target, truth, x) < 0.7
 
 
@@ -272,9 +273,9 @@ def test_a_wide_kernel_is_plain_sampling(mixture: GaussianMixture) -> None:
     """lambda = 1000: the draws are those of p itself, for every estimator that draws."""
     n = 2000
     x = torch.tensor([[0.3, 0.2]], dtype=torch.float64).expand(n, 2)
-    exact = mixture.sample(50_000, generator=seeded(1))
+    exact = mixture.sample(50_000, rng=seeded(1))
     for estimator in ("exact", "split"):
-        y, _ = mean_shift(x, mixture, 1000.0, estimator=estimator, generator=seeded(), solver="heun")
+        y, _ = mean_shift(x, mixture, 1000.0, estimator=estimator, rng=seeded(), solver="heun")
         assert bool(((y.mean(dim=0) - exact.mean(dim=0)).abs() < 0.05).all())
         torch.testing.assert_close(y.std(dim=0), exact.std(dim=0), rtol=0.06, atol=0)
 
@@ -289,7 +290,7 @@ def test_a_model_is_never_asked_above_its_levels(mixture: GaussianMixture, point
 
     for estimator in ("naive", "split", "exact"):
         for bandwidth in (0.3, 1.9, 2.0, 2.1, 1000.0):
-            target, _ = mean_shift(points, Limited(), bandwidth, estimator=estimator, generator=seeded())
+            target, _ = mean_shift(points, Limited(), bandwidth, estimator=estimator, rng=seeded())
             assert bool(torch.isfinite(target).all())
 
 
@@ -299,8 +300,9 @@ def test_a_batch_is_its_rows_and_its_samples(
     estimator: str, solver: str, mixture: GaussianMixture, points: Tensor
 ) -> None:
     noise = torch.randn(3, 5, 2, generator=seeded(), dtype=torch.float64)
-    options = {"estimator": estimator, "solver": solver, "steps": 20}
-    whole, info = mean_shift(points, mixture, 0.4, samples=3, noise=noise, **options)
+    options = {"estimator": estimator, "steps": 20} | ({} if estimator == "one-step" else {"solver": solver})
+    draws = {} if estimator == "one-step" else {"samples": 3}
+    whole, info = mean_shift(points, mixture, 0.4, noise=noise, **draws, **options)
     rows = [
         torch.stack(
             [mean_shift(points[i : i + 1], mixture, 0.4, noise=noise[n, i : i + 1], **options)[0] for n in range(3)]
@@ -309,7 +311,7 @@ def test_a_batch_is_its_rows_and_its_samples(
     ]
     torch.testing.assert_close(whole, torch.cat([row.mean(dim=0) for row in rows]), rtol=1e-9, atol=1e-11)
     shaped = points.reshape(5, 1, 2, 1)
-    pictures, _ = mean_shift(shaped, mixture, 0.4, samples=3, noise=noise.reshape(3, 5, 1, 2, 1), **options)
+    pictures, _ = mean_shift(shaped, mixture, 0.4, noise=noise.reshape(3, 5, 1, 2, 1), **draws, **options)
     torch.testing.assert_close(pictures.reshape(5, 2), whole)
 
 
@@ -321,7 +323,7 @@ def test_antithetic_pairs_cut_the_variance(mixture: GaussianMixture, points: Ten
     assert info == same
     x = points[4:].expand(500, 2)
     stds = [
-        mean_shift(x, mixture, 0.3, samples=2, antithetic=antithetic, generator=seeded())[0].std(dim=0).mean()
+        mean_shift(x, mixture, 0.3, samples=2, antithetic=antithetic, rng=seeded())[0].std(dim=0).mean()
         for antithetic in (True, False)
     ]
     assert stds[0] < 0.8 * stds[1]
@@ -330,7 +332,7 @@ def test_antithetic_pairs_cut_the_variance(mixture: GaussianMixture, points: Ten
 @pytest.mark.parametrize(
     ("options", "rows"),
     [
-        ({"estimator": "one-step", "samples": 3}, 1),
+        ({"estimator": "one-step"}, 1),
         ({"estimator": "exact"}, 1 + 32),
         ({"estimator": "exact", "samples": 3, "steps": 8}, 1 + 3 * 8),
         ({"estimator": "exact", "samples": 3, "steps": 8, "solver": "heun"}, 1 + 3 * 15),
@@ -346,7 +348,7 @@ def test_info(options: dict, rows: int, mixture: GaussianMixture, points: Tensor
         def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
             return mixture(z, sigma)
 
-    target, info = mean_shift(points, Guided(), 0.5, generator=seeded(), **options)
+    target, info = mean_shift(points, Guided(), 0.5, rng=seeded(), **options)
     assert info.evaluations == 2 * 5 * rows
     assert info.bandwidth == 0.5
     assert info.norm == pytest.approx(float((target - points).norm(dim=1).mean()))
@@ -357,7 +359,7 @@ def test_info(options: dict, rows: int, mixture: GaussianMixture, points: Tensor
 
 def test_the_seed_decides(mixture: GaussianMixture, points: Tensor) -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (mean_shift(points, mixture, 0.3, generator=seeded(seed))[0] for seed in (0, 0, 1))
+    first, again, other = (mean_shift(points, mixture, 0.3, rng=seeded(seed))[0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.random.get_rng_state()), "the global generator is left alone"
@@ -366,7 +368,7 @@ def test_the_seed_decides(mixture: GaussianMixture, points: Tensor) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_nothing_is_differentiated(estimator: str, mixture: GaussianMixture, points: Tensor) -> None:
     x = points.clone().requires_grad_()
-    target, _ = mean_shift(x, mixture, 0.3, estimator=estimator, generator=seeded())
+    target, _ = mean_shift(x, mixture, 0.3, estimator=estimator, rng=seeded())
     assert not target.requires_grad
 
 
@@ -380,19 +382,19 @@ def test_the_distillation_gradient_descends(mixture: GaussianMixture, points: Te
 
 def test_precision(mixture: GaussianMixture, points: Tensor) -> None:
     for dtype, promoted in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
-        target, _ = mean_shift(points.to(dtype), mixture, 0.3, generator=seeded())
+        target, _ = mean_shift(points.to(dtype), mixture, 0.3, rng=seeded())
         assert target.dtype == promoted
 
 
 def test_a_nan_of_the_model_is_returned(points: Tensor) -> None:
-    target, info = mean_shift(points, lambda z, sigma: z * math.nan, 0.3, generator=seeded())
+    target, info = mean_shift(points, lambda z, sigma: z * math.nan, 0.3, rng=seeded())
     assert bool(target.isnan().all())
     assert math.isnan(info.norm)
 
 
 def test_a_data_set_as_density(mixture: GaussianMixture, points: Tensor) -> None:
     """The ideal denoiser's own mean-shift step (Comaniciu & Meer 2002)."""
-    data = mixture.sample(500, generator=seeded())
+    data = mixture.sample(500, rng=seeded())
     weights = (-(points[:, None] - data).square().sum(dim=2) / (2 * 0.3**2)).softmax(dim=1)
     target, _ = mean_shift(points, IdealDenoiser(data), 0.3, estimator="one-step")
     torch.testing.assert_close(target, weights @ data, rtol=1e-5, atol=1e-6)
@@ -413,10 +415,19 @@ def test_a_data_set_as_density(mixture: GaussianMixture, points: Tensor) -> None
         ({"sigmas": torch.tensor([1.0, 0.5])}, "sigmas: the last entry is 0.5; allowed is 0"),
         ({"sigmas": torch.tensor([0.0, 1.0])}, "sigmas: entry 1 is 1.0"),
         ({"solver": "euler"}, "solver: got 'euler'; allowed are 'ddim', 'heun'"),
-        ({"generator": None}, "generator: got None"),
+        ({"rng": None}, "rng: got None"),
         ({"noise": torch.zeros(5, 3)}, r"noise: got shape \(5, 3\)"),
         ({"noise": torch.zeros(5, 2), "samples": 2}, r"noise: got shape \(5, 2\); allowed is \(2, 5, 2\)"),
         ({"truncation": 2.0}, "truncation: got 2.0 with the estimator 'exact'; allowed with split"),
+        (
+            {"samples": 3, "estimator": "one-step"},
+            "samples: got 3 with the estimator 'one-step'; allowed with naive, split",
+        ),
+        ({"solver": "heun", "estimator": "one-step"}, "solver: got 'heun' with the estimator 'one-step'"),
+        ({"sigmas": torch.tensor([1.0, 0.5]), "estimator": "one-step"}, "sigmas: the last entry is 0.5; allowed is 0"),
+        ({"colour": 3}, "colour: got 3 with the estimator 'exact'; allowed with none"),
+        ({"estimator": Exact(), "steps": 8}, "steps: got beside Exact.*, which holds its own options"),
+        ({"estimator": Exact(), "samples": 2}, "samples: got beside Exact.*, which holds its own options"),
         ({"interval": (0.1, 1.0)}, "interval: got .* allowed with naive, split"),
         ({"interval": (1.0, 0.1), "estimator": "split"}, "interval: got .* 0 <= low < high"),
         ({"truncation": 0.0, "estimator": "split"}, "truncation: got 0.0"),
@@ -426,7 +437,7 @@ def test_a_data_set_as_density(mixture: GaussianMixture, points: Tensor) -> None
     ],
 )
 def test_wrong_arguments_are_refused(options: dict, message: str, mixture: GaussianMixture, points: Tensor) -> None:
-    arguments = {"x": points, "denoiser": mixture, "bandwidth": 0.3, "generator": seeded(), **options}
+    arguments = {"x": points, "denoiser": mixture, "bandwidth": 0.3, "rng": seeded(), **options}
     with pytest.raises(ValueError, match=message):
         mean_shift(**arguments)
 
@@ -434,9 +445,9 @@ def test_wrong_arguments_are_refused(options: dict, message: str, mixture: Gauss
 def test_a_wrong_centre_is_refused(mixture: GaussianMixture, points: Tensor) -> None:
     trajectory = ddim_invert(points[:4], mixture, torch.tensor([1.0, 0.5, 0.0]))
     with pytest.raises(ValueError, match=r"centre: got shape \(4, 2\)"):
-        mean_shift(points, mixture, 0.3, estimator="split", centre=trajectory, generator=seeded())
+        mean_shift(points, mixture, 0.3, estimator="split", centre=trajectory, rng=seeded())
     with pytest.raises(ValueError, match="centre: got .* with the estimator 'exact'"):
-        mean_shift(points[:4], mixture, 0.3, centre=trajectory, generator=seeded())
+        mean_shift(points[:4], mixture, 0.3, centre=trajectory, rng=seeded())
     sigmas = torch.tensor([4.0, 2.0, 0.0])
     with pytest.raises(ValueError, match="sigma: got 2.0; allowed is 0 to 1, the levels of this trajectory"):
-        mean_shift(points[:4], mixture, 0.3, estimator="split", sigmas=sigmas, centre=trajectory, generator=seeded())
+        mean_shift(points[:4], mixture, 0.3, estimator="split", sigmas=sigmas, centre=trajectory, rng=seeded())

@@ -41,7 +41,7 @@ def test_score_is_the_gradient_of_the_density(mixture: GaussianMixture, points: 
 
 def test_the_box_holds_every_component_and_no_more(mixture: GaussianMixture) -> None:
     low, high = mixture.box(3.0)
-    inside = mixture.sample(20_000, generator=torch.Generator().manual_seed(2)).double()
+    inside = mixture.sample(20_000, rng=torch.Generator().manual_seed(2)).double()
     assert float(((inside > low) & (inside < high)).all(dim=1).double().mean()) > 0.99
     deviations = mixture.covariances.diagonal(dim1=1, dim2=2).sqrt()
     for corner, sign in ((low, -1), (high, 1)):
@@ -92,7 +92,7 @@ def test_product(bandwidth: float, mixture: GaussianMixture, points: Tensor) -> 
 
 def test_samples_have_its_moments(mixture: GaussianMixture) -> None:
     n = 50_000
-    y = mixture.sample(n, generator=torch.Generator().manual_seed(0))
+    y = mixture.sample(n, rng=torch.Generator().manual_seed(0))
     error = (y.mean(dim=0) - mixture.mean()).abs()
     assert bool((error < 4 * y.std(dim=0) / math.sqrt(n)).all())
     offsets = mixture.means - mixture.mean()
@@ -102,7 +102,7 @@ def test_samples_have_its_moments(mixture: GaussianMixture) -> None:
     products = deviations[:, :, None] * deviations[:, None, :]
     error = (products.mean(dim=0) - covariance).abs()
     assert bool((error < 4 * products.std(dim=0) / math.sqrt(n)).all())
-    assert torch.equal(y, mixture.sample(n, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(y, mixture.sample(n, rng=torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize("method", ["score", "denoise", "log_prob"])
@@ -125,7 +125,7 @@ def test_rows_of_any_shape_and_precision(mixture: GaussianMixture, points: Tenso
     single = GaussianMixture(mixture.weights.float(), mixture.means.float(), mixture.covariances.float())
     assert single(points.float(), 0.01).dtype == torch.float32
     torch.testing.assert_close(single(points.float(), 0.01).double(), mixture(points, 0.01), rtol=1e-4, atol=1e-4)
-    assert single.sample(3, generator=torch.Generator()).dtype == torch.float32
+    assert single.sample(3, rng=torch.Generator()).dtype == torch.float32
 
 
 def test_nearly_singular_components_and_far_points_stay_exact() -> None:
@@ -171,7 +171,7 @@ def test_wrong_points_are_refused(mixture: GaussianMixture, points: Tensor) -> N
     with pytest.raises(ValueError, match="bandwidth: got -1"):
         mixture.product(points[0], -1)
     with pytest.raises(ValueError, match="n: got 0"):
-        mixture.sample(0, generator=torch.Generator())
+        mixture.sample(0, rng=torch.Generator())
 
 
 def test_the_digest_is_that_of_the_parameters(mixture: GaussianMixture) -> None:

@@ -16,25 +16,35 @@ from msd_core import (
     MSD,
     SDI,
     SDS,
+    ByView,
+    Exact,
     GaussianMixture,
     Generator,
+    ImagePull,
     Info,
     Latent,
+    LatentPull,
+    Naive,
     NeuralImage,
     NonFiniteError,
     OptimizerConfig,
     Pixels,
     State,
+    View,
     bandwidth_schedule,
     make_generator,
     measure,
     optimize,
     sd15_schedule,
+    start,
+    with_levels,
 )
 from msd_core.denoiser import Denoiser
+from msd_core.settings import build
 
 pytestmark = pytest.mark.core
 STEPS = 6
+SCHEDULE = sd15_schedule()
 GD = OptimizerConfig("gd", lr=1.0)
 COLOURS = GaussianMixture(
     weights=torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64),
@@ -56,16 +66,29 @@ def picture_denoiser(z: Tensor, sigma: Tensor) -> Tensor:
 
 
 def msd(steps: int = STEPS, start: float = 1.0, end: float = 0.1, **options: object) -> MSD:
-    return MSD(bandwidth_schedule("exponential", start, end, steps), **{"solver_steps": 4, **options})
+    base = MSD(bandwidth_schedule("exponential", start, end, steps), Exact(steps=4))
+    return build(base, options)
 
 
 def small(seed: int = 0) -> NeuralImage:
-    return NeuralImage(resolution=8, hidden=8, layers=2, features=8, seed=seed)
+    return NeuralImage(resolution=8, size=(4, 4), hidden=8, layers=2, features=8, seed=seed)
 
 
-def run(generator: Generator | None = None, method: object = None, denoiser: Denoiser = picture_denoiser, **options: object) -> list[State]:  # fmt: skip  # noqa: E501
-    settings = {"size": (4, 4), "steps": STEPS} | options
-    return list(optimize(generator or small(), method or msd(), denoiser, **settings))
+def run(
+    generator: Generator | None = None,
+    method: object = None,
+    denoiser: Denoiser | ByView = picture_denoiser,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    **options: object,
+) -> list[State]:
+    state = start(small() if generator is None else generator, steps=steps, seed=seed)
+    return list(optimize(state, method or msd(), leveled(denoiser), **options))
+
+
+def leveled(denoiser: Denoiser | ByView) -> Denoiser | ByView:
+    return denoiser if isinstance(denoiser, ByView) else with_levels(denoiser, SCHEDULE)
 
 
 def parameters(generator: Generator) -> Tensor:
@@ -89,14 +112,11 @@ def assert_chain_rule(sign: float) -> None:
     )
 
     class Fixed:
-        def bandwidth(self, step: int) -> float | None:
-            return None
-
         def __call__(self, x: Tensor, denoiser: Denoiser, **_: object) -> tuple[Tensor, Info]:
             return sign * cotangent, measure(cotangent, 0)
 
-    (state,) = run(generator, Fixed(), encode=encode, steps=1, optimizer=OptimizerConfig("gd", lr=0.1))
-    outputs = encode(generator.render(4, 4)).flatten()
+    (state,) = run(generator, Fixed(), pull=LatentPull(encode), steps=1, optimizer=OptimizerConfig("gd", lr=0.1))
+    outputs = encode(generator.render(View(4, 4))).flatten()
     rows = [torch.autograd.grad(y, list(generator.parameters()), retain_graph=True) for y in outputs]
     jacobian = torch.stack([torch.cat([p.flatten() for p in row]) for row in rows])
     pulled = jacobian.T @ cotangent.flatten()
@@ -123,9 +143,6 @@ class Towards:
     def __init__(self, target: Tensor) -> None:
         self.target = target
 
-    def bandwidth(self, step: int) -> float | None:
-        return None
-
     def __call__(self, x: Tensor, denoiser: Denoiser, **_: object) -> tuple[Tensor, Info]:
         return x - self.target, measure(x - self.target, 0)
 
@@ -133,15 +150,15 @@ class Towards:
 def test_with_a_decoder_the_picture_itself_is_pulled() -> None:
     """gd with lr = 1 on pixels jumps to the decoded target, whatever the encoder; pulled through it, x only moves."""
     method, pixels = Towards(torch.full((1, 2, 2, 2), 0.3)), make_generator("pixels", height=4, width=4)
-    (state,) = run(pixels, method, encode=encode, decode=upsampled, steps=1, optimizer=GD)
+    (state,) = run(pixels, method, pull=ImagePull(encode, upsampled), steps=1, optimizer=GD)
     torch.testing.assert_close(state.picture(4, 4), upsampled(method.target))
-    (other,) = run(pixels, method, encode=encode, steps=1, optimizer=GD)
+    (other,) = run(pixels, method, pull=LatentPull(encode), steps=1, optimizer=GD)
     assert (other.picture(4, 4) - upsampled(method.target)).abs().max() > 0.05
 
 
 def test_with_a_decoder_the_encoder_is_not_differentiated() -> None:
     method = Towards(torch.zeros(1, 2, 2, 2))
-    states = run(method=method, encode=lambda p: encode(p).detach(), decode=upsampled, steps=2)
+    states = run(method=method, pull=ImagePull(lambda p: encode(p).detach(), upsampled), steps=2)
     assert len(states) == 2
 
 
@@ -154,21 +171,21 @@ def test_with_a_decoder_the_encoder_is_not_differentiated() -> None:
 )
 def test_a_broken_decoder(decoder: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        run(method=Towards(torch.zeros(1, 2, 2, 2)), encode=encode, decode=decoder)
+        run(method=Towards(torch.zeros(1, 2, 2, 2)), pull=ImagePull(encode, decoder))
 
 
 def test_only_the_generator_gets_gradients() -> None:
     encoder = nn.Conv2d(3, 4, 2, stride=2)
     generator = small()
-    run(generator, encode=encoder, steps=2, method=msd(2))
+    run(generator, pull=LatentPull(encoder), steps=2, method=msd(2))
     assert all(p.grad is None for p in [*encoder.parameters(), *generator.parameters()])
 
 
 def test_gd_on_pixels_is_the_mean_shift_iteration() -> None:
     method, generator = msd(estimator="one-step"), Pixels(1, 1)
-    x = generator.render(1, 1).detach()
-    for state in run(generator, method, colour_denoiser, size=(1, 1), optimizer=GD):
-        x = colour_denoiser(x, method.bandwidth(state.step - 1))
+    x = generator.render(View(1, 1)).detach()
+    for state in run(generator, method, colour_denoiser, optimizer=GD):
+        x = colour_denoiser(x, method.bandwidth(state.step - 1, state.steps))
         torch.testing.assert_close(state.picture(1, 1), x, rtol=1e-6, atol=1e-7)
 
 
@@ -177,7 +194,7 @@ def test_adam_on_pixels_is_torchs() -> None:
     values = generator.values.detach().clone().requires_grad_()
     reference = torch.optim.Adam([values], lr=0.02, betas=(0.9, 0.99), eps=1e-15)
     for state in run(generator, method, optimizer=OptimizerConfig("adam", lr=0.02)):
-        values.grad = values.detach() - picture_denoiser(values.detach(), method.bandwidth(state.step - 1))
+        values.grad = values.detach() - picture_denoiser(values.detach(), method.bandwidth(state.step - 1, state.steps))
         reference.step()
         torch.testing.assert_close(parameters(state.generator), values.detach().flatten(), rtol=1e-5, atol=1e-6)
 
@@ -195,7 +212,7 @@ def highest_mode() -> Tensor:
 
 
 def assert_reaches_the_mode(denoiser: Denoiser, **options: object) -> None:
-    settings = {"size": (1, 1), "steps": 60, "method": msd(60, 0.8, 0.01, estimator="one-step")} | options
+    settings = {"steps": 60, "method": msd(60, 0.8, 0.01, estimator="one-step")} | options
     state = run(Pixels(1, 1), denoiser=denoiser, **settings)[-1]
     torch.testing.assert_close(state.picture(1, 1).flatten(1).double(), highest_mode(), rtol=0, atol=0.02)
 
@@ -219,14 +236,12 @@ def test_reaches_the_highest_mode(options: dict) -> None:
 
 def test_a_neural_image_reaches_it_too() -> None:
     method = msd(80, 0.8, 0.02, estimator="one-step")
-    generator = NeuralImage("siren", resolution=8, hidden=16, layers=2)
+    generator = NeuralImage("siren", resolution=8, size=(2, 2), hidden=16, layers=2)
 
     def denoiser(z: Tensor, sigma: Tensor) -> Tensor:  # every pixel by itself
         return colour_denoiser(z.permute(0, 2, 3, 1).reshape(-1, 3), sigma).reshape(1, 2, 2, 3).permute(0, 3, 1, 2)
 
-    state = run(
-        generator, method, denoiser, size=(2, 2), steps=80, optimizer=OptimizerConfig(lr=0.02, lr_coupling=0.3)
-    )[-1]
+    state = run(generator, method, denoiser, steps=80, optimizer=OptimizerConfig(lr=0.02, lr_coupling=0.3))[-1]
     mode = highest_mode().float().reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
     torch.testing.assert_close(state.picture(2, 2), mode, rtol=0, atol=0.03)
 
@@ -236,22 +251,20 @@ def test_a_neural_image_reaches_it_too() -> None:
 
 def test_stops_before_the_first_bandwidth_below_the_minimum() -> None:
     method = msd()
-    threshold = method.bandwidth(3)
+    threshold = method.bandwidth(3, STEPS)
     assert len(run(method=method, min_bandwidth=threshold)) == 4
     assert len(run(method=method, min_bandwidth=threshold * 1.001)) == 3
     assert len(run(method=method, min_bandwidth=0.0)) == len(run(method=method)) == STEPS
 
 
 def test_stops_when_the_mean_shift_is_small() -> None:
-    options = {"size": (1, 1), "steps": 60, "optimizer": GD, "method": msd(60, 0.8, 0.01, estimator="one-step")}
+    options = {"steps": 60, "optimizer": GD, "method": msd(60, 0.8, 0.01, estimator="one-step")}
     norms = [info.norm for info in run(Pixels(1, 1), denoiser=colour_denoiser, **options)[-1].history]
     tolerance = sorted(norms)[30]
     stopped = run(Pixels(1, 1), denoiser=colour_denoiser, tolerance=tolerance, **options)[-1]
     assert stopped.info.norm <= tolerance < min(info.norm for info in stopped.history[:-1])
     assert 1 < stopped.step < 60
-    assert (
-        list(optimize(None, **{**options, "denoiser": colour_denoiser, "tolerance": tolerance, "state": stopped})) == []
-    )
+    assert list(optimize(stopped, options["method"], colour_denoiser, optimizer=GD, tolerance=tolerance)) == []
 
 
 def test_the_rate_is_coupled_to_the_bandwidth() -> None:
@@ -272,7 +285,7 @@ def test_states_are_complete_and_independent() -> None:
     states = []
     torch.manual_seed(4)
     random_state = torch.get_rng_state()
-    for state in optimize(generator, msd(), picture_denoiser, size=(4, 4), steps=STEPS):
+    for state in optimize(start(generator, steps=STEPS), msd(), picture_denoiser):
         states.append(state)
         frozen.append((parameters(state.generator).clone(), state.picture(4, 4)))
     assert torch.equal(torch.get_rng_state(), random_state), "the global random state was used"
@@ -281,7 +294,7 @@ def test_states_are_complete_and_independent() -> None:
         assert torch.equal(parameters(state.generator), values), "a later step changed an earlier state"
         assert torch.equal(state.picture(4, 4), picture) and not picture.requires_grad
         assert state.step == k + 1 == len(state.history) and state.info == state.history[-1]
-        assert state.info.bandwidth == msd().bandwidth(k)
+        assert state.info.bandwidth == msd().bandwidth(k, STEPS)
     assert states[-1].evaluations == STEPS * 5, "one evaluation for the start and four steps"
     assert not torch.equal(states[0].rng_state, states[1].rng_state)
 
@@ -299,13 +312,13 @@ def test_a_picture_is_a_picture() -> None:
 
 
 def test_the_seed_decides() -> None:
-    first, same, other = (run(method=SDS(sd15_schedule()), seed=seed)[-1] for seed in (3, 3, 4))
+    first, same, other = (run(method=SDS(), seed=seed)[-1] for seed in (3, 3, 4))
     assert torch.equal(parameters(first.generator), parameters(same.generator)) and first.history == same.history
     assert first.history != other.history
 
 
 def test_one_method_goes_on_where_another_ended() -> None:
-    first = run(method=SDS(sd15_schedule()))[-1]
+    first = run(method=SDS())[-1]
     second = run(first.generator, steps=2, method=msd(2))
     assert second[0].step == 1 and len(second[-1].history) == 2
 
@@ -330,6 +343,7 @@ def watched(states: Iterator[State]) -> State:
 @pytest.mark.parametrize("kind", ["fourier", "siren", "hashgrid", "pixels", "latent"])
 def test_works_in_every_mode_and_in_a_thread(outer: Callable[[], object], kind: str) -> None:
     """As inside a host that runs everything in inference mode: model outputs and parameters are inference tensors."""
+    small = {"resolution": 64, "size": (4, 4), "hidden": 8, "layers": 1}
     sizes = {"pixels": {"height": 4, "width": 4}, "latent": {"channels": 4, "height": 4, "width": 4}}
 
     def denoiser(z: Tensor, sigma: Tensor) -> Tensor:
@@ -338,16 +352,16 @@ def test_works_in_every_mode_and_in_a_thread(outer: Callable[[], object], kind: 
 
     def job() -> Tensor:
         with outer():
-            generator = make_generator(kind, **sizes.get(kind, {"hidden": 8, "layers": 1}))
+            generator = make_generator(kind, **sizes.get(kind, small))
             method = msd(3, estimator="one-step")
-            state = watched(optimize(generator, method, denoiser, size=(4, 4), steps=3))
+            state = watched(optimize(start(generator, steps=3), method, denoiser))
             state.picture(5, 5)
             return parameters(state.generator).clone()
 
     with ThreadPoolExecutor(1) as pool:
         inside = pool.submit(job).result()
     with torch.enable_grad():
-        generator = make_generator(kind, **sizes.get(kind, {"hidden": 8, "layers": 1}))
+        generator = make_generator(kind, **sizes.get(kind, small))
         plain = run(generator, msd(3, estimator="one-step"), steps=3)[-1]
     assert torch.equal(inside, parameters(plain.generator))
 
@@ -377,16 +391,16 @@ def test_nan_from_a_model_loses_nothing(value: float) -> None:
         r"denoiser: NaN or infinity in 1 of 48 .* step 4, sigma 0\.251\d*, bandwidth 0\.251.*as it was after step 3"
     )
     with pytest.raises(NonFiniteError, match=expected):
-        for state in optimize(small(), method, broken_from(3, value), size=(4, 4), steps=STEPS):
+        for state in optimize(start(small(), steps=STEPS), method, broken_from(3, value)):
             states.append(state)
     assert len(states) == 3
-    (*_, last) = optimize(None, method, picture_denoiser, size=(4, 4), steps=STEPS, state=states[-1])
+    (*_, last) = optimize(states[-1], method, picture_denoiser)
     whole = run(method=method)[-1]
     assert torch.equal(parameters(last.generator), parameters(whole.generator)) and last.history == whole.history
 
 
 def test_a_diverging_estimator_is_an_error_too() -> None:
-    method = MSD(torch.tensor([0.01]), "naive", sigmas=torch.linspace(80, 0, 40))
+    method = MSD((0.01,), Naive(sigmas=tuple(torch.linspace(80, 0, 40).tolist())))
     with pytest.raises(NonFiniteError, match="bandwidth 0.01.*use the estimator 'exact'"):
         run(method=method, steps=1)
 
@@ -406,20 +420,20 @@ def nan_backward(picture: Tensor) -> Tensor:
 )
 def test_a_broken_encoder(encoder: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        run(encode=encoder)
+        run(pull=LatentPull(encoder))
 
 
 def test_a_rate_that_overflows() -> None:
     for rate, words in ((1e39, "lr: .* new parameters in step 1"), (1e38, "generator: .* picture in step 2")):
         with pytest.raises(NonFiniteError, match=f"{words}.*smaller learning rate"):
-            run(optimizer=OptimizerConfig(lr=rate), method=SDS(sd15_schedule()))
+            run(optimizer=OptimizerConfig(lr=rate), method=SDS())
 
 
 @pytest.mark.parametrize("method", ["msd", "sds", "sdi"])
 @pytest.mark.parametrize("channels", [1, 6])
 def test_a_model_of_another_shape(method: str, channels: int) -> None:
     """One channel would broadcast, and go unnoticed."""
-    settings = {"msd": msd(), "sds": SDS(sd15_schedule()), "sdi": SDI(sd15_schedule(), inversion_cfg=None)}
+    settings = {"msd": msd(), "sds": SDS(), "sdi": SDI(inversion_cfg=None)}
     words = f"denoiser: its result: got shape .1, {channels}, 4, 4.; allowed is the shape of z, .1, 3, 4, 4."
     with pytest.raises(ValueError, match=words):
         run(method=settings[method], denoiser=lambda z, sigma: z[:, :1].expand(-1, channels, -1, -1))
@@ -432,26 +446,47 @@ def test_a_method_of_another_shape() -> None:
             return gradient[:, :1], info
 
     with pytest.raises(ValueError, match="method: the gradient has shape .1, 1, 4, 4., x .1, 3, 4, 4."):
-        run(method=Wrong(sd15_schedule()))
+        run(method=Wrong())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tolerance": -1.0}, "tolerance: got -1.0"),
+        ({"min_bandwidth": math.nan}, "min_bandwidth: got nan"),
+        ({"min_bandwidth": 2.0}, "min_bandwidth: got 2.0; allowed is at most 1"),
+        ({"min_bandwidth": 0.1, "method": SDS()}, "min_bandwidth: got 0.1 for a method without"),
+        ({"optimizer": OptimizerConfig(lr_coupling=1.0), "method": SDS()}, "lr_coupling: got 1.0 for"),
+        ({"generator": Latent(4, 4, 4), "pull": LatentPull(encode)}, "pull: got LatentPull for a generator that"),
+        ({"generator": Latent(4, 4, 4), "pull": ImagePull(encode, upsampled)}, "pull: got ImagePull for a generator"),
+        ({"method": MSD((1.0, 0.5))}, "bandwidths: got 2 of them for 6 steps"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_the_call(options: dict, words: str) -> None:
+    settings = {"generator": small(), "method": msd()} | options
+    state = start(settings.pop("generator"), steps=STEPS)
+    with pytest.raises(ValueError, match=words):
+        optimize(state, denoiser=picture_denoiser, **settings)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"steps": 0}, "steps: got 0"),
+        ({"steps": 2.5}, "steps: got 2.5"),
         ({"seed": -1}, "seed: got -1"),
-        ({"size": (0, 4)}, "height: got 0"),
-        ({"size": (4, 2.5)}, "width: got 2.5"),
-        ({"tolerance": -1.0}, "tolerance: got -1.0"),
-        ({"min_bandwidth": math.nan}, "min_bandwidth: got nan"),
-        ({"min_bandwidth": 2.0}, "min_bandwidth: got 2.0; allowed is at most 1"),
-        ({"min_bandwidth": 0.1, "method": SDS(sd15_schedule())}, "min_bandwidth: got 0.1 for a method without"),
-        ({"optimizer": OptimizerConfig(lr_coupling=1.0), "method": SDS(sd15_schedule())}, "lr_coupling: got 1.0 for"),
-        ({"generator": Latent(4, 4, 4), "encode": encode}, "encode: got an encoder for a latent generator"),
-        ({"decode": upsampled}, "decode: got a decoder without an encoder"),
+        ({"seed": 2**64}, "seed: got 18446744073709551616"),
+        ({"seed": [1, 2]}, "seed: got 2 seeds for 0 members of a batch"),
     ],
 )
-def test_wrong_arguments_are_refused_at_the_call(options: dict, words: str) -> None:
-    settings = {"generator": small(), "method": msd(), "size": (4, 4), "steps": STEPS} | options
+def test_a_wrong_start_is_refused(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        optimize(denoiser=picture_denoiser, **settings)
+        start(small(), **{"steps": STEPS, **options})
+
+
+@pytest.mark.parametrize(("size", "words"), [((4, 0), "height: got 0"), ((2.5, 4), "width: got 2.5")])
+def test_a_wrong_size_is_refused(size: tuple, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NeuralImage(size=size)
+    with pytest.raises(ValueError, match=words):
+        start(small(), steps=1).picture(*reversed(size))

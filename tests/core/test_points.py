@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import pytest
 import torch
 from torch import Tensor
 
-from msd_core import MSD, GaussianMixture, bandwidth_schedule
+from msd_core import MSD, Exact, GaussianMixture, LatentPull, Points, State, bandwidth_schedule, optimize, start
 from msd_core.denoiser import Denoiser
 from msd_core.optimizers import OptimizerConfig
-from msd_core.points import MEAN_SHIFT_ITERATION, PAPER_ADAM, optimize_points
 
 pytestmark = pytest.mark.core
 STEPS = 60
+PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
+"""Mean-Shift Distillation, section 4.2: Adam, lr = .08; its other settings are torch's defaults."""
+MEAN_SHIFT_ITERATION = OptimizerConfig("gd", lr=1.0)
+"""x <- x - g: with g = x - x', the mean-shift iteration."""
+
+
+def walk(x: Tensor, denoiser: Denoiser, optimizer: OptimizerConfig, steps: int, end: float = 0.05) -> list[State]:
+    method = MSD(bandwidth_schedule("linear", 0.3, end, steps), "one-step")
+    return list(optimize(start(Points(x), steps=steps), method, denoiser, optimizer=optimizer))
 
 
 def move(x: Tensor, denoiser: Denoiser, optimizer: OptimizerConfig, steps: int = STEPS, end: float = 0.05) -> Tensor:
-    method = MSD(bandwidth_schedule("linear", 0.3, end, steps), estimator="one-step")
-    generator = torch.Generator().manual_seed(0)
-    walk = optimize_points(x, method, denoiser, steps=steps, optimizer=optimizer, generator=generator)
-    return deque(walk, maxlen=1)[0].x
+    return walk(x, denoiser, optimizer, steps, end)[-1].picture()
 
 
 def assert_at_modes(mixture: GaussianMixture, x: Tensor, bandwidth: float) -> None:
@@ -64,18 +67,48 @@ def test_rows_do_not_know_each_other(optimizer: OptimizerConfig, mixture: Gaussi
 
 
 def test_every_step_is_told(mixture: GaussianMixture, points: Tensor) -> None:
-    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), estimator="one-step")
-    walk = list(optimize_points(points, method, mixture, steps=4, generator=torch.Generator()))
-    assert [state.step for state in walk] == [1, 2, 3, 4]
-    assert [state.info.evaluations for state in walk] == [len(points)] * 4
-    assert walk[0].info.bandwidth == pytest.approx(0.3)
+    states = walk(points, mixture, PAPER_ADAM, 4)
+    assert [state.step for state in states] == [1, 2, 3, 4]
+    assert [state.info.evaluations for state in states] == [len(points)] * 4
+    assert states[0].info.bandwidth == pytest.approx(0.3)
+    assert states[0].picture().dtype == points.dtype
+
+
+def test_points_are_copied(points: Tensor) -> None:
+    """Neither the tensor they were made from nor the generator of an earlier state is moved."""
+    before, generator = points.clone(), Points(points)
+    states = list(optimize(start(generator, steps=2), MSD((0.3, 0.2), "one-step"), lambda z, sigma: 0 * z))
+    assert torch.equal(points, before) and torch.equal(generator.values, before)
+    assert not torch.equal(states[0].picture(), before) and not torch.equal(states[0].picture(), states[1].picture())
+
+
+def test_the_noise_goes_on_from_a_given_source(mixture: GaussianMixture, points: Tensor) -> None:
+    """``rng=g`` starts at g's present state and leaves g itself alone; the state after the run is in the state."""
+    rng, twin = (torch.Generator().manual_seed(3) for _ in range(2))
+    torch.rand(5, generator=rng), torch.rand(5, generator=twin)
+    method = MSD((0.3, 0.2), Exact(steps=4))
+    states = list(optimize(start(Points(points), steps=2, rng=rng), method, mixture, optimizer=MEAN_SHIFT_ITERATION))
+    x = points
+    for step in range(2):
+        x = x - method(x, mixture, step=step, steps=2, rng=twin)[0]
+    torch.testing.assert_close(states[-1].picture(), x)
+    assert torch.equal(states[-1].rng_state, twin.get_state())
+    fresh = torch.Generator().manual_seed(3)
+    torch.rand(5, generator=fresh)
+    assert torch.equal(rng.get_state(), fresh.get_state())
 
 
 def test_wrong_arguments_are_refused(mixture: GaussianMixture, points: Tensor) -> None:
-    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), estimator="one-step")
+    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), "one-step")
     with pytest.raises(ValueError, match="x: got torch.int64"):
-        next(optimize_points(points.long(), method, mixture, steps=4, generator=torch.Generator()))
+        Points(points.long())
+    with pytest.raises(ValueError, match="x: got torch.float64, shape"):
+        Points(torch.tensor(1.0).double())
+    with pytest.raises(ValueError, match="dtype: got 'int64'"):
+        Points([3, 2], dtype="int64")
     with pytest.raises(ValueError, match="steps: got 0"):
-        next(optimize_points(points, method, mixture, steps=0, generator=torch.Generator()))
+        start(Points(points), steps=0)
     with pytest.raises(ValueError, match="bandwidths: got 4 of them for 5 steps"):
-        next(optimize_points(points, method, mixture, steps=5, generator=torch.Generator()))
+        optimize(start(Points(points), steps=5), method, mixture)
+    with pytest.raises(ValueError, match="pull: got LatentPull for a generator that renders points"):
+        optimize(start(Points(points), steps=4), method, mixture, pull=LatentPull(torch.sin))

@@ -14,7 +14,11 @@ from msd_core import (
     MSD,
     SDI,
     SDS,
+    Exact,
+    LatentPull,
     OptimizerConfig,
+    Points,
+    Pull,
     State,
     bandwidth_schedule,
     load_generator,
@@ -24,15 +28,17 @@ from msd_core import (
     save_generator,
     save_state,
     sd15_schedule,
+    start,
+    with_levels,
 )
 from msd_core.tensorfile import read_tensors, write_tensors
 
 pytestmark = pytest.mark.core
 STEPS, CUT = 8, 3
 METHODS = {
-    "msd": MSD(bandwidth_schedule("exponential", 2.0, 0.2, STEPS), solver_steps=3),
-    "sds": SDS(sd15_schedule()),
-    "sdi": SDI(sd15_schedule(), inversion_steps=3, inversion_cfg=None),
+    "msd": MSD(bandwidth_schedule("exponential", 2.0, 0.2, STEPS), Exact(steps=3)),
+    "sds": SDS(),
+    "sdi": SDI(inversion_steps=3, inversion_cfg=None),
 }
 OPTIMIZERS = {"adam": OptimizerConfig("adam"), "gd": OptimizerConfig("gd", lr=0.3)}
 SIZES = {"pixels": {"height": 8, "width": 8}, "latent": {"channels": 4, "height": 8, "width": 8}}
@@ -46,21 +52,17 @@ def encode(picture: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool2d(torch.sin(4 * picture), 2)
 
 
+NEURAL = {"resolution": 16, "size": (8, 8), "hidden": 16, "layers": 2}
+
+
 def run(kind: str, method: str, optimizer: str, state: State | None = None) -> list[State]:
-    generator = (
-        None if state else make_generator(kind, **SIZES.get(kind, {"resolution": 16, "hidden": 16, "layers": 2}))
-    )
     return list(
         optimize(
-            generator,
+            start(make_generator(kind, **SIZES.get(kind, NEURAL)), steps=STEPS, seed=5) if state is None else state,
             METHODS[method],
-            denoiser,
-            size=(8, 8),
-            steps=STEPS,
-            seed=5,
+            with_levels(denoiser, sd15_schedule()),
             optimizer=OPTIMIZERS[optimizer],
-            encode=None if kind == "latent" else encode,
-            state=state,
+            pull=Pull() if kind == "latent" else LatentPull(encode),
         )
     )
 
@@ -174,23 +176,24 @@ def test_unwritable(saved: Path, tmp_path: Path) -> None:
         save_state(state, tmp_path / "nowhere" / "state")
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"steps": STEPS + 1},
-            r"steps, seed, optimizer: got \(9, 5, 'adam'\); the state was started with \(8, 5, 'adam'\)",
-        ),
-        ({"seed": 6}, "the state was started with"),
-        ({"optimizer": OPTIMIZERS["gd"]}, "the state was started with"),
-        ({"generator": make_generator("siren")}, "generator: got one beside a state"),
-        ({"state": None}, "generator: got None without a state"),
-    ],
-)
-def test_only_its_own_settings_continue_a_state(saved: Path, changes: dict, words: str) -> None:
-    settings = {"generator": None, "steps": STEPS, "seed": 5, "state": load_state(saved)} | changes
+def test_only_its_own_optimizer_continues_a_state(saved: Path) -> None:
+    words = "optimizer: got 'gd'; the state was started with 'adam', and only this continues it"
     with pytest.raises(ValueError, match=words):
-        optimize(method=METHODS["msd"], denoiser=denoiser, size=(8, 8), **settings)
+        optimize(load_state(saved), METHODS["msd"], denoiser, optimizer=OPTIMIZERS["gd"])
+
+
+def test_steps_and_seed_are_the_states_own(saved: Path) -> None:
+    """They decide the annealing and the noise, and nobody can pass others: a resumed run has none to get wrong."""
+    state = load_state(saved)
+    assert (state.steps, state.seed, state.step) == (STEPS, 5, CUT + 1)
+    with pytest.raises(TypeError):
+        optimize(state, METHODS["msd"], denoiser, steps=STEPS + 1)  # type: ignore[call-arg]
+
+
+def test_bandwidths_for_another_number_of_steps_are_refused(saved: Path) -> None:
+    method = MSD(bandwidth_schedule("exponential", 2.0, 0.2, STEPS + 1), Exact(steps=3))
+    with pytest.raises(ValueError, match="bandwidths: got 9 of them for 8 steps"):
+        optimize(load_state(saved), method, denoiser)
 
 
 def test_a_finished_state_yields_nothing() -> None:
@@ -201,3 +204,57 @@ def test_the_file_of_another_writer_is_refused(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x", {"a": torch.zeros(1)}, "msd-state", "1", {})
     with pytest.raises(ValueError, match="damaged"):
         load_state(tmp_path / "x")
+
+
+def test_points_keep_their_precision(tmp_path: Path) -> None:
+    """A file says of which type its points are: float64 ones do not come back as float32."""
+    x = torch.tensor([[0.1, 1 / 3], [2.0, -0.7]], dtype=torch.float64)
+    method = MSD(bandwidth_schedule("linear", 0.3, 0.05, 4), "one-step")
+    whole = list(optimize(start(Points(x), steps=4), method, lambda z, sigma: torch.sin(z)))
+    save_state(whole[1], tmp_path / "state")
+    loaded = load_state(tmp_path / "state")
+    assert_equal(loaded, whole[1])
+    assert_equal(list(optimize(loaded, method, lambda z, sigma: torch.sin(z)))[-1], whole[-1])
+
+
+CONFIGS_OF_VERSION_1 = {
+    "fourier": '{"features": 64, "hidden": 8, "layers": 1, "resolution": 16, "scale": 0.5, "seed": 0}',
+    "siren": '{"hidden": 8, "layers": 1, "omega": 4.0, "resolution": 16, "seed": 0}',
+    "hashgrid": '{"coarsest": 4, "entries": 16384, "features": 4, "finest": 8, "hidden": 8, "layers": 1, "levels": 6, '
+    '"resolution": 16, "seed": 0}',
+    "pixels": '{"height": 8, "init": "flat", "seed": 0, "width": 8}',
+    "latent": '{"channels": 4, "height": 8, "init": "noise", "seed": 0, "width": 8}',
+}
+"""As the releases before settings were objects wrote them."""
+SHAPES_OF_VERSION_1 = {
+    "fourier": {"field.frequencies": (64, 2), "field.network.0.bias": (8,), "field.network.0.weight": (8, 128),
+                "field.network.2.bias": (3,), "field.network.2.weight": (3, 8)},
+    "siren": {"field.first.bias": (8,), "field.first.weight": (8, 2), "field.output.bias": (3,),
+              "field.output.weight": (3, 8)},
+    "hashgrid": {"field.network.0.bias": (8,), "field.network.0.weight": (8, 24), "field.network.2.bias": (3,),
+                 "field.network.2.weight": (3, 8), "field.table": (265, 4)},
+    "pixels": {"values": (1, 3, 8, 8)},
+    "latent": {"values": (1, 4, 8, 8)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONFIGS_OF_VERSION_1)
+def test_files_of_version_1_load(kind: str, tmp_path: Path) -> None:
+    """With the names, the entries and the text that earlier releases wrote, and no others."""
+    rng = torch.Generator().manual_seed(0)
+    values = {name: torch.randn(shape, generator=rng) for name, shape in SHAPES_OF_VERSION_1[kind].items()}
+    about = {"kind": kind, "config": CONFIGS_OF_VERSION_1[kind]}
+    write_tensors(tmp_path / "generator", values, "msd-generator", "1", about)
+    moved = [name for name in values if name != "field.frequencies"]
+    tensors = {f"generator.{name}": value for name, value in values.items()}
+    tensors |= {f"optimizer.{name}.{mean}": values[name].clone() for name in moved for mean in ("mean", "square")}
+    tensors |= {"rng": rng.get_state(), "history": torch.tensor([[4.0, 0.5, 0.1, 2.0, float("nan")]] * 2).double()}
+    state_entries = {"step": "2", "steps": "4", "seed": "5", "optimizer": "adam", "prompt": "x"}
+    write_tensors(tmp_path / "state", tensors, "msd-state", "1", {**about, **state_entries})
+    generator, state = load_generator(tmp_path / "generator"), load_state(tmp_path / "state")
+    for found in (generator, state.generator):
+        assert found.kind == kind and found.state_dict().keys() == values.keys()
+        assert all(torch.equal(found.state_dict()[name], value) for name, value in values.items())
+    assert (state.step, state.steps, state.seed, state.optimizer) == (2, 4, 5, "adam")
+    assert state.metadata == {"prompt": "x"} and torch.equal(state.rng_state, rng.get_state())
+    assert state.info.sigma == 2.0 and state.info.bandwidth is None and state.evaluations == 8

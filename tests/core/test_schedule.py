@@ -10,11 +10,10 @@ from torch import Tensor
 
 from msd_core import SIGMA_SCHEDULES, DiscreteSchedule, sd15_schedule, sigma_schedule
 from msd_core.schedule import exponential_sigmas, karras_sigmas
-from msd_core.special import beta_cdf, beta_quantile
 
 pytestmark = pytest.mark.core
 SD15 = sd15_schedule()
-TRAINED_ONLY = ("normal", "sgm_uniform", "simple", "ddim_uniform", "beta", "linear_quadratic")
+TRAINED_ONLY = ("normal", "sgm_uniform")
 
 
 def test_stable_diffusion_levels() -> None:
@@ -55,9 +54,8 @@ def test_every_schedule_falls_to_zero(name: str, steps: int) -> None:
     assert sigmas.dtype == torch.float32
     assert sigmas[-1] == 0
     assert bool((sigmas[1:] < sigmas[:-1]).all())
-    if name != "ddim_uniform":
-        assert sigmas.shape == (steps + 1,)
-        assert float(sigmas[0]) == pytest.approx(SD15.sigma_max, rel=1e-6)
+    assert sigmas.shape == (steps + 1,)
+    assert float(sigmas[0]) == pytest.approx(SD15.sigma_max, rel=1e-6)
 
 
 def formula(name: str, i: int, n: int) -> float:
@@ -67,23 +65,9 @@ def formula(name: str, i: int, n: int) -> float:
         return (high ** (1 / 7) * (1 - u) + low ** (1 / 7) * u) ** 7
     if name == "exponential":
         return high ** (1 - u) * low**u
-    if name == "kl_optimal":
-        return math.tan((1 - u) * math.atan(high) + u * math.atan(low))
     if name == "normal":
         return float(SD15.sigma(999 * (1 - u)))
-    if name == "sgm_uniform":
-        return float(SD15.sigma(999 * (1 - i / n)))
-    if name == "simple":
-        return float(SD15.sigmas[999 - i * 1000 // n])
-    if name == "ddim_uniform":
-        return float(SD15.sigmas[1 + (n - 1 - i) * 1000 // n])
-    if name == "beta":
-        return float(SD15.sigmas[round(999 * beta_quantile(1 - i / n, 0.6, 0.6))])
-    line = 2 * i / n * 0.025  # linear_quadratic: a parabola that continues the line and reaches 1 at i = n
-    if i <= n // 2:
-        return high * (1 - line)
-    slope, j, rest = 2 / n * 0.025, i - n // 2, n - n // 2
-    return high * (1 - (0.025 + slope * j + (1 - 0.025 - slope * rest) * (j / rest) ** 2))
+    return float(SD15.sigma(999 * (1 - i / n)))  # sgm_uniform
 
 
 @pytest.mark.parametrize("name", SIGMA_SCHEDULES)
@@ -102,19 +86,9 @@ def test_ranges_can_be_given_without_a_schedule() -> None:
     assert torch.equal(
         sigma_schedule("exponential", 9, sigma_min=0.01, sigma_max=5.0), exponential_sigmas(9, 0.01, 5.0)
     )
-    partly = sigma_schedule("kl_optimal", 9, schedule=SD15, sigma_max=5.0)
+    partly = sigma_schedule("exponential", 9, schedule=SD15, sigma_max=5.0)
     assert float(partly[0]) == pytest.approx(5.0)
     assert float(partly[-2]) == pytest.approx(SD15.sigma_min)
-
-
-def test_beta_distribution() -> None:
-    for x in (1e-6, 0.01, 0.3, 0.5, 0.77, 0.999):
-        assert beta_cdf(x, 0.5, 0.5) == pytest.approx(2 / math.pi * math.asin(math.sqrt(x)), rel=1e-13)  # arcsine law
-        assert beta_cdf(x, 1, 3) == pytest.approx(1 - (1 - x) ** 3, rel=1e-12)
-        assert beta_cdf(x, 2, 0.7) == pytest.approx(1 - beta_cdf(1 - x, 0.7, 2), rel=1e-12)
-        assert beta_quantile(beta_cdf(x, 0.6, 0.6), 0.6, 0.6) == pytest.approx(x, rel=1e-9)
-    assert beta_quantile(0.5, 0.6, 0.6) == 0.5
-    assert (beta_quantile(0.0, 0.6, 0.6), beta_quantile(1.0, 0.6, 0.6)) == pytest.approx((0.0, 1.0), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +118,7 @@ def test_a_schedule_that_does_not_fall_is_refused(alphas: Tensor) -> None:
         ({"name": "karras", "steps": 5, "sigma_min": 0.0, "sigma_max": 3.0}, "sigma_min: got 0.0"),
         ({"name": "normal", "steps": 5}, "schedule: got None"),
         ({"name": "normal", "steps": 5, "schedule": SD15, "sigma_max": 3.0}, "picks trained levels"),
-        ({"name": "simple", "steps": 1001, "schedule": SD15}, "steps: got 1001; allowed are at most 1000"),
+        ({"name": "normal", "steps": 1001, "schedule": SD15}, "steps: got 1001; allowed are at most 1000"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, message: str) -> None:

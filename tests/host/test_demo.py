@@ -7,8 +7,9 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from msd_pack.msd_core.demo.model import DemoModel
+from msd_pack.msd_core.generators import View
 from msd_pack.nodes import host
-from msd_pack.nodes.demo import clip_of, model_of, vae_of
+from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
 from msd_pack.nodes.distill import MeanShiftDistillStep
 from msd_pack.nodes.generators import NeuralImageGenerator
 
@@ -84,7 +85,7 @@ def test_a_latent_without_vae_and_colours_gives_no_picture_and_says_so(demo: Dem
         made, picture, plot = MeanShiftDistillStep.execute(start, **settings, model=model, positive=positive).args
     assert isinstance(picture, ExecutionBlocker)
     assert picture.message == "Mean-Shift Distill Step: picture needs the VAE to decode the latent; connect one."
-    assert made.grid == (8, 8) and plot.shape[-1] == 3
+    assert made.canvas.view == View(8, 8) and plot.shape[-1] == 3
 
 
 def test_the_stock_sampler_runs_on_it(demo: DemoModel) -> None:

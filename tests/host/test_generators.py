@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
-from msd_pack.msd_core.generators import GENERATORS
+from msd_pack.msd_core.generators import GENERATORS, View
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
 from tiny_models import tiny_model, tiny_vae
 
@@ -30,9 +30,10 @@ def test_a_generator_is_born_able_to_learn(representation: str) -> None:
     made = born(representation)
     parameters = list(made.generator.parameters())
     assert parameters and not any(p.is_inference() for p in parameters)
-    assert made.generator.render(*made.grid).requires_grad
+    assert made.generator.render(made.canvas.view).requires_grad
     assert made.get_ram_usage() >= sum(p.nbytes for p in parameters)
-    assert made.grid == ((2, 4) if representation == "latent" else (16, 32))
+    view = made.canvas.view
+    assert (view.height, view.width) == ((2, 4) if representation == "latent" else (16, 32))
 
 
 @pytest.mark.parametrize("representation", GENERATORS)
@@ -60,7 +61,7 @@ def test_the_vae_encodes_an_image() -> None:
 def test_a_latent_is_given_in_the_scale_of_the_host() -> None:
     met = replace(born("latent"), latent_format=LATENT_FORMAT)
     image, latent = drawn(met, 32, 16)
-    assert torch.allclose(LATENT_FORMAT.process_in(latent["samples"]), met.generator.render(2, 4))
+    assert torch.allclose(LATENT_FORMAT.process_in(latent["samples"]), met.generator.render(View(2, 4)))
     assert isinstance(image, ExecutionBlocker) and "decode the latent" in image.message
     assert drawn(met, 32, 16, tiny_vae())[0].shape == (1, 16, 32, 3)
 
@@ -70,7 +71,7 @@ def test_drawing_does_not_change_the_generator() -> None:
     before = {name: tensor.clone() for name, tensor in made.generator.state_dict().items()}
     drawn(made)
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.generator.state_dict().items())
-    assert made.generator.render(4, 4).requires_grad
+    assert made.generator.render(View(4, 4)).requires_grad
 
 
 def test_wrong_inputs() -> None:

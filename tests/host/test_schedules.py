@@ -15,8 +15,8 @@ def ours(name: str, steps: int) -> torch.Tensor:
     return sigma_schedule(name, steps, schedule=sd15_schedule())
 
 
-def test_every_name_of_the_host_is_known() -> None:
-    assert set(SIGMA_SCHEDULES) == set(comfy.samplers.SCHEDULER_NAMES)
+def test_every_name_is_one_of_the_host_s() -> None:
+    assert set(SIGMA_SCHEDULES) <= set(comfy.samplers.SCHEDULER_NAMES)
 
 
 def test_levels_of_sd15() -> None:
@@ -31,7 +31,7 @@ def test_values(name: str, steps: int) -> None:
     assert torch.allclose(ours(name, steps), theirs, rtol=2e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in SIGMA_SCHEDULES if name != "kl_optimal"])  # the host's divides by 0
+@pytest.mark.parametrize("name", SIGMA_SCHEDULES)
 def test_one_step(name: str) -> None:
     assert torch.allclose(ours(name, 1), comfy.samplers.calculate_sigmas(SAMPLING, name, 1), rtol=2e-5)
 

@@ -6,17 +6,19 @@ import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
-from msd_pack.msd_core.optimize import NonFiniteError
-from msd_pack.nodes.distill import MeanShiftDistillStep, SDSStep
-from msd_pack.nodes.generators import GENERATORS, HostGenerator, NeuralImageGenerator
+from msd_pack.msd_core.finite import NonFiniteError
+from msd_pack.msd_core.generators import GENERATORS
+from msd_pack.nodes.distill import STEPS as NODES
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
 POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
 COMMON = {"steps": 3, "seed": 0, "cfg": 2.0, "learning_rate": 0.01, "optimizer": "adam"}
 MSD = {"estimator": "exact", "solver": "ddim", "solver_steps": 3, "samples": 1}
 SDS = {"weighting": "sigma", "anneal": "none", "t_min": 0.02, "t_max": 0.98}
+SDI = {"anneal": "linear", "inversion_steps": 3}
 PULLED = ({"pull": "image"}, {"pull": "latent"}, {})
-STEPS = {"msd": (MeanShiftDistillStep, MSD), "sds": (SDSStep, SDS)}
+STEPS = {name: (NODES[name], {"msd": MSD, "sds": SDS, "sdi": SDI}.get(name, {})) for name in NODES}
 
 
 def born(representation: str = "fourier", **inputs: object) -> HostGenerator:
@@ -130,8 +132,10 @@ def test_cancel_ends_it(method: str) -> None:
         ({}, {"model": None}, "model: not connected"),
         ({}, {"bandwidths": torch.tensor([1.0, 2.0, 3.0])}, "strictly decreasing"),
         ({}, {"bandwidths": torch.tensor([1.0, 0.5, 0.0])}, "must lose its last entry"),
-        ({}, {"centre": "inversion"}, "one centre"),
-        ({}, {"truncation": 2.0}, "truncation"),
+        ({}, {"centre": "inversion"}, "centre: got 'inversion' with the estimator 'exact'"),
+        ({}, {"truncation": 2.0}, "truncation: got 2.0 with the estimator 'exact'; allowed with split"),
+        ({}, {"interval": "high"}, "interval: got 'high'"),
+        ({}, {"interval": "2:1", "estimator": "split"}, "0 <= low < high"),
         ({"representation": "latent", "channels": 16}, {}, r"the model works on \(B, 4, H, W\)"),
     ],
 )

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from comfy_server import Server, executed
+from msd_core.presets import MSDPreset, SDSPreset
 from PIL import Image
 from torch import Tensor
 
 from msd_core.demo.judge import judge
-from msd_core.presets import MSDPreset, SDSPreset
 
 LOADER, PROMPT, START, BANDWIDTHS, STEP, RENDER, SAVE, PLOT = "1", "2", "4", "5", "6", "7", "8", "9"
 SDS, PROBE = "20", "30"

@@ -18,6 +18,8 @@ NODES = {
     "MSD_NeuralImageGenerator": "Neural Image Generator",
     "MSD_MeanShiftDistillStep": "Mean-Shift Distill Step",
     "MSD_SDSStep": "SDS Step",
+    "MSD_SDIStep": "SDI Step",
+    "MSD_CSDStep": "CSD Step",
     "MSD_BandwidthScheduler": "Bandwidth Scheduler",
     "MSD_DDIMInversion": "DDIM Inversion",
     "MSD_LoadDemoModel": "Load Demo Model",

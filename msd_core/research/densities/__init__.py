@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ...validation import check_choice
 from .checkerboard import make_checkerboard
-from .density import Density, load_density, save_density
+from .density import Density
 from .fractal import make_fractal
 from .modes import entropy, find_modes
 from .pinwheel import make_pinwheel
@@ -43,7 +43,5 @@ __all__ = [
     "Density",
     "entropy",
     "find_modes",
-    "load_density",
     "make_density",
-    "save_density",
 ]

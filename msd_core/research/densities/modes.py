@@ -56,9 +56,7 @@ def entropy(mixture: GaussianMixture, n: int, generator: torch.Generator) -> tup
         ValueError: if ``n`` is not a whole number of at least 2.
     """
     check_count("n", n, minimum=2)
-    values = torch.cat(
-        [-mixture.log_prob(rows) for rows in mixture.sample(n, generator=generator).double().split(2048)]
-    )
+    values = torch.cat([-mixture.log_prob(rows) for rows in mixture.sample(n, rng=generator).double().split(2048)])
     return float(values.mean()), float(values.std() / n**0.5)
 
 

@@ -18,7 +18,7 @@ from ..metrics import fit_scale, gradient_error
 from .figures import curves, panels, pareto
 from .result import Figure, Result, Table
 from .setting import CASES, Case, Recipe, make_case, make_denoiser, truth_points
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 from .style import METHOD_LABELS
 from .table1 import draw_gradients
 
@@ -51,7 +51,7 @@ def walk_error(
     draws = SDS_DRAWS if estimator == "sds" else draws
     key = {**case.key, "bandwidth": bandwidth, "estimator": estimator, "solver": solver, "steps": steps}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("cost", case.name, bandwidth, estimator, solver, steps)
         x = truth_points(context, case, "cost")[:count]
         x = x + bandwidth * torch.randn(x.shape, generator=context.generator("around", case.name))
@@ -82,7 +82,7 @@ def _draws(
     """Draws of the mean shift at ``x``, (draws, B, 2), and the evaluations of one."""
     rows = x.repeat(draws, 1)
     options: dict[str, Any] = {} if not walk[0] else {"solver": walk[0], "steps": walk[1]}
-    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, generator=generator, **options)
+    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, rng=generator, **options)
     return (target - rows).unflatten(0, (draws, len(x))), info.evaluations / len(rows)
 
 

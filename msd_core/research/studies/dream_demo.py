@@ -27,7 +27,7 @@ from ...demo.scenes import Scene, random_scene
 from ...demo.train import TrainSettings, denoiser_loss, denoiser_steps, scene_latents, trained_networks
 from ...schedule import sd15_schedule
 from .dream_pictures import EXPONENTS, NAMES
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 SHOWN = 8
 """Pictures kept of every evaluation."""
@@ -81,7 +81,7 @@ def _key(plan: Plan, part: str) -> dict[str, Any]:
 def data(context: Context, plan: Plan) -> tuple[Data, Data]:
     """Scenes to train on, and scenes held out."""
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         autoencoder, tensors, done, total = load_demo_model().autoencoder, {}, 0, plan.scenes + plan.held_out
         for name, seed, count in (("train", context.seed, plan.scenes), ("held out", context.seed + 7, plan.held_out)):
             blocks, settings = [], plan.settings(math.inf, seed)
@@ -141,7 +141,7 @@ def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -
     settings, (rows, held_out) = plan.settings(p, context.seed), scenes
     key = _key(plan, "demo model, training") | {"settings": as_json(settings)}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         model = _untrained(settings.seed)
         networks, losses, standard, seconds = trained_networks(model), [], [], 0.0
         average = copy.deepcopy(networks).requires_grad_(False)
@@ -165,7 +165,7 @@ def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -
 def reference(context: Context, plan: Plan, name: str, scenes: tuple[Data, Data]) -> Cell:
     """The same figures of the shipped model, or of an untrained one; one row of held-out losses."""
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         model = load_demo_model() if name == SHIPPED else _untrained(context.seed).eval()
         loss = held_out_loss(trained_networks(model), scenes[1], context.generator("dream", "demo model", "loss"))
         figures, pictures = _samples(context, plan, model)

@@ -31,7 +31,7 @@ from ..super_resolution import (
     super_resolve,
     train_super_resolution,
 )
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 PREDICTIONS = ("velocity", "noise")
 EXPONENTS = (math.inf, 1.0, 0.0)
@@ -103,7 +103,7 @@ def trained(context: Context, settings: SuperResolutionSettings) -> Cell:
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     checkpoint = context.folder / "cells" / f"dream-training-{name}.pt"
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         record = train_super_resolution(settings, checkpoint, progress=progress)
         tensors = {f"{step}.{k}": v for step, weights in record.snapshots.items() for k, v in weights.items()}
@@ -130,7 +130,7 @@ def held_out_loss(context: Context, plan: Plan, settings: SuperResolutionSetting
     """Standard noise loss (p = infinity) of each snapshot on the held-out pictures, the same for every exponent."""
     key = {"part": "held-out loss", "settings": as_json(settings), "pictures": plan.held_out, "draws": plan.draws}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         alphas_cumprod, pictures = sd15_schedule().alphas_cumprod.float(), truth(context, plan)
         losses = []
         for i, snapshot in enumerate(settings.snapshots):
@@ -147,7 +147,7 @@ def held_out_loss(context: Context, plan: Plan, settings: SuperResolutionSetting
     return context.cell("dream", key, compute)
 
 
-def measure(pictures: Tensor, target: Tensor) -> dict[str, list[float]]:
+def figures_of(pictures: Tensor, target: Tensor) -> dict[str, list[float]]:
     """Every figure of ``pictures`` against ``target``, one number a picture."""
     return {name: figure(pictures, target).tolist() for name, figure in FIGURES.items()}
 
@@ -160,14 +160,14 @@ def sampled(
     key = {"part": "samples", "settings": as_json(settings), "snapshot": snapshot, "steps": steps}
     key |= {"pictures": plan.held_out, "chunk": CHUNK}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         target, generator = truth(context, plan), context.generator("dream", "samples")
         model, made = _network(training, settings, snapshot), []
         for chunk in target.split(CHUNK):
             made.append(super_resolve(model, reduce(chunk), steps=steps, generator=generator))
             progress(len(made), math.ceil(plan.held_out / CHUNK))
         pictures = torch.cat(made)
-        return Cell(measure(pictures, target), {"pictures": pictures[:SHOWN]})
+        return Cell(figures_of(pictures, target), {"pictures": pictures[:SHOWN]})
 
     return context.cell("dream", key, compute)
 
@@ -212,7 +212,7 @@ def outcome(context: Context, plan: Plan, prediction: str, p: float) -> Outcome:
 def bicubic(context: Context, plan: Plan) -> Measured:
     """Figures of the bicubic enlargement, which is what the network is given."""
     target = truth(context, plan)
-    return {k: torch.tensor(v) for k, v in measure(enlarge(reduce(target)), target).items()}
+    return {k: torch.tensor(v) for k, v in figures_of(enlarge(reduce(target)), target).items()}
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from ..toy import ToyDenoiser, ToySettings, train_steps
 from ..toy.cache import cache_key
 from ..toy.pool import scored_points
 from ..toy.train import score_loss, toy_network
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
 TRAININGS: dict[str, tuple[str, float | None]] = {
     "score": ("score", None),
@@ -63,7 +63,7 @@ def trained(context: Context, plan: Plan, name: str) -> Cell:
     key: dict[str, Any] = {"part": "toy", "training": name, "settings": settings.as_json(), **sizes}
     key |= {"snapshots": list(plan.snapshots), "model": cache_key(settings, mixture)}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("dream", "toy", "held out")
         held_out = scored_points(mixture, plan.held_out, settings.noise_mean, settings.noise_std, generator=generator)
         figures, losses = {f: [] for f in FIGURES}, ()
@@ -86,7 +86,7 @@ def _figures(
     """sigma^2 |score error|^2 on the held-out points; NLL, precision and recall of DDIM samples."""
     z, sigma, score = held_out
     generator = context.generator("dream", "toy", "samples")
-    reference = mixture.sample(plan.points, generator=generator)
+    reference = mixture.sample(plan.points, rng=generator)
     start = denoiser.sigma_max * torch.randn(plan.points, z.shape[1], generator=generator)
     levels = karras_sigmas(plan.steps, denoiser.sigma_min, denoiser.sigma_max)
     points = ddim_sample(start, denoiser, levels)
@@ -98,4 +98,4 @@ def _figures(
 def entropy(context: Context, plan: Plan) -> float:
     """NLL of as many points of the density itself."""
     mixture = make_density(plan.density).of(plan.cls)
-    return nll(mixture.sample(plan.points, generator=context.generator("dream", "toy", "truth")), mixture)
+    return nll(mixture.sample(plan.points, rng=context.generator("dream", "toy", "truth")), mixture)

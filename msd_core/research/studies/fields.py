@@ -25,12 +25,11 @@ from torch import Tensor
 from ...denoiser import Denoiser
 from ...densities import GaussianMixture
 from ...distillation import SDS, sds_gradient
-from ...distillation.base import level
 from ..densities.modes import find_modes
 from ..landscape import grid, integrate_gradient, residual
 from ..metrics import distance_to_nearest
-from .setting import SQUARE, Case, Recipe, make_denoiser, size_of
-from .study import Cell, Context, Progress
+from .setting import SQUARE, Case, Recipe, make_denoiser, sampler_level, size_of
+from .study import Cell, Context, OnStep
 
 _ROWS = 4096
 REACH = 4
@@ -87,7 +86,7 @@ def landscape(context: Context, case: Case, kind: str, method: str) -> Cell:
     key = {**case.key, "denoiser": kind, **walk, "data": size.data, **asdict(resolution)}
     denoiser = make_denoiser(context, case, kind)
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("field", case.name, kind, method)
         return integrated(*draw_field(denoiser, method, resolution, generator, progress))
 
@@ -104,7 +103,7 @@ def integrated(halves: Tensor, evaluations: float) -> Cell:
 
 
 def draw_field(
-    denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator, progress: Progress
+    denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator, progress: OnStep
 ) -> tuple[Tensor, float]:
     """The ascent field in independent halves (2, H, W, 2), or (1, H, W, 2) if nothing is drawn; evaluations a node."""
     blocks = grid(SQUARE, (resolution.side, resolution.side)).flatten(0, 1).float().split(_ROWS)
@@ -126,7 +125,7 @@ def _msd(
     """m(x)/lambda^2 (B, 2) by the estimator ``method``, and the evaluations spent."""
     bandwidth, chains = resolution.bandwidth, resolution.chains // 2 if method == "exact" else 1
     recipe = Recipe(method, 2, first=bandwidth, last=bandwidth / 2, samples=chains)
-    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, generator=generator)
+    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, rng=generator)
     return -gradient / bandwidth**2, info.evaluations
 
 
@@ -138,7 +137,8 @@ def _sds(
     assert isinstance(sds, SDS)  # noqa: S101 - what the recipe makes of this name
     total, evaluations = torch.zeros_like(x), 0
     for i in range(resolution.levels):
-        sigma = level(sds.levels, sds.t_min + (sds.t_max - sds.t_min) * (i + 0.5) / resolution.levels)
+        t = sds.t_min + (sds.t_max - sds.t_min) * (i + 0.5) / resolution.levels
+        sigma = sampler_level(1 - t)
         for _ in range(resolution.pairs // 2):
             noise = torch.randn(x.shape, generator=generator)
             for signed in (noise, -noise):
@@ -177,13 +177,13 @@ def truth_of(context: Context, case: Case) -> Truth:
     """The truth behind the landscapes of ``case``, a cell."""
     resolution = resolution_of(context)
 
-    def compute(_: Progress) -> Cell:
+    def compute(_: OnStep) -> Cell:
         wide = smoothed(case.truth, resolution.bandwidth)
         nodes = grid(SQUARE, (resolution.side, resolution.side))
         values = log_density(wide, nodes.flatten(0, 1))
         generator = context.generator("support", case.name)
-        seen = log_density(wide, wide.sample(20_000, generator=generator).double())
-        own = log_density(case.truth, case.truth.sample(20_000, generator=generator).double())
+        seen = log_density(wide, wide.sample(20_000, rng=generator).double())
+        own = log_density(case.truth, case.truth.sample(20_000, rng=generator).double())
         support = (values >= seen.quantile(0.001)).reshape(nodes.shape[:2])
         potential = (values - values.max()).reshape(nodes.shape[:2])
         tensors = {"potential": potential, "modes": find_modes(wide), "support": support}

@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ...denoiser import Denoiser
 from ...densities import GaussianMixture
 from ...guidance import GuidedDenoiser
 from ..landscape import Extent
@@ -36,7 +35,7 @@ from .setting import (
     size_of,
     toy_settings,
 )
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 from .style import INK, METHOD_COLOURS, METHOD_LABELS, STYLE
 from .table2 import REACHED, measured, true_modes
 
@@ -64,21 +63,26 @@ def label(name: str) -> str:
     return GUIDANCES.get(name) or METHOD_LABELS[name] + start
 
 
-def guided_points(context: Context, case: Case, name: str) -> Cell:
-    """DDIM samples with guidance: tensor "x"."""
+def guided_denoiser(context: Context, case: Case, name: str) -> GuidedDenoiser:
+    """The learned denoiser of the sought class under the guidance ``name``, one of `GUIDANCES`."""
     settings = toy_settings(context, case, case.cls)
     guide = unconditional(settings) if name == "cfg" else smaller(settings)
     cfg = CFG if name == "cfg" else AUTOGUIDANCE
-    denoiser: Denoiser = GuidedDenoiser(learned_denoiser(context, case), learned_denoiser(context, case, guide), cfg)
+    return GuidedDenoiser(learned_denoiser(context, case), learned_denoiser(context, case, guide), cfg)
 
-    def compute(_: Progress) -> Cell:
+
+def guided_points(context: Context, case: Case, name: str) -> Cell:
+    """DDIM samples with guidance: tensor "x"."""
+    denoiser = guided_denoiser(context, case, name)
+
+    def compute(_: OnStep) -> Cell:
         generator = context.generator("move", case.name, KIND, "ddim")  # the noise of DDIM without guidance
         return Cell(
             {"evaluations": 2 * SOLVER_STEPS["ddim"]},
             {"x": sample_ddim(denoiser, size_of(context).side ** 2, generator)},
         )
 
-    key = {**case.key, "denoiser": KIND, "guidance": name, "cfg": cfg, "side": size_of(context).side}
+    key = {**case.key, "denoiser": KIND, "guidance": name, "cfg": denoiser.cfg, "side": size_of(context).side}
     return context.cell("guided", key | {"solver_steps": SOLVER_STEPS["ddim"]}, compute)
 
 

@@ -23,12 +23,13 @@ from torch import Tensor
 
 from ...denoiser import Denoiser
 from ...densities import IdealDenoiser
-from ...points import optimize_points
+from ...generators.points import Points
+from ...optimize import optimize, start
 from ..toy import ToyDenoiser, ToySettings
 from ..toy.train import initial_training, toy_network
 from .result import Result, Table
 from .setting import FIRST_BANDWIDTH, LAST_BANDWIDTH, Recipe, make_case, size_of, start_points, truth_points
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 from .timing import Timed, chain_cost, fastest, lazy_form, peak_megabytes, plain, reference
 
 IN_ALL = True
@@ -47,10 +48,10 @@ def query_points(data: Tensor, kind: str, sigma: float, generator: torch.Generat
     return data + sigma * torch.randn(data.shape, generator=generator)
 
 
-def measure(context: Context, data: Tensor, kind: str, sigma: float) -> dict[str, float]:
+def one_level(context: Context, data: Tensor, kind: str, sigma: float) -> dict[str, float]:
     """Seconds of every candidate at one noise level, and the errors of ours."""
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         z = query_points(data, kind, sigma, context.generator("queries", kind, sigma))
         z64, ideal, keops = z.double(), IdealDenoiser(data), lazy_form()
         logits = torch.empty(len(z), len(data))
@@ -79,7 +80,7 @@ def measure(context: Context, data: Tensor, kind: str, sigma: float) -> dict[str
 def memory(context: Context, size: int) -> dict[str, float | None]:
     """Peak memory of ours in both precisions and of the plain form."""
 
-    def compute(_: Progress) -> Cell:
+    def compute(_: OnStep) -> Cell:
         forms = {"float32": ("ours", "torch.float32"), "float64": ("ours", "torch.float64")}
         forms["plain"] = ("plain", "torch.float32")
         return Cell({name: peak_megabytes(form, dtype, size, SIGMAS) for name, (form, dtype) in forms.items()})
@@ -99,7 +100,7 @@ def chains(context: Context, data: Tensor) -> list[list[Any]]:
     for kind, denoiser in (("ideal", IdealDenoiser(data)), ("network", network())):
         for bandwidth in BANDWIDTHS:
 
-            def compute(_: Progress, denoiser: Denoiser = denoiser, bandwidth: float = bandwidth) -> Cell:
+            def compute(_: OnStep, denoiser: Denoiser = denoiser, bandwidth: float = bandwidth) -> Cell:
                 x = start_points(size_of(context).side)
                 return Cell(chain_cost(denoiser, x, bandwidth, context.generator("chain", bandwidth), CHAIN_ROUNDS))
 
@@ -112,14 +113,12 @@ def chains(context: Context, data: Tensor) -> list[list[Any]]:
 def descent(context: Context, data: Tensor) -> float:
     """Seconds of the one-step estimator on the ideal denoiser, all points and steps, Adam as in the paper."""
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         recipe, ideal, x = Recipe("one-step", STEPS), IdealDenoiser(data), start_points(size_of(context).side)
-        generator, start = context.generator("descent"), time.perf_counter()
-        for state in optimize_points(
-            x, recipe.make(), ideal, steps=STEPS, optimizer=recipe.optimiser(), generator=generator
-        ):
+        before, began = start(Points(x), steps=STEPS, rng=context.generator("descent")), time.perf_counter()
+        for state in optimize(before, recipe.make(), ideal, optimizer=recipe.optimiser()):
             progress(state.step, STEPS)
-        return Cell({"seconds": time.perf_counter() - start})
+        return Cell({"seconds": time.perf_counter() - began})
 
     key = {"what": "descent", "steps": STEPS, "size": len(data), "threads": torch.get_num_threads()}
     return context.cell("ideal", key, compute).numbers["seconds"]
@@ -129,7 +128,7 @@ def run(context: Context) -> Result:
     """Tables of time, memory and error."""
     data = truth_points(context, make_case(CASE), "data")
     context.plan("ideal", len(SIGMAS) * len(QUERIES) + 2 + 2 * len(BANDWIDTHS))
-    found = {(kind, sigma): measure(context, data, kind, sigma) for sigma in SIGMAS for kind in QUERIES}
+    found = {(kind, sigma): one_level(context, data, kind, sigma) for sigma in SIGMAS for kind in QUERIES}
     used, walk, seconds = memory(context, len(data)), chains(context, data), descent(context, data)
     tables = [speed_table(found, len(data)), *other_tables(used, walk, seconds, size_of(context).side, len(data))]
     text = [verdict(found, used), _chain_verdict(walk, seconds)]

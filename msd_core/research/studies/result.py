@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...atomic import write_whole
 from .table import Table, plain_value, print_table, to_csv
 
 if TYPE_CHECKING:
@@ -102,16 +102,6 @@ def environment() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[library] = None
     return {"versions": versions, "cores": torch.get_num_threads(), "cpu": _cpu()}
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _file(result: Result, name: str, suffix: str) -> str:

@@ -18,19 +18,23 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...bandwidth import bandwidth_schedule
-from ...denoiser import Denoiser
+from ...bandwidth import Linear
+from ...denoiser import Denoiser, with_levels
 from ...densities import GaussianMixture, IdealDenoiser
 from ...distillation import MSD, SDS, Method
+from ...generators.points import Points
+from ...mean_shift import ESTIMATORS
+from ...optimize import optimize, start
 from ...optimizers import OptimizerConfig
-from ...points import PAPER_ADAM, optimize_points
 from ...sampling import ddim_sample
 from ...schedule import sigma_schedule
 from ..densities import Density, make_density
 from ..landscape import grid
 from ..toy import ToyDenoiser, ToySettings, load_or_train
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 
+PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
+"""Mean-Shift Distillation, section 4.2: Adam, lr = .08; its other settings are torch's defaults."""
 SQUARE = (-1.5, 1.5, -1.5, 1.5)
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 5.0, 7.0
 FIRST_BANDWIDTH, LAST_BANDWIDTH = math.sqrt(0.1), 0.03
@@ -100,7 +104,7 @@ def make_case(name: str) -> Case:
 def truth_points(context: Context, case: Case, purpose: str) -> Tensor:
     """Samples of the sought density (N, 2), float32; other ``purpose``, other samples."""
     generator = context.generator(purpose, case.name)
-    return case.density.sample(size_of(context).data, generator=generator, cls=case.cls)
+    return case.density.sample(size_of(context).data, rng=generator, cls=case.cls)
 
 
 def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
@@ -114,7 +118,7 @@ def learned_denoiser(context: Context, case: Case, settings: ToySettings | None 
     settings = toy_settings(context, case, case.cls) if settings is None else settings
     folder = context.folder / "cells" / "models"
 
-    def train(progress: Progress) -> Cell:
+    def train(progress: OnStep) -> Cell:
         load_or_train(settings, folder, density=case.density, progress=progress)
         return Cell({"steps": settings.steps})
 
@@ -123,12 +127,14 @@ def learned_denoiser(context: Context, case: Case, settings: ToySettings | None 
 
 
 def make_denoiser(context: Context, case: Case, kind: str) -> Denoiser:
-    """The "ideal" denoiser over samples, the "learned" one, or the density's own, "exact"."""
+    """The "ideal" denoiser over samples, the "learned" one, or the density's own, "exact"; on the sampler's levels."""
     if kind == "exact":
-        return case.truth
-    if kind == "learned":
-        return learned_denoiser(context, case)
-    return IdealDenoiser(truth_points(context, case, "data"))
+        denoiser: Denoiser = case.truth
+    elif kind == "learned":
+        denoiser = learned_denoiser(context, case)
+    else:
+        denoiser = IdealDenoiser(truth_points(context, case, "data"))
+    return with_levels(denoiser, sampler_level)
 
 
 def sampler_level(percent: float) -> float:
@@ -164,15 +170,13 @@ class Recipe:
         object.__setattr__(self, "solver_steps", SOLVER_STEPS.get(self.method, 0))
 
     def make(self) -> Method:
-        """The distillation method."""
+        """The distillation method; SDS asks for a denoiser on the sampler's levels."""
         if self.method == "sds":
-            return SDS(sampler_level, weighting="sigma", samples=self.samples)
-        bandwidths = bandwidth_schedule("linear", self.first, self.last, self.steps)
-        walks = {
-            "split": {"solver_steps": self.solver_steps, "truncation": 2.0},
-            "exact": {"solver_steps": self.solver_steps, "solver": "heun"},
-        }
-        return MSD(bandwidths, self.method, samples=self.samples, **walks.get(self.method, {}))
+            return SDS(weighting="sigma", samples=self.samples)
+        walk = {"steps": self.solver_steps, "samples": self.samples}
+        options = {"split": {**walk, "truncation": 2.0}, "exact": {**walk, "solver": "heun"}}
+        estimator = ESTIMATORS.find("method", self.method)(**options.get(self.method, {}))
+        return MSD(Linear(self.first, self.last), estimator)
 
     def optimiser(self) -> OptimizerConfig:
         """The optimiser's settings."""
@@ -204,7 +208,7 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     key = {**case.key, "denoiser": kind, **asdict(recipe), "side": side, "data": data}
     denoiser = make_denoiser(context, case, kind)
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         generator = context.generator("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
             return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, generator)})
@@ -213,13 +217,9 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     return context.cell("points", key, compute)
 
 
-def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: Progress) -> Cell:
+def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: OnStep) -> Cell:
     """The points ``x`` (B, 2) after all steps of the recipe, as a cell."""
-    evaluations, end = 0, x
-    walk = optimize_points(
-        x, recipe.make(), denoiser, steps=recipe.steps, optimizer=recipe.optimiser(), generator=generator
-    )
-    for state in walk:
-        evaluations, end = evaluations + state.info.evaluations, state.x
+    state = before = start(Points(x), steps=recipe.steps, rng=generator)
+    for state in optimize(before, recipe.make(), denoiser, optimizer=recipe.optimiser()):
         progress(state.step, recipe.steps)
-    return Cell({"evaluations": evaluations / len(x)}, {"x": end})
+    return Cell({"evaluations": state.evaluations / len(x)}, {"x": state.picture()})

@@ -27,10 +27,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...tensorfile import read_tensors, write_tensors
+from ...training import OnStep
 
 CELL_FORMAT, CELL_VERSION = "msd-study-cell", "2"
-Progress = Callable[[int, int], None]
-"""``progress(done, total)``, called by a computation after each of its steps."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,13 @@ class Context:
         digest = hashlib.sha256(json.dumps([self.seed, *names]).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
-    def cell(self, study: str, key: Mapping[str, Any], compute: Callable[[Progress], Cell]) -> Cell:
+    def cell(self, study: str, key: Mapping[str, Any], compute: Callable[[OnStep], Cell]) -> Cell:
         """The cell of ``key``: read back if it is there and whole, else computed and kept.
 
         Args:
             study: name that owns the cell; cells that several studies share have a name of their own.
             key: JSON values by name: every setting that changes the result besides ``quick`` and the seed.
-            compute: makes the cell; its argument is a `Progress`. Random numbers come from `generator`.
+            compute: makes the cell; its argument is a `OnStep`. Random numbers come from `generator`.
 
         Raises:
             ValueError: ``study`` cannot be part of a file name, the key or the numbers are not JSON, ``compute`` asks
@@ -123,7 +122,7 @@ class Context:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return self.folder / "cells" / f"{study}-{digest}.safetensors", identity
 
-    def _compute(self, label: str, compute: Callable[[Progress], Cell]) -> Cell:
+    def _compute(self, label: str, compute: Callable[[OnStep], Cell]) -> Cell:
         """Call ``compute`` under a bar of its steps; what comes back is as it would be read."""
         start, self._depth = time.perf_counter(), 1
         try:

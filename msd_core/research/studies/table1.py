@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ...denoiser import Denoiser
 from ...distillation import MSD
+from ...mean_shift.split import Split
 from ..metrics import angle, efficiency, fit_scale, gradient_error
 from .paper import TABLE1
 from .result import Result, Table
 from .setting import CASES, DENOISERS, FIRST_BANDWIDTH, Case, Recipe, make_case, make_denoiser, start_points
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 from .style import METHOD_LABELS
 
 IN_ALL = True
@@ -33,29 +34,31 @@ FORMATS |= {"angle to m": ".1f", "angle to ∇log p": ".1f", "evaluations": ".0f
 
 
 def draw_gradients(
-    x: Tensor, recipe: Recipe, denoiser: Denoiser, draws: int, generator: torch.Generator, progress: Progress
+    x: Tensor, recipe: Recipe, denoiser: Denoiser, draws: int, generator: torch.Generator, progress: OnStep
 ) -> tuple[Tensor, float]:
     """Ascent directions of the method's first step at ``x`` (B, 2): (draws, B, 2), and the evaluations of one."""
     method, parts, spent = recipe.make(), [], 0
-    if isinstance(method, MSD) and method.truncation is not None:
-        method = replace(method, truncation=None)
+    if isinstance(method, MSD) and isinstance(method.estimator, Split):
+        method = replace(method, estimator=replace(method.estimator, truncation=None))
     group = max(1, min(draws, 32768 // len(x)))
     for first in range(0, draws, group):
         rows = x.repeat(min(group, draws - first), 1)
-        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, generator=generator)
+        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, rng=generator)
         parts.append(-gradient.unflatten(0, (-1, len(x))))
         spent += info.evaluations
         progress(min(first + group, draws), draws)
     return torch.cat(parts), spent / (draws * len(x))
 
 
-def measure(context: Context, case: Case, kind: str, recipe: Recipe, side: int, draws: int) -> dict[str, float]:
+def gradient_numbers(
+    context: Context, case: Case, kind: str, recipe: Recipe, side: int, draws: int
+) -> dict[str, float]:
     """All numbers of one row, over a grid of side² points."""
     denoiser = make_denoiser(context, case, kind)
     walk = {"method": recipe.method, "solver_steps": recipe.solver_steps, "bandwidth": recipe.first}
     key = {**case.key, "denoiser": kind, **walk}
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         x = start_points(side)
         generator = context.generator("gradient", case.name, kind, recipe.method)
         drawn, evaluations = draw_gradients(x, recipe, denoiser, draws, generator, progress)
@@ -90,7 +93,7 @@ def run(context: Context) -> Result:
     for case in map(make_case, CASES):
         for kind in DENOISERS:
             for method in METHODS:
-                numbers = measure(context, case, kind, Recipe(method, 2, first=BANDWIDTH), side, draws)
+                numbers = gradient_numbers(context, case, kind, Recipe(method, 2, first=BANDWIDTH), side, draws)
                 paper = None if method == "one-step" else TABLE1[case.name][0 if method == "sds" else 1]
                 own, *others = (numbers[name] for name in NUMBERS)
                 rows.append([case.name, kind, METHOD_LABELS[method], own, paper, *others])

@@ -30,7 +30,7 @@ from .setting import (
     size_of,
     truth_points,
 )
-from .study import Cell, Context, Progress
+from .study import Cell, Context, OnStep
 from .style import METHOD_LABELS
 
 IN_ALL = True
@@ -77,7 +77,7 @@ def true_modes(context: Context, case: Case) -> Tensor:
 def true_entropy(context: Context, case: Case) -> tuple[float, float]:
     """Entropy of the sought density in nats, and its standard error."""
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         value, error = entropy(case.truth, 20_000, context.generator("entropy", case.name))
         return Cell({"value": float(value), "error": float(error)})
 
@@ -91,17 +91,15 @@ def precision_by_set(context: Context, case: Case, x: Tensor, key: dict[str, Any
     ``key`` says which points these are.
     """
 
-    def draw(progress: Progress) -> Cell:
+    def draw(progress: OnStep) -> Cell:
         generator = context.generator("references", case.name)
-        sets = [
-            case.density.sample(size_of(context).data, generator=generator, cls=case.cls) for _ in range(REFERENCES)
-        ]
+        sets = [case.density.sample(size_of(context).data, rng=generator, cls=case.cls) for _ in range(REFERENCES)]
         return Cell({}, {"points": torch.stack(sets), "radii": torch.stack([radii(points) for points in sets])})
 
     size = {"data": size_of(context).data, "sets": REFERENCES}
     tensors = context.cell("references", {**case.key, **size}, draw).tensors
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         pairs = zip(tensors["points"], tensors["radii"], strict=True)
         found = [float(covered(x, points, radius).double().mean()) for points, radius in pairs]
         return Cell({"mean": statistics.mean(found), "spread": statistics.stdev(found)})
@@ -114,7 +112,7 @@ def measured(context: Context, case: Case, x: Tensor, key: dict[str, Any]) -> di
     """All metrics of the points ``x`` against the truth; ``key`` says which points these are."""
     modes = true_modes(context, case)
 
-    def compute(progress: Progress) -> Cell:
+    def compute(progress: OnStep) -> Cell:
         reference = truth_points(context, case, "reference")[: len(x)]
         precision, recall = precision_recall(x, reference)
         numbers = {

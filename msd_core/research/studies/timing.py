@@ -128,7 +128,7 @@ def chain_cost(
 
     def walk(asked: Denoiser) -> None:
         generator.set_state(state)
-        method(x, asked, step=0, steps=2, generator=generator)
+        method(x, asked, step=0, steps=2, rng=generator)
 
     walk(recorder)
     questions = recorder.asked

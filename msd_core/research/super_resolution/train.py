@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...schedule import sd15_schedule
-from ...training import step_generator, training_steps, update_average
+from ...training import OnStep, step_generator, training_steps, update_average
 from ...validation import check_count
 from ..dream import check_dream, rectified_noise
 from .model import SuperResolver
@@ -91,7 +91,7 @@ def noise_loss(
 
 
 def train_super_resolution(
-    settings: SuperResolutionSettings, checkpoint: Path, *, progress: Callable[[int, int], None] | None = None
+    settings: SuperResolutionSettings, checkpoint: Path, *, progress: OnStep | None = None
 ) -> Record:
     """Train to the last snapshot, going on from ``checkpoint`` if it is there; ``progress`` gets (steps done, all)."""
     s = settings

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from .cache import load_or_train
-from .guided import autoguided_denoiser, cfg_denoiser, smaller, unconditional
+from .guided import smaller, unconditional
 from .network import ToyDenoiser, ToyNetwork
 from .settings import ToySettings
-from .train import Training, train_steps, train_toy
+from .train import Training, train_steps
 
 __all__ = [
     "ToyDenoiser",
     "ToyNetwork",
     "ToySettings",
     "Training",
-    "autoguided_denoiser",
-    "cfg_denoiser",
     "load_or_train",
     "smaller",
     "train_steps",
-    "train_toy",
     "unconditional",
 ]

@@ -22,11 +22,12 @@ from torch import Tensor
 from ...densities import GaussianMixture
 from ...optimizers import check_memory
 from ...tensorfile import read_tensors, write_tensors
+from ...training import OnStep
 from ...validation import check_count
 from ..densities import make_density
 from .network import ToyDenoiser
 from .settings import ToySettings
-from .train import HasClasses, Progress, Training, initial_training, mixture_of, toy_network, train_steps
+from .train import HasClasses, Training, initial_training, mixture_of, toy_network, train_steps
 
 FORMAT, TRAINING_FORMAT, VERSION = "msd-toy", "msd-toy-training", "1"
 
@@ -36,7 +37,7 @@ def load_or_train(
     folder: str | Path,
     *,
     density: GaussianMixture | HasClasses | None = None,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
     save_every: int = 256,
 ) -> ToyDenoiser:
     """The denoiser of ``settings``, from ``folder`` if it was trained before, else trained now and kept there.
@@ -77,15 +78,6 @@ def load_or_train(
 def model_path(settings: ToySettings, folder: str | Path, mixture: GaussianMixture) -> Path:
     """Where `load_or_train` keeps this model; the file need not exist."""
     return Path(folder) / f"toy-{cache_key(settings, mixture)}.safetensors"
-
-
-def read_losses(path: str | Path) -> Tensor:
-    """The training loss of every step (steps,), of a finished model's file.
-
-    Raises:
-        ValueError: if the file is missing, damaged, foreign or of another version.
-    """
-    return _entry(path, read_tensors(path, FORMAT, VERSION)[0], "losses")
 
 
 def cache_key(settings: ToySettings, mixture: GaussianMixture) -> str:

@@ -184,7 +184,7 @@ class ToyDenoiser:
     A graph, good for one derivative, is kept only where ``z`` asks for gradients.
 
     Args:
-        network: trained, its parameters without ``requires_grad`` (as `train_toy` and `load_or_train` return it).
+        network: trained, its parameters without ``requires_grad`` (as `toy_network` makes it).
         sigma_min, sigma_max: the levels between which it is meant to be sampled.
         box: opposite corners (D,) of a box that D is clipped to, or None. E[y | z] never leaves the hull of the data
             (of a mixture: hardly, beyond a few deviations), but a network does, far from what it was trained on: a

@@ -53,7 +53,7 @@ def scored_points(
     check_count("n", n)
     count = -(-n // _PER_LEVEL)
     levels = log_normal_levels(count, mean, std, generator=generator)
-    points = mixture.sample(count * _PER_LEVEL, generator=generator).double()
+    points = mixture.sample(count * _PER_LEVEL, rng=generator).double()
     noise = torch.randn(points.shape, dtype=torch.float64, generator=generator)
     sigma = levels.repeat_interleave(_PER_LEVEL)
     z = (points + sigma[:, None] * noise).float()

@@ -31,7 +31,6 @@ from .network import ToyDenoiser, ToyNetwork, restore_network, unit_rows
 from .pool import scored_points
 from .settings import ToySettings
 
-Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor, Tensor]
 _INITIAL, _POOL, _STEP = range(3)
 
@@ -91,27 +90,6 @@ def train_steps(settings: ToySettings, mixture: GaussianMixture, start: Training
         yield state
 
 
-def train_toy(
-    settings: ToySettings, density: GaussianMixture | HasClasses, *, progress: Progress | None = None
-) -> ToyNetwork:
-    """Train from scratch; see `load_or_train` for a training that is kept and can be interrupted.
-
-    Args:
-        settings: of the training.
-        density: a mixture, or a density with classes, of which ``settings.cls`` is taken.
-        progress: called with (updates done, all updates).
-
-    Returns:
-        The network with the averaged weights, its parameters without ``requires_grad``.
-    """
-    mixture = mixture_of(settings, density)
-    state = initial_training(settings, mixture.means.shape[1])
-    for state in train_steps(settings, mixture):
-        if progress is not None:
-            progress(state.step, settings.steps)
-    return toy_network(settings, state.average)
-
-
 def mixture_of(settings: ToySettings, density: GaussianMixture | HasClasses) -> GaussianMixture:
     """The mixture to train on: ``density`` itself, or its class ``settings.cls``."""
     return density if isinstance(density, GaussianMixture) else density.of(settings.cls)
@@ -141,7 +119,7 @@ def _batches(settings: ToySettings, mixture: GaussianMixture) -> Callable[[ToyNe
             return z[rows], sigma[rows], score[rows]
 
         return scored
-    points = mixture.sample(s.pool, generator=generator).float()
+    points = mixture.sample(s.pool, rng=generator).float()
 
     def noised(network: ToyNetwork, generator: torch.Generator) -> Batch:
         y = points[torch.randint(len(points), (s.batch,), generator=generator)]

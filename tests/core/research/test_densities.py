@@ -1,11 +1,9 @@
-"""The named densities against their recipes and known numbers, a user's own as JSON, and the modes of a mixture."""
+"""The named densities against their recipes and known numbers, and the modes of a mixture."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,10 +16,8 @@ from msd_core.research.densities import (
     entropy,
     find_modes,
     fractal,
-    load_density,
     make_density,
     pinwheel,
-    save_density,
     spiral,
 )
 from msd_core.research.densities.paraboloids import Paraboloids
@@ -112,10 +108,10 @@ def assert_moments(mixture: GaussianMixture, points: Tensor) -> None:
 def test_samples(name: str) -> None:
     density = make_density(name)
     assert density.name == name
-    points = density.sample(20_000, generator=generator())
+    points = density.sample(20_000, rng=generator())
     assert points.shape == (20_000, 2) and points.dtype == torch.float32
-    assert torch.equal(points, density.sample(20_000, generator=generator()))
-    assert not torch.equal(points, density.sample(20_000, generator=generator(1)))
+    assert torch.equal(points, density.sample(20_000, rng=generator()))
+    assert not torch.equal(points, density.sample(20_000, rng=generator(1)))
     assert_moments(density.mixture, points)
     with pytest.raises(AssertionError):
         assert_moments(density.mixture, 1.05 * points)
@@ -135,7 +131,7 @@ def test_every_making_is_the_same(name: str) -> None:
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_score_is_the_gradient(sigma: float) -> None:
     mixture = make_density("fractal").of("A")
-    points = mixture.sample(64, generator=generator()).double() + 0.01
+    points = mixture.sample(64, rng=generator()).double() + 0.01
     z = points.clone().requires_grad_()
     (truth,) = torch.autograd.grad(mixture.log_prob(z, sigma).sum(), z)
     torch.testing.assert_close(mixture.score(points, sigma), truth, rtol=1e-8, atol=1e-8)
@@ -163,7 +159,7 @@ def assert_on_the_spiral(points: Tensor) -> None:
 
 
 def test_spiral() -> None:
-    points = make_density("spiral").sample(5000, generator=generator())
+    points = make_density("spiral").sample(5000, rng=generator())
     assert_on_the_spiral(points)
     with pytest.raises(AssertionError):
         assert_on_the_spiral(points * torch.tensor([1.0, -1.0]))
@@ -175,7 +171,7 @@ def turned(points: Tensor, angle: float) -> Tensor:
 
 
 def assert_arms(mixture: GaussianMixture, count: int) -> None:
-    points = mixture.sample(500, generator=generator()).double()
+    points = mixture.sample(500, rng=generator()).double()
     torch.testing.assert_close(mixture.log_prob(turned(points, 2 * math.pi / count)), mixture.log_prob(points))
 
 
@@ -192,7 +188,7 @@ def pinwheel_draws(n: int, *, rate: float = pinwheel.RATE) -> Tensor:
 def assert_close_to_recipe(mixture: GaussianMixture, draws: Tensor, excess: float) -> None:
     """The draws' mean NLL over the mixture's entropy: 0 if the mixture is the recipe; their heaviest 2 % left out."""
     nll = -mixture.log_prob(draws)
-    own = -mixture.log_prob(mixture.sample(len(draws), generator=generator()).double())
+    own = -mixture.log_prob(mixture.sample(len(draws), rng=generator()).double())
     difference = (nll.sort().values - own.sort().values)[: int(0.98 * len(draws))].mean()
     assert abs(float(difference)) < excess
 
@@ -234,7 +230,7 @@ def assert_board(points: Tensor, colour: int) -> None:
 
 
 def test_checkerboard() -> None:
-    points = make_density("checkerboard").sample(20_000, generator=generator())
+    points = make_density("checkerboard").sample(20_000, rng=generator())
     assert_board(points, 0)
     with pytest.raises(AssertionError):
         assert_board(points, 1)
@@ -243,26 +239,11 @@ def test_checkerboard() -> None:
 # Classes
 
 
-def assert_labels(density: Density, points: Tensor, labels: Tensor) -> None:
-    """Half the points of each class, and nearly all denser under their own class."""
-    assert abs(float(labels.float().mean()) - 0.5) < 5 * 0.5 / len(labels) ** 0.5
-    heights = torch.stack([mixture.log_prob(points) for mixture in density.classes.values()], dim=1)
-    assert (heights.argmax(dim=1) == labels).float().mean() > 0.95
-
-
-def test_labelled_samples() -> None:
-    density = make_density("fractal")
-    points, labels = density.labelled_sample(1000, generator=generator())
-    assert_labels(density, points, labels)
-    with pytest.raises(AssertionError):
-        assert_labels(density, points, 1 - labels)
-
-
 def test_classes() -> None:
     density = make_density("fractal")
     assert density.of("B") is density.classes["B"]
     torch.testing.assert_close(
-        density.sample(5, generator=generator(), cls="A"), density.of("A").sample(5, generator=generator()).float()
+        density.sample(5, rng=generator(), cls="A"), density.of("A").sample(5, rng=generator()).float()
     )
     with pytest.raises(ValueError, match="cls: got 'C'; allowed are 'A', 'B'"):
         density.of("C")
@@ -270,61 +251,12 @@ def test_classes() -> None:
         make_density("circle")
 
 
-# A density of one's own
-
-
-@pytest.fixture
-def own(mixture: GaussianMixture) -> Density:
-    return Density("mine", {"all": mixture}, (-2.0, 2.0, -2.5, 2.0))
-
-
-def test_round_trip(own: Density, points: Tensor, tmp_path: Path) -> None:
-    for density in (own, make_density("two-spirals")):
-        save_density(density, tmp_path / "density.json")
-        again = load_density(tmp_path / "density.json")
-        assert (again.name, again.extent, list(again.classes)) == (density.name, density.extent, list(density.classes))
-        assert torch.equal(again.mixture.log_prob(points), density.mixture.log_prob(points))
-
-
-def _break(change: Callable[[dict], object]) -> Callable[[str], str]:
-    def broken(text: str) -> str:
-        content = json.loads(text)
-        change(content)
-        return json.dumps(content)
-
-    return broken
-
-
-@pytest.mark.parametrize(
-    ("broken", "why"),
-    [
-        (lambda text: text[:-20], "delimiter"),
-        (lambda text: "[]", "indices"),
-        (_break(lambda content: content.update(format="other")), "format is 'other'"),
-        (_break(lambda content: content.pop("extent")), "extent"),
-        (_break(lambda content: content.update(extent=[0, 1])), "values to unpack"),
-        (_break(lambda content: content.update(classes={})), "at least one mixture"),
-        (_break(lambda content: content["classes"]["all"].pop("means")), "means"),
-        (_break(lambda content: content["classes"]["all"].update(weights=[1, 1, 1, 1])), "sum 1"),
-        (_break(lambda content: content["classes"]["all"]["means"].pop()), "weights"),
-        (_break(lambda content: content["classes"]["all"]["means"][0].append(0.0)), "expected sequence"),
-    ],
-)
-def test_broken_files(broken: Callable[[str], str], why: str, own: Density, tmp_path: Path) -> None:
-    path = tmp_path / "density.json"
-    save_density(own, path)
-    path.write_text(broken(path.read_text()))
-    with pytest.raises(ValueError, match="path: cannot read .*density.json.*allowed is JSON") as refused:
-        load_density(path)
-    assert why in str(refused.value)
-
-
-def test_missing_file_and_wrong_dimension(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="path: cannot read"):
-        load_density(tmp_path / "none.json")
+def test_wrong_dimension() -> None:
     solid = GaussianMixture(torch.ones(1), torch.zeros(1, 3), torch.eye(3)[None])
     with pytest.raises(ValueError, match=r"classes: got 1 with dimensions \[3\]"):
         Density("solid", {"all": solid})
+    with pytest.raises(ValueError, match="at least one mixture"):
+        Density("empty", {})
 
 
 # Modes and entropy

@@ -42,7 +42,7 @@ def assert_nll(function: Callable[[Tensor, GaussianMixture], float], mixture: Ga
     truth = float((squares / 2 + math.log(2 * math.pi * s**2)).mean())
     assert function(points, one) == pytest.approx(truth, rel=1e-6)  # variance .09 in float32
     assert function(points[:2], one) == pytest.approx(0.25 + math.log(2 * math.pi * s**2), rel=1e-6)
-    many = mixture.sample(2500, generator=torch.Generator().manual_seed(0))
+    many = mixture.sample(2500, rng=torch.Generator().manual_seed(0))
     assert function(many, mixture) == pytest.approx(-float(mixture.log_prob(many).mean()), rel=1e-12)
 
 
@@ -148,7 +148,7 @@ def assert_truth_against_itself(function: Callable[[Tensor, Tensor], tuple[float
 
     fractal = make_density("fractal").of("A")
     generator = torch.Generator().manual_seed(0)
-    x, y = (fractal.sample(10_000, generator=generator) for _ in range(2))
+    x, y = (fractal.sample(10_000, rng=generator) for _ in range(2))
     assert function(x, y) == pytest.approx((0.972, 0.972), abs=0.006)
 
 

@@ -140,7 +140,7 @@ def test_on_the_mean_shift_of_a_mixture(mixture: GaussianMixture, points: Tensor
     bandwidth, n = 0.4, 3000
     products = [mixture.product(x, bandwidth) for x in points]
     generator = torch.Generator().manual_seed(0)
-    draws = torch.stack([p.sample(n, generator=generator) for p in products], dim=1) - points
+    draws = torch.stack([p.sample(n, rng=generator) for p in products], dim=1) - points
     truth = bandwidth**2 * mixture.score(points, bandwidth)
     error = gradient_error(draws, truth, 1)
     noise = (error.variance / n).sqrt()

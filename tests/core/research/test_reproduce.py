@@ -555,7 +555,7 @@ def test_bad_commands_are_told_in_one_line(
     line = refused(["reproduce", "mine", "--out", str(tmp_path / "file" / "x")], capsys)
     assert "--out: got" in line and "nothing can be written" in line and compute.calls == 0
     monkeypatch.setitem(STUDIES, "bare", Entry("injected_bare", ""))
-    monkeypatch.setattr("msd_core.cli.reproduce.load_study", lambda name: exec("import scipy.absent"))  # noqa: S102
+    monkeypatch.setattr("msd_core.research.studies.load_study", lambda name: exec("import scipy.absent"))  # noqa: S102
     line = refused(["reproduce", "bare", "--out", str(tmp_path / "new")], capsys)
     assert "scipy" in line and "pip install '.[science]'" in line and not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="study: got 'table9'"):

@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("scipy", reason="the studies need the extra science: pip install -e '.[science]'")
 pytest.importorskip("matplotlib", reason="the studies need the extra science: pip install -e '.[science]'")
 
-from msd_core import MSD, SDS
+from msd_core import MSD, SDS, Exact, Split
 from msd_core.research.studies import bandwidth, cost, setting, table1, table2
 from msd_core.research.studies.paper import TABLE1, TABLE2
 from msd_core.research.studies.result import Result, Table
@@ -41,9 +41,9 @@ def rows_of(table: Table) -> list[dict[str, float | str | None]]:
 def test_recipes_are_the_methods_they_name() -> None:
     assert isinstance(Recipe("sds", 3, samples=5).make(), SDS) and Recipe("sds", 3, samples=5).make().samples == 5
     split, exact = Recipe("split", 10).make(), Recipe("exact", 10, first=0.2, last=0.1).make()
-    assert isinstance(split, MSD) and (split.estimator, split.truncation) == ("split", 2.0)
-    assert isinstance(exact, MSD) and (exact.estimator, exact.solver) == ("exact", "heun")
-    assert float(exact.bandwidths[0]) == pytest.approx(0.2) and float(exact.bandwidths[-1]) == pytest.approx(0.1)
+    assert isinstance(split, MSD) and split.estimator == Split(steps=16, truncation=2.0)
+    assert isinstance(exact, MSD) and exact.estimator == Exact(steps=4, solver="heun")
+    assert exact.bandwidth(0, 10) == pytest.approx(0.2) and exact.bandwidth(9, 10) == pytest.approx(0.1)
     assert Recipe("split", 10).optimiser().lr == 0.08 and Recipe("split", 10, "gd", 1.0).optimiser().name == "gd"
 
 

@@ -19,8 +19,9 @@ from msd_core.research.landscape import grid
 from msd_core.research.studies import fields, fig1, fig3, ideal, setting, timing
 from msd_core.research.studies.fields import Resolution, Truth, compare, draw_field, integrated, peaks, smoothed
 from msd_core.research.studies.result import write
-from msd_core.research.studies.setting import SQUARE, Size
+from msd_core.research.studies.setting import SQUARE, Size, start_points
 from msd_core.research.studies.study import Cell, Context
+from msd_core.research.toy import smaller, unconditional
 
 pytestmark = pytest.mark.core
 SMALL = Resolution(side=30, bandwidth=0.2, levels=6, pairs=2, chains=32)
@@ -163,6 +164,17 @@ def test_guidance_starts_from_the_noise_of_ddim(tiny: Context, reduced: Density)
     assert not torch.equal(fig1.guided_points(tiny, case, "cfg").tensors["x"], plain)
 
 
+def test_guidance_combines_the_right_models(tiny: Context, reduced: Density) -> None:
+    case, z = setting.make_case("fractal"), start_points(6)
+    own = setting.toy_settings(tiny, case, case.cls)
+    cond = setting.learned_denoiser(tiny, case)(z, 0.5)
+    for name, guide, cfg in (("cfg", unconditional(own), 4.0), ("autoguidance", smaller(own), 3.0)):
+        other = setting.learned_denoiser(tiny, case, guide)(z, 0.5)
+        guided = fig1.guided_denoiser(tiny, case, name)
+        torch.testing.assert_close(guided(z, 0.5), other + cfg * (cond - other))
+        assert guided.cost == 2 and float((cond - other).norm()) > 0
+
+
 def wrong(data: Tensor, z: Tensor, sigma: float) -> Tensor:
     """A kernel of twice the variance."""
     return timing.plain(data, z, sigma * math.sqrt(2))
@@ -209,7 +221,7 @@ def test_the_verdict_is_counted() -> None:
 def test_one_level_of_the_ideal_study(tmp_path: Path) -> None:
     context = Context(tmp_path, quick=True)
     data = torch.rand(400, 2, generator=generator())
-    n = ideal.measure(context, data, "grid", 0.1)
+    n = ideal.one_level(context, data, "grid", 0.1)
     assert max(n["error 32"], n["error plain"]) < 1e-5 and n["error 64"] < 1e-11
     table = ideal.speed_table({("grid", 0.1): n}, len(data))
     row = dict(zip(table.columns, table.rows[0], strict=True))

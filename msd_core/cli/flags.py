@@ -1,0 +1,127 @@
+"""Flags of `msd distill` made from the settings' own fields: a flag a plain name, its help from the field."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..preset import Preset, named_presets
+from ..registry import Registry
+from ..settings import Setting, flatten, menu, settings_of
+from .arguments import number, pair, whole
+from .parser import Parser
+
+NONE = "none"
+"""What is written for None."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A plain name, and the settings that it stands for, by the kinds that have them ("" for those of every run)."""
+
+    name: str
+    group: str
+    uses: tuple[tuple[str, Setting], ...]
+
+    @property
+    def text(self) -> str:
+        """The help: which kinds use it, and what it does; what two kinds say alike is said once."""
+        told: dict[str, list[str]] = {}
+        for kind, entry in self.uses:
+            told.setdefault(entry.help, []).append(kind)
+        lines = [f"{', '.join(kinds)}: {text}" if any(kinds) else text for text, kinds in told.items()]
+        names = [
+            name for _, entry in self.uses for name in entry.choices or (menu(entry.family) if entry.family else ())
+        ]
+        choices = f" ({', '.join(dict.fromkeys(names))})" if names else ""
+        return ("; ".join(lines) + choices).replace("%", "%%")
+
+
+def flags() -> dict[str, Flag]:
+    """Every flag, by plain name: of a run, and of every method, estimator and curve that is registered."""
+    found: dict[str, Flag] = {}
+    for group, kind, name, entry in _walk(Preset, "every method", "", ""):
+        if entry.hidden:
+            continue
+        known = found.get(name, Flag(name, group, ()))
+        found[name] = Flag(name, known.group, (*known.uses, (kind, entry)))
+    return found
+
+
+def _walk(owner: type, group: str, kind: str, prefix: str) -> Iterator[tuple[str, str, str, Setting]]:
+    """(group, kind, plain name, setting) of ``owner`` and of all that it may hold."""
+    for entry in settings_of(owner).values():
+        yield group, kind, prefix + entry.flag, entry
+        if entry.family is None:
+            continue
+        below = f"{prefix}{entry.flag}".removesuffix("_schedule")
+        for name in menu(entry.family):
+            yield from _walk(entry.family[name], _title(entry.family, name), name, _below(entry, below))
+
+
+def _below(entry: Setting, stem: str) -> str:
+    return f"{stem}_" if entry.flag.endswith("_schedule") else ""
+
+
+def _title(family: Registry, name: str) -> str:
+    return f"--method {name}" if family.what == "method" else f"msd: {family.what}"
+
+
+def add_flags(parser: Parser) -> None:
+    """Add all of them, in groups, and the table of their defaults to the help."""
+    groups: dict[str, Any] = {}
+    for flag in flags().values():
+        if flag.group not in groups:
+            groups[flag.group] = parser.add_argument_group(flag.group)
+        groups[flag.group].add_argument(flag_of(flag.name), **_details(flag))
+    parser.details = table_of_defaults
+
+
+def _details(flag: Flag) -> dict[str, Any]:
+    """argparse's description of a flag."""
+    entry = flag.uses[0][1]
+    details: dict[str, Any] = {"help": flag.text}
+    if entry.kind is bool:
+        return details | {"action": argparse.BooleanOptionalAction}
+    if entry.kind is tuple:
+        return details | {"type": pair, "nargs": "+", "metavar": "FRACTION:LAMBDA"}
+    if entry.family is not None or entry.kind is str:
+        return details
+    read = whole if entry.kind is int else number
+    if entry.length:
+        return details | {"type": read, "nargs": entry.length if entry.length > 0 else "+", "metavar": ("LOW", "HIGH")}
+    optional = any(use.optional for _, use in flag.uses)
+    return details | {"type": (lambda text: NONE if text == NONE else read(text)) if optional else read}
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that stand on the command line, by plain name."""
+    values = {name: getattr(arguments, name) for name in flags()}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(value)
+    return None if isinstance(value, str) and value == NONE else value
+
+
+def flag_of(name: str) -> str:
+    """`solver_steps` → `--solver-steps`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def table_of_defaults() -> str:
+    """What each method uses for the options that are left out."""
+    flat = [flatten(preset) for preset in named_presets().values()]
+    rows = [("defaults", *named_presets())]
+    for name in dict.fromkeys(name for values in flat for name in values if name != "method"):
+        rows.append((f"  {flag_of(name)}", *(_shown(values, name) for values in flat)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _shown(values: dict[str, Any], name: str) -> str:
+    return "" if name not in values else NONE if values[name] is None else str(values[name])

@@ -1,0 +1,21 @@
+from .base import Canvas as Canvas
+from .base import Generator as Generator
+from .base import Space as Space
+from .base import View as View
+from .batch import Batch as Batch
+from .files import load_generator as load_generator
+from .files import save_generator as save_generator
+from .latent import Latent as Latent
+from .neural_image import FIELDS as FIELDS
+from .neural_image import NeuralImage as NeuralImage
+from .pixels import Pixels as Pixels
+from .points import Points as Points
+from .registry import (
+    GENERATORS as GENERATORS,
+)
+from .registry import (
+    generator_for_size as generator_for_size,
+)
+from .registry import (
+    make_generator as make_generator,
+)

@@ -1,0 +1,148 @@
+"""The nodes and the settings in step, field by field; what saved graphs know stays where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfy_api.latest import io
+from msd_pack.msd_core.bandwidth import BANDWIDTHS
+from msd_pack.msd_core.distillation import METHODS
+from msd_pack.msd_core.mean_shift import ESTIMATORS
+from msd_pack.msd_core.preset import Preset, preset_of
+from msd_pack.msd_core.settings import Setting, build, flatten, leaves, menu, settings_of
+from msd_pack.nodes import MeanShiftExtension
+from msd_pack.nodes.bandwidth import BandwidthScheduler
+from msd_pack.nodes.distill import OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of
+
+SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
+BEFORE = json.loads(Path(__file__).with_name("schemas.json").read_text(encoding="utf-8"))
+
+
+def described(entry: io.Input) -> dict[str, Any]:
+    default = getattr(entry, "default", None)
+    return {"id": entry.id, "type": entry.get_io_type(), "optional": bool(entry.optional), "default": default}
+
+
+def kept(schema: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+    return schema[: len(before)] == before
+
+
+@pytest.mark.parametrize("node_id", BEFORE)
+def test_inputs_stay_where_saved_graphs_have_them(node_id: str) -> None:
+    """Widget values are saved by position: ids, order, types and defaults only ever get longer."""
+    now = [described(entry) for entry in SCHEMAS[node_id].inputs]
+    assert kept(now, BEFORE[node_id])
+    assert all(entry["optional"] for entry in now[len(BEFORE[node_id]) :]), "old graphs do not give them"
+    if now:
+        renamed = [{**now[0], "id": "renamed"}, *now[1:]]
+        assert not kept(renamed, BEFORE[node_id]) and not kept(now[1:], BEFORE[node_id]), "planted changes must show"
+
+
+def widgets_of(node_id: str) -> dict[str, io.Input]:
+    return {entry.id: entry for entry in SCHEMAS[node_id].inputs}
+
+
+def assert_made_from(entry: Setting, made: io.Input) -> None:
+    assert made.tooltip == sentence(entry.help)
+    if entry.family is not None or entry.choices:
+        assert list(made.options) == list(entry.choices or menu(entry.family))
+    elif is_text(entry):
+        assert made.default == shown(entry, entry.default)
+    else:
+        assert made.default == (entry.default or 0 if is_switch(entry) else entry.default)
+    if not is_text(entry) and entry.kind in (int, float):
+        assert made.min <= made.default <= made.max
+        if not is_switch(entry):
+            assert entry.above is None or made.min > entry.above
+            assert entry.low is None or made.min >= entry.low
+        assert entry.high is None or made.max <= entry.high
+
+
+def test_every_setting_of_every_method_is_a_widget_of_its_step() -> None:
+    for name, node in STEPS.items():
+        known, widgets = step_settings(name), widgets_of(node.GET_SCHEMA().node_id)
+        expected = {flag for flag, entry in leaves(METHODS[name]) if not entry.hidden and "bandwidth_" not in flag}
+        kernel = "bandwidths" in settings_of(METHODS[name])
+        expected |= {flag for flag in settings_of(Preset) if flag != "method" and (kernel or flag not in OF_THE_KERNEL)}
+        assert set(known) == expected
+        for flag, entry in known.items():
+            assert_made_from(entry, widgets[widget_id(flag)])
+        sockets = {"generator", "seed", "model", "positive", "negative", "vae", "guider", *(["bandwidths"] * kernel)}
+        assert set(widgets) == {widget_id(flag) for flag in known} | sockets, "and no widget is without a field"
+
+
+def test_every_setting_of_every_curve_is_a_widget_of_the_scheduler() -> None:
+    widgets = widgets_of("MSD_BandwidthScheduler")
+    fields = {name: entry for kind in menu(BANDWIDTHS) for name, entry in settings_of(BANDWIDTHS[kind]).items()}
+    assert set(widgets) == {"schedule", "steps", *fields}
+    assert list(widgets["schedule"].options) == menu(BANDWIDTHS)
+    for name, entry in fields.items():
+        assert_made_from(entry, widgets[name])
+    assert_made_from(settings_of(Preset)["steps"], widgets["steps"])
+
+
+def other(entry: Setting) -> Any:  # noqa: ANN401
+    """What a widget may give that is not its default, and the value it stands for."""
+    if entry.family is not None:
+        return next(name for name in menu(entry.family) if entry.family[name] is not type(entry.default))
+    if entry.choices:
+        return next(choice for choice in entry.choices if choice != entry.default)
+    if entry.kind is bool:
+        return not entry.default
+    if entry.length:
+        return "0.25:2"
+    if is_text(entry):
+        return "0.5"
+    return 2 * entry.default if entry.kind is int else (entry.default or 1.0) / 2
+
+
+NEEDS = {"inversion_cfg": {"centre": "inversion"}, "antithetic": {"samples": 2}}
+CASES = [
+    (name, kind, flag)
+    for name in METHODS
+    for kind in (ESTIMATORS if name == "msd" else [""])
+    for flag in step_settings(name)
+    if flag != "estimator"
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "flag"), CASES)
+def test_a_widget_changes_its_field_and_nothing_else(name: str, kind: str, flag: str) -> None:
+    entry = step_settings(name)[flag]
+    chosen = {"estimator": kind} if kind else {}
+    if flag not in flatten(build(preset_of(name), chosen)):
+        return  # an option of other estimators: see the test below
+    first = {**chosen, **(NEEDS.get(flag, {}) if kind else {})}
+    raw = other(entry)
+    before, after = (flatten(step_preset(name, {**first, **more})) for more in ({}, {widget_id(flag): raw}))
+    assert {key: value for key, value in after.items() if value != before[key]} == {flag: value_of(entry, flag, raw)}
+
+
+def test_all_defaults_are_the_methods_own() -> None:
+    for name, node in STEPS.items():
+        widgets = node.GET_SCHEMA().inputs
+        defaults = {entry.id: entry.default for entry in widgets if isinstance(entry, io.WidgetInput)}
+        assert step_preset(name, defaults) == preset_of(name)
+
+
+def test_options_of_other_estimators() -> None:
+    """Those that stand there for walking estimators mean nothing to the others; what changes the meaning is refused."""
+    walking = {"solver": "heun", "solver_steps": 3, "samples": 4, "antithetic": True, "truncation": 0.0, "interval": ""}
+    assert flatten(step_preset("msd", {"estimator": "one-step", **walking}))["solver_steps"] == 3
+    for option in ({"truncation": 2.0}, {"centre": "inversion"}, {"interval": "1:2"}, {"inversion_cfg": "1"}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))}: got .* with the estimator 'exact'; allowed with"):
+            step_preset("msd", option)
+
+
+def test_a_connected_curve_is_spread_over_the_steps() -> None:
+    curve = BandwidthScheduler.execute("linear", 5, start=3.0, end=1.0, rho=7.0, points="").args[0]
+    preset = step_preset("msd", {"steps": 9}, curve)
+    assert len(preset.method.bandwidths.values) == 9
+    assert preset.method.bandwidths(9)[[0, 4, 8]].tolist() == pytest.approx([3.0, 2.0, 1.0])
+    assert torch.equal(step_preset("msd", {"steps": 5}, curve).method.bandwidths(5), curve)
