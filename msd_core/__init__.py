@@ -17,10 +17,12 @@ def register_method(name: str, method: type) -> None:
     """Add a distillation method, a frozen dataclass as `distillation.base` says: to the command line and the nodes.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or the class is none that the settings can describe.
     """
     from .distillation import METHODS
+    from .settings import check_owner
 
+    check_owner(method)
     METHODS.register(name, method)
 
 
@@ -28,10 +30,12 @@ def register_estimator(name: str, estimator: type) -> None:
     """Add an estimator of the mean shift, a frozen dataclass as `mean_shift.base` says.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or the class is none that the settings can describe.
     """
     from .mean_shift import ESTIMATORS
+    from .settings import check_owner
 
+    check_owner(estimator)
     ESTIMATORS.register(name, estimator)
 
 
@@ -41,6 +45,11 @@ def register_generator(name: str, generator: Any) -> None:  # noqa: ANN401 - a c
     Raises:
         ValueError: the name is taken.
     """
-    from .generators import GENERATORS
+    from .echo import shown
+    from .generators.registry import GENERATORS, OTHERS
 
+    if isinstance(name, str) and name in OTHERS:
+        raise ValueError(
+            f"name: {shown(name)} is the name of another generator; allowed is one that is free. Rename it."
+        )
     GENERATORS.register(name, generator)

@@ -30,6 +30,8 @@ from .bandwidth import (
 from .bandwidth import (
     check_bandwidths as check_bandwidths,
 )
+from .companions import Source as Source
+from .companions import with_companions as with_companions
 from .denoiser import (
     Denoiser as Denoiser,
 )
@@ -119,6 +121,9 @@ from .inversion import (
     ExplicitStep as ExplicitStep,
 )
 from .inversion import (
+    Inversion as Inversion,
+)
+from .inversion import (
     Trajectory as Trajectory,
 )
 from .inversion import (
@@ -126,6 +131,30 @@ from .inversion import (
 )
 from .inversion import (
     invert as invert,
+)
+from .inversion.direct import (
+    Direct as Direct,
+)
+from .inversion.flow import (
+    flow_sigmas as flow_sigmas,
+)
+from .inversion.implicit import (
+    ImplicitStep as ImplicitStep,
+)
+from .inversion.negative_prompt import (
+    negative_prompt as negative_prompt,
+)
+from .inversion.resample import (
+    resample as resample,
+)
+from .inversion.resample import (
+    resample_steps as resample_steps,
+)
+from .inversion.resample import (
+    round_trip_psnr as round_trip_psnr,
+)
+from .inversion.samplers import (
+    inversion_for as inversion_for,
 )
 from .mean_shift import (
     ESTIMATORS as ESTIMATORS,

@@ -26,9 +26,10 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor
 
+from .echo import shown
 from .registry import Registry
 from .settings import build, check_settings, setting, settings_of
-from .validation import check_choice, check_count
+from .validation import MOST_STEPS, as_levels, check_choice, check_count, is_real, tensor_of
 
 BANDWIDTHS = Registry(
     "bandwidth",
@@ -54,8 +55,19 @@ class Bandwidths(Protocol):
 
 
 def bandwidth_at(curve: Bandwidths, step: int, steps: int) -> float:
-    """lambda at iteration ``step`` of ``steps``."""
+    """lambda at iteration ``step`` of ``steps``.
+
+    Raises:
+        ValueError: there is no such iteration.
+    """
+    check_step(step, steps)
     return _values(curve, steps)[step]
+
+
+def check_step(step: int, steps: int) -> None:
+    """Refuse a ``step`` that is none of 0 .. steps - 1."""
+    check_count("steps", steps, maximum=MOST_STEPS)
+    check_count("step", step, minimum=0, maximum=steps - 1)
 
 
 @lru_cache(maxsize=32)
@@ -72,8 +84,12 @@ class _Curve(ABC):
             are equal in float32.
     """
 
-    start: float = setting(8.0, "first λ: large, all modes merge; small, the nearest mode", above=0)
-    end: float = setting(0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0)
+    start: float = setting(
+        8.0, "first λ: large, all modes merge; small, the nearest mode", above=0, usual=(0.001, 1000)
+    )
+    end: float = setting(
+        0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0, usual=(0.001, 1000)
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -88,11 +104,11 @@ class _Curve(ABC):
 
     def __call__(self, steps: int) -> Tensor:
         """Bandwidths of all steps, from ``start`` to ``end``, (steps,), float32; with one step just ``start``."""
-        check_count("steps", steps)
+        check_count("steps", steps, maximum=MOST_STEPS)
         bandwidths = self.at(torch.linspace(0, 1, steps, dtype=torch.float64))
-        bandwidths[0] = self.start
+        bandwidths[0] = float(self.start)
         if steps > 1:
-            bandwidths[-1] = self.end
+            bandwidths[-1] = float(self.end)
         bandwidths = bandwidths.float()
         check_bandwidths(bandwidths)
         return bandwidths
@@ -117,7 +133,7 @@ class Cosine(_Curve):
 
     def at(self, u: Tensor) -> Tensor:
         """b + (a - b) (1 + cos(pi u)) / 2."""
-        return self.end + (self.start - self.end) * (1 + torch.cos(math.pi * u)) / 2
+        return float(self.end) + (float(self.start) - float(self.end)) * (1 + torch.cos(math.pi * u)) / 2
 
 
 @dataclass(frozen=True)
@@ -133,7 +149,7 @@ class Exponential(_Curve):
 class Karras(_Curve):
     """Between linear (rho = 1) and exponential (rho large)."""
 
-    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0)
+    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0, usual=(0.1, 100))
 
     def at(self, u: Tensor) -> Tensor:
         """(a^(1/rho) + u (b^(1/rho) - a^(1/rho)))^rho."""
@@ -153,7 +169,7 @@ class Piecewise(_Curve):
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", tuple((float(u), float(value)) for u, value in self.points))
+        object.__setattr__(self, "points", _pairs(self.points))
         super().__post_init__()
         self._knots()
 
@@ -177,7 +193,7 @@ class Piecewise(_Curve):
         falling = all(a[1] > b[1] for a, b in zip(knots, knots[1:], strict=False))
         if not (rising and falling and knots[0] == (0.0, self.start) and knots[-1] == (1.0, self.end)):
             raise ValueError(
-                f"points: got {list(self.points)!r} with start {self.start} and end {self.end}; allowed are pairs "
+                f"points: got {shown(self.points)} with start {self.start} and end {self.end}; allowed are pairs "
                 "(fraction, bandwidth), fractions rising inside 0..1, bandwidths falling between start and end. Sort "
                 "them, drop those outside."
             )
@@ -197,8 +213,7 @@ class Listed:
     values: tuple[float, ...] = setting((8.0,), "the bandwidths, one a step", kind=float, length=-1, hidden=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
-        check_bandwidths(torch.tensor(self.values, dtype=torch.float64))
+        object.__setattr__(self, "values", tuple(check_bandwidths(self.values)))
 
     def __call__(self, steps: int) -> Tensor:
         """The bandwidths, (steps,), float32."""
@@ -211,21 +226,20 @@ class Listed:
 
 
 def as_bandwidths(value: Any) -> Bandwidths:  # noqa: ANN401
-    """``value`` itself if it is a curve; a sequence or 1-D tensor of bandwidths as `Listed`.
+    """``value`` itself if it is a curve; of a name the curve with its defaults; a list of bandwidths as `Listed`.
 
     Raises:
         ValueError: for anything else, or values that do not fall.
     """
+    if isinstance(value, str):
+        return cast("Bandwidths", BANDWIDTHS.made("bandwidths", value))
     if callable(value) and not isinstance(value, type):
         return cast("Bandwidths", value)
-    if isinstance(value, Tensor):
-        check_bandwidths(value)
-        return Listed(tuple(value.tolist()))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return Listed(tuple(value))
+    if tensor_of(value, torch.float64) is not None:
+        return Listed(tuple(check_bandwidths(value)))
     raise ValueError(
-        f"bandwidths: got {value!r}; allowed is a curve, such as Exponential(8, 0.7), or one bandwidth a step. Pass "
-        "one of them."
+        f"bandwidths: got {shown(value)}; allowed is a curve, such as Exponential(8, 0.7), its name, or one bandwidth "
+        "a step. Pass one of them."
     )
 
 
@@ -255,30 +269,43 @@ def bandwidth_schedule(
     check_choice("name", name, [known for known in BANDWIDTHS if known != "listed"])
     if name == "piecewise" and points is None:
         raise ValueError("points: got None with the schedule 'piecewise'; allowed are its points. Pass some.")
-    options = {"rho": rho, "points": None if points is None else tuple(points)}
+    check_count("steps", steps, maximum=MOST_STEPS)
+    options = {"rho": rho, "points": None if points is None else _pairs(points)}
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         if option not in settings_of(BANDWIDTHS[name]):
             users = ", ".join(known for known, kind in BANDWIDTHS.items() if option in settings_of(kind))
             raise ValueError(
-                f"{option}: got {value!r} with the schedule {name!r}; allowed with {users}. Leave it out or change the "
-                "schedule."
+                f"{option}: got {shown(value)} with the schedule {name!r}; allowed with {users}. Leave it out or "
+                "change the schedule."
             )
     return build(BANDWIDTHS[name](start, end), given)(steps)
 
 
-def check_bandwidths(bandwidths: Tensor) -> None:
-    """Refuse anything but a non-empty 1-D tensor of finite, positive, strictly decreasing bandwidths.
+def _pairs(points: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401
+    """``points`` as pairs of numbers.
+
+    Raises:
+        ValueError: they are none.
+    """
+    pairs = tensor_of(list(points) if isinstance(points, (list, tuple)) else points, torch.float64)
+    if isinstance(points, (list, tuple)) and not points:
+        return ()
+    if pairs is None or not is_real(pairs) or pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(
+            f"points: got {shown(points)}; allowed are pairs (fraction of the run, bandwidth). Write ((0.25, 2.0),)."
+        )
+    return tuple((u, value) for u, value in pairs.tolist())
+
+
+def check_bandwidths(bandwidths: Any) -> list[float]:  # noqa: ANN401 - a tensor, list or array
+    """The bandwidths as numbers, after refusing any but a non-empty 1-D tensor of finite, positive, falling ones.
 
     Raises:
         ValueError: naming the first offending entry.
     """
-    if bandwidths.ndim != 1 or bandwidths.numel() == 0:
-        raise ValueError(
-            f"bandwidths: got shape {tuple(bandwidths.shape)}; allowed is a 1-D tensor with at least one entry. "
-            "Make one with bandwidth_schedule(name, start, end, steps)."
-        )
-    values = bandwidths.tolist()
+    fix = "Make one with bandwidth_schedule(name, start, end, steps)."
+    values = as_levels("bandwidths", bandwidths, fix).tolist()
     for k, value in enumerate(values):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(
@@ -290,3 +317,4 @@ def check_bandwidths(bandwidths: Tensor) -> None:
                 f"bandwidths: entry {k} is {value}, after {values[k - 1]}; allowed are strictly decreasing values. "
                 "Reverse the schedule, or use fewer steps or a wider range."
             )
+    return values

@@ -23,7 +23,8 @@ from typing import Any, Protocol, TypeAlias, Union
 import torch
 from torch import Tensor
 
-from .validation import check_same_shape
+from .echo import shown
+from .validation import FLOATING, as_floating, check_callable, check_same_shape, is_number, is_real, tensor_of
 
 Sigma: TypeAlias = Union[float, Tensor]  # noqa: UP007 - evaluated at run time
 
@@ -34,19 +35,50 @@ class Denoiser(Protocol):
     def __call__(self, z: Tensor, sigma: Sigma, /) -> Tensor: ...
 
 
+def ask(denoiser: Denoiser, z: Tensor, sigma: Sigma) -> Tensor:
+    """E[y | z] (B, *): ``denoiser(z, sigma)``, its result checked. All of the core asks a denoiser through this.
+
+    Raises:
+        ValueError: what came back is no floating-point tensor of z's shape on z's device, which broadcasting could
+            otherwise hide.
+    """
+    check_denoiser(denoiser)
+    return checked("denoiser", denoiser(z, sigma), z)
+
+
+def checked(name: str, result: Any, z: Tensor) -> Tensor:  # noqa: ANN401 - whatever was returned
+    """``result``, what ``name`` returned for ``z``, if it is a floating-point tensor of z's shape on z's device."""
+    if not isinstance(result, Tensor) or result.dtype not in FLOATING or result.device != z.device:
+        got = f"{result.dtype} on {result.device}" if isinstance(result, Tensor) else shown(result)
+        raise ValueError(
+            f"{name}: its result: got {got}; allowed is a floating-point tensor on z's device, {z.device}. Return "
+            "one such tensor."
+        )
+    check_same_shape(f"{name}: its result", result, "z", z)
+    return result
+
+
+def check_denoiser(denoiser: object, name: str = "denoiser") -> None:
+    """Refuse what cannot be called."""
+    check_callable(name, denoiser, "a denoiser, a callable (z, sigma) -> E[y | z]")
+
+
 def cost(denoiser: Denoiser) -> int:
     """Network rows that ``denoiser`` evaluates per row of z (its ``cost`` attribute; 1 if it has none)."""
+    check_denoiser(denoiser)
     return int(getattr(denoiser, "cost", 1))
 
 
 def sigma_range(denoiser: Denoiser) -> tuple[float, float]:
     """Noise levels ``(sigma_min, sigma_max)`` that ``denoiser`` was made for; (0, inf) if it does not say."""
+    check_denoiser(denoiser)
     low, high = getattr(denoiser, "sigma_min", None), getattr(denoiser, "sigma_max", None)
     return (0.0 if low is None else float(low)), (math.inf if high is None else float(high))
 
 
 def differentiable(denoiser: Denoiser) -> bool:
     """Whether autograd may go through ``denoiser`` (its ``differentiable`` attribute; yes if it has none)."""
+    check_denoiser(denoiser)
     return bool(getattr(denoiser, "differentiable", True))
 
 
@@ -70,34 +102,79 @@ def at_least_float32(z: Tensor) -> Tensor:
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
-def expand_sigma(sigma: Sigma, z: Tensor) -> Tensor:
+def expand_sigma(sigma: Sigma, z: Tensor, name: str = "sigma") -> Tensor:
     """``sigma`` as a tensor that multiplies ``z`` (B, *): shape (B, 1, 1, ...), z's device, at least float32.
 
     Args:
-        sigma: a number, or a tensor of shape (), (1,) or (B,).
+        sigma: a number, or a tensor (or list) of shape (), (1,) or (B,), nowhere negative.
         z: the tensor of shape (B, *) it belongs to.
+        name: what an error calls ``sigma``.
 
     Raises:
-        ValueError: if a tensor ``sigma`` has any other shape.
+        ValueError: for any other shape; for a level that is negative or NaN, looked for in numbers and in tensors on
+            the CPU: on another device it would stall every evaluation.
     """
-    dtype = torch.promote_types(z.dtype, torch.float32)
-    level = torch.as_tensor(sigma, device=z.device, dtype=dtype)
+    z = as_floating("z", z)
+    level = as_level(sigma, name).to(device=z.device, dtype=torch.promote_types(z.dtype, torch.float32))
     if level.numel() != 1 and level.shape != z.shape[:1]:
         raise ValueError(
-            f"sigma: got a tensor of shape {tuple(level.shape)}; allowed are a number, shape () or one level per row, "
+            f"{name}: got a tensor of shape {tuple(level.shape)}; allowed are a number, shape () or one level per row, "
             f"shape ({z.shape[0]},). Give every row of z its level."
         )
     return level.reshape(-1, *(1,) * (z.ndim - 1)).expand(z.shape[0], *(1,) * (z.ndim - 1))
 
 
+def as_level(
+    sigma: Any,  # noqa: ANN401 - a number, a tensor, a list or an array
+    name: str = "sigma",
+    *,
+    low: float = 0.0,
+    positive: bool = False,
+) -> Tensor:
+    """``sigma`` as a tensor of any shape, refused where it is NaN, below ``low``, or 0 if it must be ``positive``."""
+    level = tensor_of(sigma, torch.float64)
+    if level is None and is_number(sigma):
+        level = torch.tensor(float(sigma), dtype=torch.float64)
+    if level is None or not is_real(level) or (level.device.type == "cpu" and not _above(level, low, positive)):
+        got = shown(level.tolist() if level is not None and is_real(level) else sigma)
+        raise ValueError(
+            f"{name}: got {got}; allowed is {'>' if positive else '>='} {low:g}, as a number or a tensor of levels. "
+            "Check the schedule that they come from."
+        )
+    return level
+
+
+def _above(level: Tensor, low: float, strictly: bool) -> bool:
+    return bool(((level > low) if strictly else (level >= low)).all())
+
+
 def eps(z: Tensor, sigma: Sigma, denoised: Tensor) -> Tensor:
     """Predicted noise ``(z - denoised) / sigma`` (B, *), for sigma > 0."""
-    return (at_least_float32(z) - denoised) / expand_sigma(sigma, z)
+    z, level, denoised = _at_level(z, sigma, denoised)
+    return (z - denoised) / level
 
 
 def score(z: Tensor, sigma: Sigma, denoised: Tensor) -> Tensor:
     """Score of the noised density, ``(denoised - z) / sigma^2`` (B, *), for sigma > 0."""
-    return (denoised - at_least_float32(z)) / expand_sigma(sigma, z) ** 2
+    z, level, denoised = _at_level(z, sigma, denoised)
+    return (denoised - z) / level**2
+
+
+def _at_level(z: Tensor, sigma: Sigma, denoised: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """z (B, *), at least float32, sigma > 0 beside it, and ``denoised``, all checked."""
+    z, denoised = as_floating("z", z), as_floating("denoised", denoised)
+    check_same_shape("denoised", denoised, "z", z)
+    return at_least_float32(z), expand_sigma(as_level(sigma, positive=True), z), denoised
+
+
+def checked_parts(pair: Any, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - whatever was returned
+    """Both parts of a guided result, each checked as `ask` does."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(
+            f"denoiser: its parts: got {shown(pair)}; allowed are two tensors, conditional and unconditional. Return "
+            "both."
+        )
+    return checked("denoiser", pair[0], z), checked("denoiser", pair[1], z)
 
 
 class Wrapped:
@@ -122,25 +199,22 @@ def name_of(denoiser: Denoiser) -> str:
 class RowCounter(Wrapped):
     """A denoiser that counts the network rows it asks ``denoiser`` for, in ``rows``.
 
-    It refuses (`ValueError`) a model that does not return z's shape, which broadcasting could otherwise hide.
+    What comes back is checked as `ask` does.
     """
 
     denoiser: Denoiser
     rows: int = 0
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        denoised = self.denoiser(z, sigma)
+        denoised = ask(self.denoiser, z, sigma)
         self.rows += z.shape[0] * cost(self.denoiser)
-        check_same_shape("denoiser: its result", denoised, "z", z)
         return denoised
 
     def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, both counted (see `guidance`)."""
         pair = getattr(self.denoiser, "parts")(z, sigma)  # noqa: B009 - Denoiser has no such member
         self.rows += 2 * z.shape[0]
-        for part in pair:
-            check_same_shape("denoiser: its result", part, "z", z)
-        return pair
+        return checked_parts(pair, z)
 
 
 @dataclass(frozen=True)
@@ -151,7 +225,7 @@ class LeveledDenoiser(Wrapped):
     percent_to_sigma: Callable[[float], float]
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        return self.denoiser(z, sigma)
+        return ask(self.denoiser, as_floating("z", z), sigma)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
         inner = super().__getattr__(name)
@@ -165,4 +239,7 @@ def with_levels(denoiser: Denoiser, levels: Any) -> LeveledDenoiser:  # noqa: AN
         denoiser: any.
         levels: a `DiscreteSchedule`, or a function like its ``percent_to_sigma`` (0 = all noise, 1 = none).
     """
-    return LeveledDenoiser(denoiser, getattr(levels, "percent_to_sigma", levels))
+    check_denoiser(denoiser)
+    chain = getattr(levels, "percent_to_sigma", levels)
+    check_callable("levels", chain, "a DiscreteSchedule, or a function (percent) -> sigma")
+    return LeveledDenoiser(denoiser, chain)

@@ -10,20 +10,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .companions import Source, with_companions
 from .denoiser import Denoiser
 from .distillation import Method
+from .distillation.base import needs_of
+from .echo import shown
+from .finite import check_finite
 from .generators.base import Generator
 from .generators.batch import Batch
 from .generators.registry import generator_for_size
 from .model import Model, load_model
 from .optimize import ByView, optimize, start
 from .preset import Preset, preset_of
-from .pull import ImagePull, LatentPull, Masked, Pull, Pulling
+from .pull import ImagePull, LatentPull, Masked, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
-from .validation import check_count
+from .validation import check_count, check_instance, check_seed, check_text
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -39,6 +44,8 @@ def distil(
     seed: int = 0,
     model: Model | str | Path | None = None,
     mask: Tensor | None = None,
+    source: Tensor | None = None,
+    source_prompt: str | list[str] | None = None,
     **settings: Any,  # noqa: ANN401 - of the method and the run, by their plain names
 ) -> Iterator[State]:
     """Distil ``prompt`` into a generator; yields the `State` after each step.
@@ -58,30 +65,67 @@ def distil(
         seed: of the generator and the noise.
         model: the model, or its file; the demo model if left out.
         mask: (H, W) in [0, 1]: where the picture may change.
+        source: (1, 3, H, W) in [0, 1], or one a picture: what an edit starts from, for a method that needs it. The run
+            begins where the generator does; pass one that shows the source.
+        source_prompt: what describes the source, for the same methods; one, or one a picture.
         settings: of the method and the run, by the names of the command line's flags: ``steps``, ``cfg``, ...
 
     Raises:
         ValueError: for a name, a value or a combination that is not allowed; from a step as `optimize`.
     """
     known: Model = load_model(model) if model is None or isinstance(model, (str, Path)) else model
+    check_prompt(prompt, negative)
+    _check_model(known)
     preset = preset_with(method, settings)
     count = _count(n, prompt)
+    check_seed("seed", seed)
     if isinstance(generator, str):
-        width, height = size or (known.side, known.side)
+        width, height = _sides(size, known)
         made = [
             generator_for_size(generator, width, height, seed=seed + i, channels=known.channels, cell=known.cell)
             for i in range(count)
         ]
         generator = Batch(made) if count > 1 else made[0]
+    elif not isinstance(generator, Generator):
+        raise ValueError(f"generator: got {shown(generator)}; allowed is a Generator, or the name of a kind. Pass one.")
     elif size is not None:
-        raise ValueError(f"size: got {size} beside a generator, which has its own; allowed is None. Leave it out.")
+        raise ValueError(
+            f"size: got {shown(size)} beside a generator, which has its own; allowed is None. Leave it out."
+        )
     elif count not in (1, generator.rows):
         raise ValueError(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
             "or pass a Batch."
         )
     state = start(generator, steps=preset.steps, seed=seed)
-    return run(state, preset, known, prompt, negative, mask=mask)
+    return run(state, preset, known, prompt, negative, mask=mask, source=source, source_prompt=source_prompt)
+
+
+def check_prompt(prompt: object, negative: object) -> None:
+    """Refuse a prompt that is no text, list of texts or function, and a negative one that is no text."""
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    if not callable(prompt) and not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"prompt: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
+            "Pass one."
+        )
+    check_text("negative", negative)
+
+
+def _check_model(model: object) -> None:
+    if not callable(getattr(model, "denoiser", None)):
+        raise ValueError(f"model: got {shown(model)}; allowed is a Model, or the path of its file. Pass load_model().")
+
+
+def _sides(size: tuple[int, int] | None, model: Model) -> tuple[int, int]:
+    """Width and height: those of ``size``, or the model's own."""
+    if size is None:
+        return model.side, model.side
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size: got {shown(size)}; allowed is (width, height) in pixels. Pass two whole numbers.")
+    for name, side in zip(("width", "height"), size, strict=True):
+        check_count(name, side)
+    return size[0], size[1]
 
 
 def _count(n: int, prompt: Prompt) -> int:
@@ -106,7 +150,15 @@ def preset_with(method: str | Method | Preset, settings: dict[str, Any]) -> Pres
 
 
 def run(
-    state: State, preset: Preset, model: Model, prompt: Prompt, negative: Prompt = "", *, mask: Tensor | None = None
+    state: State,
+    preset: Preset,
+    model: Model,
+    prompt: Prompt,
+    negative: Prompt = "",
+    *,
+    mask: Tensor | None = None,
+    source: Tensor | None = None,
+    source_prompt: Prompt = None,
 ) -> Iterator[State]:
     """Go on from ``state`` with everything that ``preset`` says; yields the `State` after each step.
 
@@ -116,31 +168,99 @@ def run(
         model: gives denoiser, encoder and decoder.
         prompt, negative: as the model takes them; a function from the view to a prompt gives a prompt by view.
         mask: as in `distil`.
+        source: as in `distil`; what the generator renders where that is no picture and the model has no encoder.
+        source_prompt: as the model takes it.
 
     Raises:
         ValueError: for a combination that is not allowed; from a step as `optimize`.
     """
+    _check_model(model)
+    check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
+    check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
+    pull = pull_for(state.generator, model, preset.pull, mask)
+    needs = needs_of(preset.method)
+    _check_needs(preset, source, source_prompt, negative)
+    edited = None
+    if source is not None:
+        x = encoded_source(state.generator, model, source)
+        confined = pull.mask if isinstance(pull, Masked) else None
+        edited = Source(x, model.denoiser(source_prompt, negative, preset.cfg), confined)
+
+    def prepare(words: Prompt) -> Denoiser:
+        if "negative" in needs:
+            alone = model.denoiser(negative, "", 1.0)
+            return with_companions(model.denoiser(words, "", preset.cfg), negative=alone)
+        denoiser = model.denoiser(words, negative, preset.cfg)
+        return denoiser if edited is None else with_companions(denoiser, source=edited)
+
     return optimize(
         state,
         preset.method,
-        _denoiser(model, prompt, negative, preset.cfg),
-        pull=pull_for(state.generator, model, preset.pull, mask),
+        _denoiser(prompt, prepare),
+        pull=pull,
         optimizer=preset.optimizer_config,
         min_bandwidth=preset.min_bandwidth or None,
         tolerance=preset.tolerance,
     )
 
 
-def _denoiser(model: Model, prompt: Prompt, negative: Prompt, cfg: float) -> Denoiser | ByView:
+def _check_needs(preset: Preset, source: Tensor | None, source_prompt: Prompt, negative: Prompt) -> None:
+    """Refuse a run without what its method needs, or with what it has no use for."""
+    needs, name = needs_of(preset.method), type(preset.method).__name__
+    for argument, value in (("source", source), ("source_prompt", source_prompt)):
+        if "source" in needs and value is None:
+            raise ValueError(
+                f"{argument}: got None with the method {name}, which edits a picture; allowed are a picture and the "
+                "prompt that describes it. Pass source and source_prompt."
+            )
+        if "source" not in needs and value is not None:
+            raise ValueError(
+                f"{argument}: got one with the method {name}, which has no use for it; allowed is None there. Leave it "
+                "out, or choose a method that edits: dds, pds or lusd."
+            )
+    if callable(source_prompt):
+        raise ValueError(
+            "source_prompt: got a function; allowed is a prompt, or one a picture, since the source has one view. "
+            "Pass the prompt itself."
+        )
+    if "negative" in needs and negative is None:
+        raise ValueError(
+            f"negative: got None with the method {name}, which asks the model under it alone; allowed is a prompt that "
+            "the model takes. Pass one."
+        )
+
+
+def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor:
+    """x_src (B, *): ``source`` as the pull encodes the generator's picture.
+
+    Raises:
+        ValueError: it is not of the size of the generator's canvas, or not one picture or one a picture of it.
+    """
+    picture = generator.space != "points" and model.encode is not None
+    wanted = (3, generator.canvas.height, generator.canvas.width) if picture else tuple(source.shape[1:])
+    if source.ndim < 2 or tuple(source.shape[1:]) != wanted or source.shape[0] not in (1, generator.rows):
+        raise ValueError(
+            f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture: the canvas of the "
+            "generator. Resize it."
+        )
+    if model.encode is None or not picture:
+        return source
+    with torch.no_grad():
+        x = at_least_float32(model.encode(source))
+    check_finite("encode", [x], "source", "Run the encoder in float32.")
+    return x
+
+
+def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser | ByView:
     if not callable(prompt):
-        return model.denoiser(prompt, negative, cfg)
+        return prepare(prompt)
     prepared: dict[Any, Denoiser] = {}
 
     def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind, or a list of a batch's
         words = [prompt(part) for part in view] if isinstance(view, list) else prompt(view)
         key = tuple(words) if isinstance(words, list) else words
         if key not in prepared:
-            prepared[key] = model.denoiser(words, negative, cfg)
+            prepared[key] = prepare(words)
         return prepared[key]
 
     return ByView(pick)

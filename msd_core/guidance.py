@@ -11,23 +11,35 @@ scale.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, cost, differentiable, name_of, sigma_range
+from .denoiser import Denoiser, Sigma, ask, check_denoiser, cost, differentiable, name_of, sigma_range
+from .validation import as_floating, check_number, check_same_shape
 
 
 def guide(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
-    """uncond + cfg (cond - uncond), all (B, *)."""
-    return uncond + cfg * (cond - uncond)
+    """uncond + cfg (cond - uncond), all (B, *).
+
+    Raises:
+        ValueError: for shapes that differ, or a ``cfg`` that is not finite.
+    """
+    cond, uncond = as_floating("cond", cond), as_floating("uncond", uncond)
+    check_same_shape("uncond", uncond, "cond", cond)
+    check_cfg("cfg", cfg)
+    return uncond + float(cfg) * (cond - uncond)
+
+
+def check_cfg(name: str, cfg: float) -> None:
+    """Refuse a guidance scale that is no finite number."""
+    check_number(name, cfg, "1 = off; usual values are 1 to 15.")
 
 
 @runtime_checkable
 class Guided(Protocol):
-    """A denoiser with guidance."""
+    """A denoiser with guidance. It may also have ``uncond``, its unconditional denoiser alone (`unconditional`)."""
 
     def __call__(self, z: Tensor, sigma: Sigma, /) -> Tensor:
         """The guided result (B, *)."""
@@ -56,6 +68,18 @@ def guided(denoiser: Denoiser, purpose: str) -> Guided:
     return cast("Guided", denoiser)
 
 
+def unconditional(denoiser: Denoiser, purpose: str) -> Denoiser:
+    """The unconditional part of ``denoiser`` as a denoiser: its own ``uncond``, or else itself at cfg 0, which costs
+    the conditional part too.
+
+    Raises:
+        ValueError: it has no guidance, where ``purpose`` needs it.
+    """
+    known = guided(denoiser, purpose)
+    alone = getattr(known, "uncond", None)
+    return known.with_cfg(0.0) if alone is None else alone
+
+
 def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_cfg") -> Denoiser:
     """``denoiser`` at another guidance scale; itself if ``cfg`` is None. ``argument`` is what an error calls ``cfg``.
 
@@ -64,6 +88,7 @@ def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_c
     """
     if cfg is None:
         return denoiser
+    check_cfg(argument, cfg)
     if not hasattr(denoiser, "with_cfg"):
         raise ValueError(
             f"{argument}: got {cfg}, but {name_of(denoiser)} has no with_cfg; allowed is None there. Pass "
@@ -77,8 +102,7 @@ class GuidedDenoiser:
     """The denoiser ``uncond + cfg (cond - uncond)``.
 
     cond and uncond are called one after the other, since two arbitrary callables cannot share a batch; a model that can
-    put both into one batch is a `Guided` itself. With ``cfg == 1``
-    uncond is not called, and costs nothing.
+    put both into one batch is a `Guided` itself. With ``cfg == 1`` uncond is not called, and costs nothing.
 
     Args:
         cond: denoiser of the prompt, ``(z (B, *), sigma) -> (B, *)``.
@@ -94,18 +118,21 @@ class GuidedDenoiser:
     cfg: float = 1.0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.cfg):
-            raise ValueError(f"cfg: got {self.cfg!r}; allowed is a finite number, 1 = off. Usual values are 1 to 15.")
+        check_denoiser(self.cond, "cond")
+        check_denoiser(self.uncond, "uncond")
+        check_cfg("cfg", self.cfg)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        cond = self.cond(z, sigma)
+        z = as_floating("z", z)
+        cond = ask(self.cond, z, sigma)
         if self.cfg == 1:
             return cond
-        return guide(cond, self.uncond(z, sigma), self.cfg)
+        return guide(cond, ask(self.uncond, z, sigma), self.cfg)
 
     def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each (B, *)."""
-        return self.cond(z, sigma), self.uncond(z, sigma)
+        z = as_floating("z", z)
+        return ask(self.cond, z, sigma), ask(self.uncond, z, sigma)
 
     @property
     def cost(self) -> int:

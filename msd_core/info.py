@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .validation import as_floating
+
 
 @dataclass(frozen=True)
 class Info:
@@ -33,6 +35,7 @@ class Info:
 
 def measure(vector: Tensor, evaluations: int, *, sigma: float | None = None, bandwidth: float | None = None) -> Info:
     """Make the `Info` of ``vector`` (B, *): its mean L2 norm per sample and that norm per root dimension."""
+    vector = as_floating("vector", vector)
     rows = vector.detach().flatten(1) if vector.ndim > 1 else vector.detach()[:, None]
     norm = float(rows.norm(dim=1).mean())
     return Info(evaluations, norm, norm / math.sqrt(rows.shape[1]), sigma, bandwidth)

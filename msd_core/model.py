@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .echo import shortened
 from .registry import Registry
+from .validation import as_path
 
 
 class Model(Protocol):
@@ -60,4 +62,14 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
     Raises:
         ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
     """
-    return MODELS.find("kind", kind)(path)
+    make = MODELS.find("kind", kind)
+    file = None if path is None else as_path("path", path)
+    try:
+        return make(file)
+    except ValueError:
+        raise
+    except Exception as error:  # another package's code, on a file that somebody else wrote
+        raise ValueError(
+            f"path: {str(path)!r} cannot be read as a model of the kind {kind!r} ({shortened(error)}). Use another "
+            "copy, or another kind."
+        ) from error

@@ -15,6 +15,7 @@ steps."""
 
 from __future__ import annotations
 
+import bisect
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +24,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .denoiser import Denoiser, check_denoiser
+from .distillation import METHODS
 from .distillation.base import Method, bandwidth_of
+from .echo import shown
 from .finite import NonFiniteError, check_finite
 from .generators.base import Generator
 from .info import Info
@@ -32,7 +35,7 @@ from .optimizers import OptimizerConfig, Update, apply_update
 from .pull import Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
-from .validation import check_count
+from .validation import MOST_STEPS, check_callable, check_count, check_instance, check_number, check_seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class ByView:
     """A denoiser chosen by the view that is rendered, such as a prompt by camera: ``pick(view) -> denoiser``."""
 
     pick: Callable[[Any], Denoiser]
+
+    def __post_init__(self) -> None:
+        check_callable("pick", self.pick, "a function from a view to a denoiser")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,10 @@ def start(
     Raises:
         ValueError: for fewer than one step, a bad seed, not as many seeds as members, or one ``rng`` for several.
     """
-    check_count("steps", steps)
+    check_count("steps", steps, maximum=MOST_STEPS)
+    check_instance("generator", generator, Generator, "a Generator. Make one with generator_for_size(kind, w, h)")
+    if rng is not None:
+        check_instance("rng", rng, torch.Generator, "a torch.Generator, or None. Pass seed instead")
     streams = len([row for row in generator.groups().values() if row is not None])
     seeds = _seeds(seed, streams)
     if rng is not None and streams:
@@ -86,21 +95,24 @@ def start(
 
 
 def _seeds(seed: int | Sequence[int], streams: int) -> list[int]:
-    if isinstance(seed, Sequence):
-        if len(seed) != streams:
-            raise ValueError(f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member.")
+    if isinstance(seed, (list, tuple, range)):
+        if not streams or len(seed) != streams:
+            raise ValueError(
+                f"seed: got {len(seed)} seeds for {streams} members of a batch; allowed is one a member. Pass a number."
+            )
         return list(seed)
-    seeded(seed)
+    check_seed("seed", seed)
+    assert isinstance(seed, int)  # noqa: S101 - checked
     return [seed + i for i in range(max(streams, 1))]
 
 
 def optimize(
     state: State,
-    method: Method,
+    method: str | Method,
     denoiser: Denoiser | ByView,
     *,
     pull: Pulling = Pull(),  # noqa: B008 - frozen
-    optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+    optimizer: str | OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
     min_bandwidth: float | None = None,
     tolerance: float | None = None,
 ) -> Iterator[State]:
@@ -108,10 +120,10 @@ def optimize(
 
     Args:
         state: from `start`, or of a run to resume. Its generator is never changed.
-        method: a distillation method, `MSD`, `SDS`, `SDI` or any other `Method`.
+        method: a distillation method, `MSD`, `SDS`, `SDI` or any other `Method`; or its name.
         denoiser: ``(z, sigma) -> E[y | z]``, with guidance; or one chosen by the view, `ByView`.
         pull: what is pulled: x as the generator renders it, unless an encoder stands between (`pull`).
-        optimizer: Adam as in the paper, or another; that of the run to resume.
+        optimizer: Adam as in the paper, or another, or its name; that of the run to resume.
         min_bandwidth: stop before the first step with lambda_k below it (the paper's lambda_min); None or 0: never.
         tolerance: stop after the first step with |m| = ``info.norm`` at or below it; not for a batch, whose members
             would have to stop at different steps.
@@ -123,9 +135,24 @@ def optimize(
         ValueError: at the call for arguments that do not fit together; from a step for what method, model or encoder
             refuse, for shapes that do not fit, and (`NonFiniteError`) for NaN or infinity.
     """
-    run = _Run(method, denoiser, pull, optimizer, min_bandwidth, tolerance)
+    config = OptimizerConfig(optimizer) if isinstance(optimizer, str) else optimizer
+    run = _Run(METHODS.made("method", method), denoiser, pull, config, min_bandwidth, tolerance)
+    _check_kinds(run, state)
     _check(run, state)
     return _walk(run, state)
+
+
+def _check_kinds(run: _Run, state: State) -> None:
+    """Refuse arguments of another kind than is meant."""
+    check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
+    check_instance("optimizer", run.optimizer, OptimizerConfig, "an OptimizerConfig, or the name of an optimiser")
+    if not isinstance(run.denoiser, ByView):
+        check_denoiser(run.denoiser)
+    if not hasattr(run.pull, "space"):
+        raise ValueError(f"pull: got {shown(run.pull)}; allowed are Pull(), LatentPull, ImagePull, Masked. Make one.")
+    for name, value in (("min_bandwidth", run.min_bandwidth), ("tolerance", run.tolerance)):
+        if value is not None:
+            check_number(name, value, "Leave it out to stop at steps.", low=0)
 
 
 def _check(run: _Run, state: State) -> None:
@@ -140,9 +167,6 @@ def _check(run: _Run, state: State) -> None:
             f"pull: got {type(run.pull).__name__} for a generator that renders {state.generator.space}; allowed are "
             f"generators of {', '.join(run.pull.space)}. Use Pull(), or another generator."
         )
-    for name, value in (("min_bandwidth", run.min_bandwidth), ("tolerance", run.tolerance)):
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name}: got {value}; allowed is a number >= 0, or None. Leave it out to stop at steps.")
     if run.tolerance is not None and any(row is not None for row in state.generator.groups().values()):
         raise ValueError(
             f"tolerance: got {run.tolerance} for a batch, whose members would stop at different steps; allowed is None "
@@ -180,9 +204,10 @@ def _finished(run: _Run, state: State) -> bool:
 
 
 def planned_steps(method: Method, steps: int, min_bandwidth: float | None) -> int:
-    """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``."""
-    bandwidths = [bandwidth_of(method, step, steps) for step in range(steps)] if min_bandwidth else []
-    return next((k for k, value in enumerate(bandwidths) if value is not None and value < (min_bandwidth or 0)), steps)
+    """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``; bandwidths fall."""
+    if not min_bandwidth or bandwidth_of(method, 0, steps) is None:
+        return steps
+    return bisect.bisect_left(range(steps), True, key=lambda k: (bandwidth_of(method, k, steps) or 0) < min_bandwidth)
 
 
 def _advance(run: _Run, state: State) -> State:
@@ -239,10 +264,10 @@ def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[I
         with torch.no_grad():
             gradient, info = run.method(x, denoiser, step=state.step, steps=state.steps, rng=rng)
         known.append(info)
-        if gradient.shape != x.shape:
+        if not isinstance(gradient, Tensor) or gradient.shape != x.shape:
+            got = f"shape {tuple(gradient.shape)}" if isinstance(gradient, Tensor) else shown(gradient)
             raise ValueError(
-                f"method: the gradient has shape {tuple(gradient.shape)}, x {tuple(x.shape)}; allowed is x's shape. "
-                "Return a gradient on x."
+                f"method: the gradient has {got}, x {tuple(x.shape)}; allowed is x's shape. Return a gradient on x."
             )
         fix = "Run the model in float32, or use the estimator 'exact' if it is 'naive'."
         check_finite("denoiser", [gradient], "gradient", fix)

@@ -24,7 +24,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .validation import check_choice, check_positive, check_same_shape
+from .echo import shown
+from .validation import check_choice, check_positive, check_same_shape, is_number
 
 Named: TypeAlias = Mapping[str, Tensor]
 
@@ -54,8 +55,11 @@ class OptimizerConfig:
         check_choice("name", self.name, OPTIMIZERS)
         check_positive("lr", self.lr)
         check_positive("eps", self.eps)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas: got {self.betas}; allowed are two numbers in [0, 1). Usual are (0.9, 0.99).")
+        pair = isinstance(self.betas, (tuple, list)) and len(self.betas) == 2 and all(map(is_number, self.betas))
+        if not pair or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"betas: got {shown(self.betas)}; allowed are two numbers in [0, 1). Usual are (0.9, 0.99)."
+            )
         if self.lr_coupling is not None:
             check_positive("lr_coupling", self.lr_coupling)
 
@@ -67,7 +71,9 @@ class OptimizerConfig:
         """
         if self.lr_coupling is None:
             return self.lr
-        if bandwidth is None:
+        if bandwidth is not None:
+            check_positive("bandwidth", bandwidth)
+        else:
             raise ValueError(
                 f"lr_coupling: got {self.lr_coupling} for a method without bandwidth; allowed is None "
                 "there. Leave it out."

@@ -19,10 +19,26 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from .denoiser import Sigma, at_least_float32, expand_sigma
+from .denoiser import Sigma, at_least_float32, checked, expand_sigma
+from .echo import shown
 from .schedule import DiscreteSchedule
+from .validation import as_floating, check_callable, check_number
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+def _predicted(network: Network, x: Tensor, t: Tensor) -> Tensor:
+    """``network(x, t)``, refused where it is no floating-point tensor of x's shape."""
+    return checked("network", network(x, t), x)
+
+
+def _check_network(network: object) -> None:
+    check_callable("network", network, "a network, a callable (x, t) -> prediction")
+
+
+def _check_schedule(schedule: object) -> None:
+    if not hasattr(schedule, "timestep"):
+        raise ValueError(f"schedule: got {shown(schedule)}; allowed is a DiscreteSchedule. Pass sd15_schedule().")
 
 
 @dataclass(frozen=True)
@@ -37,9 +53,14 @@ class EpsDenoiser:
     network: Network
     schedule: DiscreteSchedule
 
+    def __post_init__(self) -> None:
+        _check_network(self.network)
+        _check_schedule(self.schedule)
+
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        z, level = at_least_float32(z), expand_sigma(sigma, z)
-        predicted = self.network(z / (1 + level**2).sqrt(), self.schedule.timestep(level.flatten()))
+        z = at_least_float32(as_floating("z", z))
+        level = expand_sigma(sigma, z)
+        predicted = _predicted(self.network, z / (1 + level**2).sqrt(), self.schedule.timestep(level.flatten()))
         return z - level * predicted.to(z.dtype)
 
     @property
@@ -69,10 +90,15 @@ class VDenoiser:
     network: Network
     schedule: DiscreteSchedule
 
+    def __post_init__(self) -> None:
+        _check_network(self.network)
+        _check_schedule(self.schedule)
+
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        z, level = at_least_float32(z), expand_sigma(sigma, z)
+        z = at_least_float32(as_floating("z", z))
+        level = expand_sigma(sigma, z)
         root = (1 + level**2).sqrt()
-        predicted = self.network(z / root, self.schedule.timestep(level.flatten()))
+        predicted = _predicted(self.network, z / root, self.schedule.timestep(level.flatten()))
         return z / root**2 - level / root * predicted.to(z.dtype)
 
     @property
@@ -105,13 +131,19 @@ class FlowDenoiser:
     t_max: float = 0.999
 
     def __post_init__(self) -> None:
+        _check_network(self.network)
+        check_number("t_min", self.t_min, "The usual one is 0.001.", low=0, high=1)
+        check_number("t_max", self.t_max, "The usual one is 0.999.", low=0, high=1)
         if not 0 < self.t_min < self.t_max < 1:
-            raise ValueError(f"t_min, t_max: got {self.t_min}, {self.t_max}; allowed is 0 < t_min < t_max < 1.")
+            raise ValueError(
+                f"t_min, t_max: got {self.t_min}, {self.t_max}; allowed is 0 < t_min < t_max < 1. Move them."
+            )
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
-        z, level = at_least_float32(z), expand_sigma(sigma, z)
+        z = at_least_float32(as_floating("z", z))
+        level = expand_sigma(sigma, z)
         x, t = z / (1 + level), level / (1 + level)
-        return x - t * self.network(x, t.flatten().float()).to(z.dtype)
+        return x - t * _predicted(self.network, x, t.flatten().float()).to(z.dtype)
 
     @property
     def sigma_min(self) -> float:

@@ -1,16 +1,17 @@
 """The settings of a run: the method's own, and those that are not the method's.
 
-A preset is plain, frozen and JSON-able. `PRESETS` holds one a method: its defaults, and what its file recommends beside
-them (``recommended``).
+A preset is plain, frozen and JSON-able. `preset_of` gives that of a method: its defaults, and what its file recommends
+beside them (``recommended``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from .distillation import METHODS, MSD, Method
+from .echo import shown
 from .optimizers import OPTIMIZERS, OptimizerConfig
 from .pull import PULLS
 from .settings import build, check_settings, from_json, setting, to_json
@@ -25,7 +26,7 @@ class Preset:
     """
 
     method: Method = setting(MSD(), "what moves the picture", family=METHODS)
-    steps: int = setting(120, "iterations", low=1, usual=(1, 100000))
+    steps: int = setting(120, "iterations", low=1, high=1_000_000, usual=(1, 100000))
     cfg: float = setting(3.0, "guidance, uncond + cfg (cond − uncond): 1 = none", usual=(0, 200))
     lr: float = setting(
         1e-2,
@@ -62,6 +63,7 @@ class Preset:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "method", METHODS.made("method", self.method))
         check_settings(self)
 
     @property
@@ -75,7 +77,7 @@ class Preset:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Preset:
-        """The preset that `to_json` gave, or that an earlier release saved.
+        """The preset that `to_json` gave.
 
         Raises:
             ValueError: for an entry that is unknown or not allowed.
@@ -89,7 +91,11 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
     Raises:
         ValueError: for an unknown method, or a change that the method does not know or allow.
     """
-    chosen: Method = METHODS.find("method", method)() if isinstance(method, str) else method
+    chosen: Method = METHODS.made("method", method)
+    if not is_dataclass(chosen):
+        raise ValueError(
+            f"method: got {shown(chosen)}; allowed is the name of a method, or a dataclass of its settings. Pass one."
+        )
     return build(Preset(method=chosen, **getattr(chosen, "recommended", {})), changes)
 
 

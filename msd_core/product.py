@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, cost, expand_sigma
-from .validation import check_floating, check_positive
+from .denoiser import Denoiser, Sigma, as_level, ask, check_denoiser, cost, expand_sigma
+from .validation import as_finite, as_floating, check_positive
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ProductDenoiser:
         bandwidth: standard deviation lambda of the kernel, a number or a tensor of shape () or (B,); in units of x.
 
     Raises:
-        ValueError: if ``bandwidth`` is not positive and finite, or ``x`` is not a floating-point tensor (B, *).
+        ValueError: if ``bandwidth`` is not positive and finite, or ``x`` is not a finite floating-point tensor (B, *).
     """
 
     denoiser: Denoiser
@@ -43,12 +43,15 @@ class ProductDenoiser:
     bandwidth: Sigma
 
     def __post_init__(self) -> None:
-        check_floating("x", self.x)
-        check_positive("bandwidth", self.bandwidth)
+        check_denoiser(self.denoiser)
+        object.__setattr__(self, "x", as_finite("x", self.x))
+        if not isinstance(self.bandwidth, (int, float)):
+            object.__setattr__(self, "bandwidth", as_level(self.bandwidth, "bandwidth"))
+        check_positive("bandwidth", self.bandwidth, many=True)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         """E[y | z] under the product density. ``sigma`` may be 0 (gives D(z; 0)) and infinite (gives D(x; lambda))."""
-        return self.denoiser(*self.to_model(z, sigma))
+        return ask(self.denoiser, *self.to_model(z, sigma))
 
     def to_model(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Where the model is asked: ``mu`` (B, *) and its level ``s`` (B,) for the product's ``z`` at ``sigma``.
@@ -56,6 +59,7 @@ class ProductDenoiser:
         With r = sigma / lambda: s = lambda / sqrt(1 + 1/r^2), mu = x + (z - x) / (1 + r^2). Neither form cancels or
         overflows as r -> 0 or r -> infinity.
         """
+        z = as_floating("z", z)
         dtype = torch.promote_types(torch.promote_types(self.x.dtype, z.dtype), torch.float32)
         x, z = self.x.to(dtype), z.to(dtype)
         if x.shape[1:] != z.shape[1:] or x.shape[0] not in (1, z.shape[0]):
@@ -63,7 +67,7 @@ class ProductDenoiser:
                 f"z: got shape {tuple(z.shape)}; allowed is (B, *) that matches x, {tuple(x.shape)}. "
                 "Repeat x along its first dimension to draw several samples."
             )
-        level, width = expand_sigma(sigma, z), expand_sigma(self.bandwidth, z)
+        level, width = expand_sigma(sigma, z), expand_sigma(self.bandwidth, z, "bandwidth")
         s = width / torch.hypot(torch.ones_like(level), width / level)
         weight = 1 / (1 + (level / width) ** 2)
         return torch.lerp(x.expand_as(z), z, weight), s.flatten()

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
+from .validation import as_floating, check_callable, tensor_of
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]
@@ -73,10 +75,13 @@ class LatentPull:
     encode: Encode
     space: tuple[Space, ...] = field(default=("image",), init=False)
 
+    def __post_init__(self) -> None:
+        check_callable("encode", self.encode, "a function from a picture to x")
+
     def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
         """x = encode(picture), and g_x."""
         check_differentiable("generator", picture)
-        x = self.encode(picture)
+        x = _encoded(self.encode, picture)
         check_differentiable("encode", x)
         check_finite("encode", [x], "latent", "Run the encoder in float32.")
         x = at_least_float32(x)
@@ -100,10 +105,10 @@ class ImagePull:
         """The picture, and picture - decode(x - g_x)."""
         check_differentiable("generator", picture)
         with torch.no_grad():
-            x = self.encode(picture)
+            x = _encoded(self.encode, picture)
             check_finite("encode", [x], "latent", "Run the encoder in float32.")
             x = at_least_float32(x).detach()
-            target = self.decode(x - distil(x)).to(picture)
+            target = _tensor("decode", self.decode(x - distil(x))).to(picture)
         check_finite("decode", [target], "picture", "Run the decoder in float32.")
         if target.shape != picture.shape:
             raise ValueError(
@@ -131,6 +136,12 @@ class Masked:
     mask: Tensor
 
     def __post_init__(self) -> None:
+        if not hasattr(self.pull, "space"):
+            raise ValueError(f"pull: got {shown(self.pull)}; allowed are Pull(), LatentPull, ImagePull. Make one.")
+        given = tensor_of(self.mask, torch.float32)
+        if given is not None and not given.is_complex():
+            given = given if given.is_floating_point() else given.float()
+        object.__setattr__(self, "mask", as_floating("mask", self.mask if given is None else given))
         mask = self.mask[None, None] if self.mask.ndim == 2 else self.mask
         if mask.ndim != 4 or mask.shape[1] != 1 or not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError(
@@ -156,6 +167,17 @@ class Masked:
         return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), (height, width))
 
 
+def _tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - whatever was returned
+    """``value``, what ``name`` returned, if it is a floating-point tensor."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ValueError(f"{name}: gave {shown(value)}; allowed is a floating-point tensor. Return one.")
+    return value
+
+
+def _encoded(encode: Encode, picture: Tensor) -> Tensor:
+    return _tensor("encode", encode(picture))
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """``x``, in float32 if it is in half precision; its graph is kept."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -163,7 +185,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def check_differentiable(name: str, value: Tensor) -> None:
     """Refuse an output without a graph."""
-    if not value.requires_grad:
+    if not _tensor(name, value).requires_grad:
         raise ValueError(
             f"{name}: x has no gradient with respect to the generator's parameters; allowed is a differentiable map. "
             "Remove no_grad, detach or inference mode from it."

@@ -14,7 +14,8 @@ from typing import TypeAlias, Union
 import torch
 from torch import Tensor
 
-from .validation import check_count
+from .echo import shown
+from .validation import as_floating, check_count, check_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,12 @@ class GivenNoise:
 
     noise: Tensor
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noise", as_floating("noise", self.noise))
 
+
+MOST_NUMBERS = 2**30
+"""Numbers that are drawn at once at most: 4 GB in float32."""
 Rng: TypeAlias = Union[torch.Generator, Sequence[torch.Generator], GivenNoise]  # noqa: UP007 - evaluated at run time
 
 
@@ -33,10 +39,14 @@ def seeded(seed: int) -> torch.Generator:
     Raises:
         ValueError: for a seed that is no whole number from 0 to 2^64 - 1.
     """
-    check_count("seed", seed, minimum=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed: got {seed}; allowed are whole numbers from 0 to 2^64 - 1. Use a smaller one.")
+    check_seed("seed", seed)
     return torch.Generator().manual_seed(seed)
+
+
+def normal(shape: Sequence[int], rng: torch.Generator) -> Tensor:
+    """Standard normal noise of a shape, on the CPU; on the meta device, where only shapes are asked for, none."""
+    noise = torch.empty(shape, dtype=torch.float32)
+    return noise if noise.is_meta else noise.normal_(generator=rng)
 
 
 def draw_normal(x: Tensor, rng: Rng | None, samples: int = 1) -> Tensor:
@@ -45,6 +55,8 @@ def draw_normal(x: Tensor, rng: Rng | None, samples: int = 1) -> Tensor:
     Raises:
         ValueError: there is no source, or it is one for another number of rows or another shape.
     """
+    x = as_floating("x", x)
+    _check_draws(samples, x.numel())
     shape = (samples, *x.shape)
     if isinstance(rng, GivenNoise):
         given = rng.noise
@@ -61,12 +73,31 @@ def draw_normal(x: Tensor, rng: Rng | None, samples: int = 1) -> Tensor:
     return torch.cat(drawn, dim=1)
 
 
+def fixed_normal(x: Tensor, rng: Rng | None) -> Tensor:
+    """The same standard normal noise at every step of a run: that of the source's seed, of x's shape (B, *).
+
+    What the source has drawn since plays no part, and it draws nothing now.
+
+    Raises:
+        ValueError: as `draw_normal`.
+    """
+    if isinstance(rng, torch.Generator):
+        return draw_normal(x, _at_its_seed(rng))[0]
+    return draw_normal(x, [_at_its_seed(row) for row in rng] if isinstance(rng, Sequence) else rng)[0]
+
+
+def _at_its_seed(rng: torch.Generator) -> torch.Generator:
+    return torch.Generator(rng.device).manual_seed(rng.initial_seed())
+
+
 def draw_uniform(rows: int, rng: Rng | None, samples: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
     """Numbers uniform in [0, 1), ``samples`` draws a row: (samples, rows), on the CPU.
 
     Raises:
         ValueError: there is no source of uniform numbers, or it is one for another number of rows.
     """
+    check_count("rows", rows)
+    _check_draws(samples, rows)
     if isinstance(rng, GivenNoise):
         raise ValueError("rng: got GivenNoise, which holds no uniform numbers; allowed is a torch.Generator. Pass one.")
     if isinstance(rng, torch.Generator):
@@ -76,12 +107,28 @@ def draw_uniform(rows: int, rng: Rng | None, samples: int = 1, dtype: torch.dtyp
     return torch.cat(drawn, dim=1)
 
 
+def _check_draws(samples: int, numbers: int) -> None:
+    """Refuse a number of draws, of so many ``numbers`` each, that is none or that no memory holds."""
+    check_count("samples", samples)
+    if samples * numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"samples: got {shown(samples)} draws of {numbers} numbers; allowed are {MOST_NUMBERS} numbers at once. "
+            "Draw fewer, or in parts."
+        )
+
+
 def _one_a_row(rng: Sequence[torch.Generator] | None, rows: int) -> Sequence[torch.Generator]:
     if rng is None:
         raise ValueError(
             "rng: got None, and no noise; allowed is a torch.Generator, since noise is drawn here. "
             "Pass rng=torch.Generator().manual_seed(0)."
         )
+    if not isinstance(rng, (list, tuple)) or not all(isinstance(source, torch.Generator) for source in rng):
+        raise ValueError(
+            f"rng: got {shown(rng)}; allowed is a torch.Generator, a list of them, one a row, or noise. Pass seeded(0)."
+        )
     if len(rng) != rows:
-        raise ValueError(f"rng: got {len(rng)} sources for {rows} rows; allowed is one a row, or a single one for all.")
+        raise ValueError(
+            f"rng: got {len(rng)} sources for {rows} rows; allowed is one a row, or a single one for all. Pass as many."
+        )
     return rng

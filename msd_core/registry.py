@@ -14,12 +14,14 @@ import importlib
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .echo import shown
 from .validation import check_choice
 
 GROUP = "msd_core.plugins"
+LONGEST_NAME = 80
 _PACKAGE = __name__.rpartition(".")[0]
 _loaded: list[str] = []
 
@@ -31,10 +33,13 @@ class Registry(Mapping[str, Any]):
         what: the word for one of them, used in errors.
         package: ``__name__`` of the package that the built-in entries are relative to.
         builtin: name to "module:Class".
+        methods: of which an instance of an entry has at least one.
     """
 
-    def __init__(self, what: str, package: str, builtin: Mapping[str, str]) -> None:
-        self.what, self._package = what, package
+    def __init__(
+        self, what: str, package: str, builtin: Mapping[str, str], methods: Sequence[str] = ("__call__",)
+    ) -> None:
+        self.what, self._package, self._methods = what, package, tuple(methods)
         self._entries: dict[str, Any] = dict(builtin)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - classes of any kind
@@ -59,11 +64,16 @@ class Registry(Mapping[str, Any]):
         Raises:
             ValueError: the name is no text, or is taken.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name: got {name!r}; allowed is a text. Give the {self.what} a name.")
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"name: got {shown(name)}; allowed is a text of 1 to {LONGEST_NAME} letters. Give the {self.what} "
+                "a name."
+            )
+        if not callable(entry):
+            raise ValueError(f"entry: got {shown(entry)}; allowed is a class, or what makes one. Pass the class.")
         if name in self._entries and self._entries[name] is not entry:
             raise ValueError(
-                f"name: {name!r} is the name of another {self.what}; allowed is one that is free. Rename it."
+                f"name: {shown(name)} is the name of another {self.what}; allowed is one that is free. Rename it."
             )
         self._entries[name] = entry
 
@@ -75,6 +85,21 @@ class Registry(Mapping[str, Any]):
         """
         check_choice(argument, name, self)
         return self[str(name)]
+
+    def made(self, argument: str, value: Any) -> Any:  # noqa: ANN401 - of any kind
+        """``value`` itself, something made of one of the entries or like it; of a name, the entry with its defaults.
+
+        Raises:
+            ValueError: an unknown name, or something that has none of the methods of an entry's instance.
+        """
+        if isinstance(value, str):
+            return self.find(argument, value)()
+        if not isinstance(value, type) and any(hasattr(value, method) for method in self._methods):
+            return value
+        raise ValueError(
+            f"{argument}: got {shown(value)}; allowed are the names {', '.join(map(repr, self))}, or a {self.what} "
+            "with its settings. Pass one of these."
+        )
 
     def name_of(self, entry: object) -> str:
         """The name of a class, or of an instance's class.

@@ -14,18 +14,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
-from .denoiser import Denoiser, at_least_float32
-from .validation import check_choice, check_floating
+from .denoiser import Denoiser, ask, at_least_float32, check_denoiser
+from .validation import as_finite, as_levels, check_choice
 
 Step = Callable[[Tensor, Denoiser, float, float], tuple[Tensor, Tensor]]
 
 
 def ddim_step(z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]:
     """One Euler (DDIM) step from ``sigma`` to ``sigma_next`` >= 0, up or down: ``(z_next, denoised)``."""
-    denoised = denoiser(z, sigma)
+    denoised = ask(denoiser, z, sigma)
     return denoised + (z - denoised) * (sigma_next / sigma), denoised
 
 
@@ -35,7 +36,7 @@ def heun_step(z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: float) ->
     if sigma_next == 0:
         return euler, denoised
     slope = (z - denoised) / sigma
-    slope_next = (euler - denoiser(euler, sigma_next)) / sigma_next
+    slope_next = (euler - ask(denoiser, euler, sigma_next)) / sigma_next
     return z + (sigma_next - sigma) * (slope + slope_next) / 2, denoised
 
 
@@ -53,13 +54,19 @@ def solver_step(name: str) -> Step:
     return _STEPS[name]
 
 
+def as_sigmas(sigmas: Any) -> Tensor:  # noqa: ANN401 - a tensor, list or array
+    """Noise levels as a tensor (N,), unchecked but for their type; a list becomes float64."""
+    return as_levels("sigmas", sigmas, "Make one with sigma_schedule(name, steps, ...).")
+
+
 def check_sigmas(sigmas: Tensor) -> list[float]:
     """The levels as numbers, after refusing anything but strictly decreasing, finite, non-negative ones.
 
     Raises:
         ValueError: naming the offending entry; at least two levels are needed.
     """
-    if sigmas.ndim != 1 or sigmas.numel() < 2:
+    sigmas = as_sigmas(sigmas)
+    if sigmas.numel() < 2:
         raise ValueError(
             f"sigmas: got shape {tuple(sigmas.shape)}; allowed is a 1-D tensor of at least two noise levels. "
             "Make one with sigma_schedule(name, steps, ...)."
@@ -77,9 +84,12 @@ def check_sigmas(sigmas: Tensor) -> list[float]:
 
 
 def _walk(z: Tensor, denoiser: Denoiser, sigmas: Tensor, step: Step) -> Iterator[tuple[float, Tensor, Tensor]]:
-    check_floating("z", z)
-    levels = check_sigmas(sigmas)
-    z = at_least_float32(z)
+    z, levels = as_finite("z", z), check_sigmas(sigmas)
+    check_denoiser(denoiser)
+    return _steps(at_least_float32(z), denoiser, levels, step)
+
+
+def _steps(z: Tensor, denoiser: Denoiser, levels: list[float], step: Step) -> Iterator[tuple[float, Tensor, Tensor]]:
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
         z, denoised = step(z, denoiser, sigma, sigma_next)
         yield sigma_next, z, denoised
@@ -94,7 +104,8 @@ def ddim_steps(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Iterator[tuple[
         sigmas: strictly decreasing noise levels, shape (steps + 1,); the last one may be 0.
 
     Raises:
-        ValueError: for other ``sigmas`` or a ``z`` without batch dimension.
+        ValueError: at the call for other ``sigmas``, or a ``z`` without batch dimension or not finite; from a step for
+            a denoiser's result of another shape.
     """
     return _walk(z, denoiser, sigmas, ddim_step)
 

@@ -20,7 +20,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .validation import check_choice, check_count, check_positive
+from .denoiser import as_level
+from .echo import shown
+from .validation import MOST_STEPS, as_levels, check_choice, check_count, check_number, check_positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +39,12 @@ class DiscreteSchedule:
     alphas_cumprod: Tensor
 
     def __post_init__(self) -> None:
-        a = self.alphas_cumprod
-        ok = isinstance(a, Tensor) and a.ndim == 1 and a.numel() > 1 and bool((a[1:] < a[:-1]).all())
+        a = as_levels("alphas_cumprod", self.alphas_cumprod, "Pass torch.cumprod(1 - betas, 0).")
+        object.__setattr__(self, "alphas_cumprod", a)
+        ok = a.numel() > 1 and bool((a[1:] < a[:-1]).all())
         if not ok or not 0 < float(a[-1]) < float(a[0]) < 1:
             raise ValueError(
-                f"alphas_cumprod: got {a!r}; allowed is a 1-D tensor that falls strictly inside (0, 1). "
+                f"alphas_cumprod: got {shown(a)}; allowed is a 1-D tensor that falls strictly inside (0, 1). "
                 "Pass torch.cumprod(1 - betas, 0)."
             )
 
@@ -70,7 +73,7 @@ class DiscreteSchedule:
 
         Levels outside the trained range get the nearest end, as in the host: the network knows nothing nearer.
         """
-        sigma = torch.as_tensor(sigma)
+        sigma = as_level(sigma)
         logs = self._log_sigmas.to(sigma.device)
         log_sigma = sigma.float().log().clamp(logs[0], logs[-1])
         high = torch.searchsorted(logs, log_sigma).clamp(1, len(logs) - 1)
@@ -79,7 +82,7 @@ class DiscreteSchedule:
 
     def sigma(self, t: float | Tensor) -> Tensor:
         """Level of the fractional step ``t`` in [0, T-1] (any shape; clamped), linear in log sigma, float32."""
-        t = torch.as_tensor(t)
+        t = as_level(t, "t", low=-math.inf)
         logs = self._log_sigmas.to(t.device)
         t = t.float().clamp(0, len(logs) - 1)
         low = t.floor().long()
@@ -91,8 +94,7 @@ class DiscreteSchedule:
         Raises:
             ValueError: outside [0, 1].
         """
-        if not 0 <= percent <= 1:
-            raise ValueError(f"percent: got {percent}; allowed is a number from 0 (all noise) to 1 (no noise).")
+        check_number("percent", percent, "0 is all noise, 1 none.", low=0, high=1)
         return float(self.sigma((1 - percent) * (len(self.sigmas) - 1)))
 
 
@@ -118,7 +120,7 @@ def exponential_sigmas(steps: int, sigma_min: float, sigma_max: float) -> Tensor
 
 
 def _check_levels(steps: int, sigma_min: float, sigma_max: float) -> None:
-    check_count("steps", steps)
+    check_count("steps", steps, maximum=MOST_STEPS)
     check_positive("sigma_min", sigma_min)
     check_positive("sigma_max", sigma_max)
     if sigma_min >= sigma_max:
@@ -130,11 +132,13 @@ def _end_in_zero(levels: Tensor) -> Tensor:
 
 
 def _normal(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    return _end_in_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps)))
+    return _end_in_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps, dtype=torch.float32)))
 
 
 def _sgm_uniform(schedule: DiscreteSchedule, steps: int) -> Tensor:
-    return _end_in_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps + 1)[:-1]))
+    return _end_in_zero(
+        schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps + 1, dtype=torch.float32)[:-1])
+    )
 
 
 _BY_RANGE: dict[str, Callable[[int, float, float], Tensor]] = {
@@ -169,17 +173,21 @@ def sigma_schedule(
         ValueError: for an unknown name, missing or surplus arguments, or more steps than trained levels.
     """
     check_choice("name", name, SIGMA_SCHEDULES)
-    check_count("steps", steps)
+    check_count("steps", steps, maximum=MOST_STEPS)
+    if schedule is not None and not isinstance(schedule, DiscreteSchedule):
+        raise ValueError(f"schedule: got {shown(schedule)}; allowed is a DiscreteSchedule. Pass sd15_schedule().")
     if name in _BY_RANGE:
         low = sigma_min if sigma_min is not None or schedule is None else schedule.sigma_min
         high = sigma_max if sigma_max is not None or schedule is None else schedule.sigma_max
         if low is None or high is None:
-            raise ValueError(f"sigma_min, sigma_max: got {low}, {high}; {name!r} needs both, or a schedule. Pass them.")
+            raise ValueError(
+                f"sigma_min, sigma_max: got {shown(low)}, {shown(high)}; {name!r} needs both, or a schedule. Pass them."
+            )
         return _BY_RANGE[name](steps, low, high)
     if schedule is None or sigma_min is not None or sigma_max is not None:
         raise ValueError(
-            f"schedule: got {schedule} with sigma_min {sigma_min}, sigma_max {sigma_max}; {name!r} picks trained "
-            "levels: allowed is a DiscreteSchedule alone. Pass schedule=sd15_schedule(), for example."
+            f"schedule: got {shown(schedule)} with sigma_min {shown(sigma_min)}, sigma_max {shown(sigma_max)}; "
+            f"{name!r} picks trained levels: allowed is a DiscreteSchedule alone. Pass schedule=sd15_schedule()."
         )
     if steps > len(schedule.sigmas):
         allowed = f"allowed are at most {len(schedule.sigmas)}, the trained levels"

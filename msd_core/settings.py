@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .echo import shown
 from .registry import Registry
-from .validation import check_choice, check_count
+from .validation import check_choice, check_count, is_number
 
 T = TypeVar("T")
 _KEY = "setting"
@@ -67,7 +68,9 @@ class Setting:
     def allowed(self) -> str:
         """The range in words."""
         ends = {"from": self.low, "above": self.above, "up to": self.high}
-        parts = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
+        parts = [
+            f"{word} {end if isinstance(end, int) else f'{end:g}'}" for word, end in ends.items() if end is not None
+        ]
         one = {int: "a whole number", tuple: "a pair of numbers"}.get(
             self.kind, "a number" if self.infinite else "a finite number"
         )
@@ -85,6 +88,8 @@ def setting(default: Any, help: str, *, flag: str | None = None, kind: type | No
 
 def settings_of(owner: type | object) -> dict[str, Setting]:
     """The settings of a dataclass or an instance of it, by field name, in order."""
+    if not dataclasses.is_dataclass(owner):
+        raise ValueError(f"owner: got {shown(owner)}; allowed is a dataclass of settings, or one of it. Pass one.")
     found = {}
     for entry in dataclasses.fields(owner):  # pyright: ignore[reportArgumentType]
         details = dict(entry.metadata.get(_KEY, {}))
@@ -110,26 +115,53 @@ def check_settings(instance: object) -> None:
             _check_value(entry, part)
 
 
+def check_owner(owner: type) -> None:
+    """Refuse a class that the command line and the nodes could make nothing of.
+
+    Raises:
+        ValueError: its defaults are not allowed by its own settings, or a setting is of no kind that can be written.
+    """
+    if not isinstance(owner, type):
+        raise ValueError(f"owner: got {shown(owner)}; allowed is a frozen dataclass of settings. Pass the class.")
+    if not dataclasses.is_dataclass(owner):
+        raise ValueError(f"{owner.__name__}: is no dataclass; allowed is a frozen one of its settings. Make it one.")
+    try:
+        owner()
+    except TypeError as error:
+        reason = f"cannot be made without arguments ({error})"
+        raise ValueError(f"{owner.__name__}: {reason}. Give all fields defaults.") from error
+    for name, entry in settings_of(owner).items():
+        if entry.family is None and entry.kind not in (bool, int, float, str, tuple):
+            raise ValueError(
+                f"{owner.__name__}.{name}: is of kind {entry.kind.__name__}; allowed are bool, int, float, str and "
+                "tuple. Say which: setting(None, ..., kind=float)."
+            )
+
+
 def _check_length(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if not isinstance(value, tuple) or (entry.length > 0 and len(value) != entry.length):
-        raise ValueError(f"{entry.name}: got {value!r}; allowed is a tuple of {entry.allowed}. Pass one.")
+        raise ValueError(f"{entry.name}: got {shown(value)}; allowed is a tuple of {entry.allowed}. Pass one.")
 
 
 def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
     if entry.kind is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is True or False. Pass a bool.")
+            raise ValueError(f"{entry.name}: got {shown(value)}; allowed is True or False. Pass a bool.")
     elif entry.choices:
         check_choice(entry.name, value, entry.choices)
     elif entry.kind is int:
         if isinstance(value, bool) or not isinstance(value, int) or not _inside(entry, value):
             if entry.high is None and entry.low is not None:
                 check_count(entry.name, value, int(entry.low))
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Pass an int in that range.")
+            raise ValueError(
+                f"{entry.name}: got {shown(value)}; allowed is {entry.allowed}. Pass an int in that range."
+            )
     elif entry.kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        number = isinstance(value, (int, float)) and is_number(value)
         if not number or not (entry.infinite or math.isfinite(value)) or not _inside(entry, value):
-            raise ValueError(f"{entry.name}: got {value!r}; allowed is {entry.allowed}. Check its unit and its sign.")
+            raise ValueError(
+                f"{entry.name}: got {shown(value)}; allowed is {entry.allowed}. Check its unit and its sign."
+            )
 
 
 def _inside(entry: Setting, value: float) -> bool:
@@ -152,7 +184,7 @@ def leaves(owner: type | object, prefix: str = "") -> Iterator[tuple[str, Settin
         yield prefix + entry.flag, entry
         if entry.family is not None:
             for kind in entry.family.values():
-                yield from leaves(kind, _prefix(entry.flag))
+                yield from leaves(kind, prefix_below(entry.flag))
 
 
 def menu(family: Registry) -> list[str]:
@@ -160,7 +192,7 @@ def menu(family: Registry) -> list[str]:
     return [name for name, kind in family.items() if not getattr(kind, "hidden", False)]
 
 
-def _prefix(flag: str) -> str:
+def prefix_below(flag: str) -> str:
     """What the plain names below a family begin with: "bandwidth_" below "bandwidth_schedule", nothing below others."""
     stem, _, last = flag.rpartition("_")
     return f"{stem}_" if last == "schedule" else ""
@@ -175,7 +207,7 @@ def flatten(instance: object, prefix: str = "") -> dict[str, Any]:
         value = getattr(instance, name)
         flat[prefix + entry.flag] = entry.family.name_of(value) if entry.family is not None else value
         if entry.family is not None:
-            flat |= flatten(value, _prefix(entry.flag))
+            flat |= flatten(value, prefix_below(entry.flag))
     return flat
 
 
@@ -203,10 +235,10 @@ def _not_here(base: object, name: str, value: object) -> str:
             users = [kind for kind, cls in family.items() if name in names(cls, flag)]
             if users:
                 return (
-                    f"{name}: got {value!r} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
+                    f"{name}: got {shown(value)} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
                     f"Leave it out or change the {flag}."
                 )
-    return f"{name}: got {value!r}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
+    return f"{name}: got {shown(value)}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
 
 
 def _families(owner: type) -> Iterator[tuple[str, Registry]]:
@@ -220,12 +252,12 @@ def _families(owner: type) -> Iterator[tuple[str, Registry]]:
 
 def _own_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` itself, below the family called ``flag``."""
-    return [_prefix(flag) + entry.flag for entry in settings_of(kind).values()]
+    return [prefix_below(flag) + entry.flag for entry in settings_of(kind).values()]
 
 
 def _all_names(kind: type, flag: str) -> list[str]:
     """Plain names of the settings of ``kind`` and of all that it may hold, below the family called ``flag``."""
-    return [name for name, _ in leaves(kind, _prefix(flag))]
+    return [name for name, _ in leaves(kind, prefix_below(flag))]
 
 
 def _build(base: T, rest: dict[str, Any], prefix: str) -> T:
@@ -240,7 +272,7 @@ def _build(base: T, rest: dict[str, Any], prefix: str) -> T:
             value = _changed_kind(value, entry.family.find(flag, rest.pop(flag)))
         elif flag in rest:
             value = rest.pop(flag)
-        changes[name] = _build(value, rest, _prefix(entry.flag))
+        changes[name] = _build(value, rest, prefix_below(entry.flag))
     try:
         return dataclasses.replace(base, **changes) if changes else base  # pyright: ignore[reportArgumentType]
     except ValueError as error:
@@ -281,12 +313,14 @@ def from_json(owner: type[T], saved: Mapping[str, Any]) -> T:
     known, values = settings_of(owner), {}
     for name, value in saved.items():
         if name not in known:
-            raise ValueError(f"{name}: got {value!r}; allowed are {', '.join(known)}. It was saved by another release.")
+            raise ValueError(
+                f"{name}: got {shown(value)}; allowed are {', '.join(known)}. It was saved by another release."
+            )
         family = known[name].family
         if family is not None:
             if not isinstance(value, Mapping) or "kind" not in value:
                 raise ValueError(
-                    f"{name}: got {value!r}; allowed is a mapping with the entry 'kind'. Use another copy."
+                    f"{name}: got {shown(value)}; allowed is a mapping with the entry 'kind'. Use another copy."
                 )
             inner = {entry: part for entry, part in value.items() if entry != "kind"}
             value = from_json(family.find(name, value["kind"]), inner)

@@ -4,6 +4,8 @@
                 "config", ...}
     tensors  = {"generator.*", "optimizer.*", "rng" (uint8), "history" (steps done, 5) float64}
 
+A file holds nothing else, and is checked before its tensors are read: see `state_check`.
+
 Model, prompt and encoder are not part of it: whoever resumes a run rebuilds them. A state is never changed: the next
 step makes another.
 """
@@ -12,18 +14,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .echo import shortened
 from .generators.base import Generator
-from .generators.files import build_generator, generator_metadata
+from .generators.files import build_generator, check_generator, generator_metadata
 from .info import Info
+from .layout import Layout, part
 from .optimizers import check_memory
+from .state_check import OWN, check_finite_memory, check_outside, check_streams, read_entries
 from .tensorfile import read_tensors, write_tensors
+from .validation import check_instance
 
 FORMAT, VERSION = "msd-state", "1"
 
@@ -93,6 +100,7 @@ def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | Non
     Raises:
         ValueError: if the file cannot be written, or ``metadata`` uses a name of the format's own.
     """
+    check_instance("state", state, State, "a State, as `optimize` yields it")
     history = torch.tensor([_numbers(info) for info in state.history], dtype=torch.float64)
     tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}
@@ -109,37 +117,46 @@ def load_state(path: str | Path) -> State:
     Raises:
         ValueError: if the file is missing, truncated, foreign, of another version or damaged.
     """
-    tensors, metadata = read_tensors(path, FORMAT, VERSION)
-    generator = build_generator(path, _part(tensors, "generator."), metadata)
-    try:
-        step, steps = (int(metadata.pop(name)) for name in ("step", "steps"))
-        seed = json.loads(metadata.pop("seed"))
+    tensors, metadata = read_tensors(path, FORMAT, VERSION, lambda layout, text: check_state(path, layout, text))
+    generator = build_generator(path, part(tensors, "generator."), metadata)
+    with _damage(path):
+        entries = read_entries(metadata)
         state = State(
-            step=step,
-            steps=steps,
-            seed=tuple(seed) if isinstance(seed, list) else int(seed),
-            optimizer=metadata.pop("optimizer"),
+            step=entries.step,
+            steps=entries.steps,
+            seed=entries.seed,
+            optimizer=entries.optimizer,
             generator=generator,
-            optimizer_state=_part(tensors, "optimizer."),
+            optimizer_state=part(tensors, "optimizer."),
             rng_state=tensors["rng"],
             history=tuple(_info(row) for row in tensors["history"].tolist()),
-            metadata={k: v for k, v in metadata.items() if k not in ("format", "version", "kind", "config")},
+            metadata={name: text for name, text in metadata.items() if name not in OWN},
         )
-        for row in state.rng_state if state.rng_state.ndim > 1 else [state.rng_state]:
-            torch.Generator().set_state(row.clone())
+        check_streams(state.seed, state.rng_state, generator)
         check_memory(state.optimizer, dict(generator.named_parameters()), state.optimizer_state)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"path: the state in {str(path)!r} is damaged ({error}). Use another copy.") from error
-    if not len(state.history) == step <= steps:
-        raise ValueError(
-            f"path: the state in {str(path)!r} is damaged (step {step} of {steps}, {len(state.history)} recorded). "
-            "Use another copy."
-        )
+        check_finite_memory(state.optimizer_state)
     return state
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def check_state(path: str | Path, layout: Layout, metadata: Mapping[str, str]) -> None:
+    """Refuse what the header of a file says of a state that cannot be.
+
+    Raises:
+        ValueError: naming the file, the entry, and what is allowed.
+    """
+    check_generator(path, part(layout, "generator."), metadata)
+    with _damage(path):
+        check_outside(layout, read_entries(metadata))
+
+
+@contextmanager
+def _damage(path: str | Path) -> Iterator[None]:
+    """Say of which file it is that something does not fit."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = shortened(error).removesuffix(" Use another copy.")
+        raise ValueError(f"path: the state in {str(path)!r} is damaged ({reason}). Use another copy.") from error
 
 
 def _numbers(info: Info) -> list[float]:
@@ -150,4 +167,7 @@ def _numbers(info: Info) -> list[float]:
 def _info(row: list[float]) -> Info:
     """The inverse of `_numbers`."""
     evaluations, norm, rms, sigma, bandwidth = row
+    known = [evaluations, norm, rms, *(0.0 if math.isnan(level) else level for level in (sigma, bandwidth))]
+    if not all(0 <= number < math.inf for number in known) or evaluations != int(evaluations):
+        raise ValueError(f"history: got the row {row}; allowed are numbers >= 0, the first a count. Use another copy.")
     return Info(int(evaluations), norm, rms, *(None if math.isnan(v) else v for v in (sigma, bandwidth)))

@@ -9,29 +9,22 @@ bit-equal to one that ran through.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .atomic import write_whole
+from .checkpoint import Stateful, read_checkpoint
 
 WARMUP = 100
 """Steps until the learning rate is the one asked for."""
 
 OnStep = Callable[[int, int], None]
 """``progress(done, total)``, called by a training, or any long computation, after each of its steps."""
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold beside the model: a module, an optimizer, or anything with these two methods."""
-
-    def state_dict(self) -> Mapping[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -88,16 +81,14 @@ def training_steps(
         steps, lr, decay_fraction: the learning rate's course, equation above.
         after_step: called with the step's number after each update, before the state is saved.
         extra: kept in the checkpoint with the model: an average of the weights, a record.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or of another training.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
     start = 0
     if checkpoint.exists():
-        saved: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        if extra is not None:
-            extra.load_state_dict(saved["extra"])
-        start = saved["step"]
+        start = read_checkpoint(checkpoint, model, optimizer, extra)
     for step in range(start, steps):
         for group in optimizer.param_groups:
             group["lr"] = lr * learning_rate_factor(step, steps, decay_fraction)

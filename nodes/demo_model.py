@@ -17,6 +17,7 @@ from ..msd_core.demo.autoencoder import DDCONFIG
 from ..msd_core.demo.model import LATENT_SCALE, DemoModel
 from ..msd_core.demo.text import CONTEXT_LENGTH, TEXT_CONFIG, VOCABULARY, token_ids
 from ..msd_core.demo.unet import UNET_CONFIG
+from ..msd_core.memory import MODEL
 
 Device = torch.device | str
 
@@ -56,8 +57,11 @@ def model_of(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
 
 
 def vae_of(demo: DemoModel) -> comfy.sd.VAE:
-    """VAE: the demo autoencoder in the host's own class."""
-    return comfy.sd.VAE(sd=demo.autoencoder.state_dict(), config={"params": {"ddconfig": DDCONFIG, "embed_dim": 4}})
+    """VAE: the demo autoencoder in the host's own class, which takes far less than the host expects of one."""
+    vae = comfy.sd.VAE(sd=demo.autoencoder.state_dict(), config={"params": {"ddconfig": DDCONFIG, "embed_dim": 4}})
+    vae.memory_used_encode = lambda shape, dtype: MODEL * shape[-2] * shape[-1]
+    vae.memory_used_decode = lambda shape, dtype: MODEL * shape[-2] * shape[-1] * vae.downscale_ratio**2
+    return vae
 
 
 def clip_of(demo: DemoModel) -> comfy.sd.CLIP:

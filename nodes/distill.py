@@ -6,34 +6,31 @@ saved graphs know; whatever is new follows at the end.
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import CFGGuider
 from comfy.sd import VAE
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
-from ..msd_core.distillation.base import samples_of
+from ..msd_core.distillation.base import needs_of
 from ..msd_core.mean_shift.base import Walking
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
-from .generators import GeneratorSocket, HostGenerator, blocked, render_image, render_latent
-from .progress import Progress, to_image
+from .beside import with_source, with_unconditional
+from .generators import GeneratorSocket, HostGenerator
+from .inputs import mask_for, source_for
+from .kept import EVERY, kept_for
+from .run import Run
 from .widgets import value_of, widget
-
-if TYPE_CHECKING:
-    from ..msd_core.info import Info
-    from ..msd_core.state import State
 
 LEARNING_RATE = "learning_rate"
 """What the widget of the setting `lr` is called."""
@@ -56,77 +53,42 @@ IGNORED = {entry.flag for entry in settings_of(Walking).values()}
 
 SEED = io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture.")
 
-
-@dataclass(frozen=True)
-class Run:
-    """One step node's work: the iterations of `preset` on a copy of `start`, inside `guider`."""
-
-    start: HostGenerator
-    guider: CFGGuider
-    vae: VAE | None
-    preset: Preset
-    seed: int
-
-    def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
-        """Optimise, and return the new generator with its picture and the plot of the run."""
-        self._check()
-        progress = Progress(self.preset.steps)
-
-        def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
-            for state in self._states(session):
-                progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
-            made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
-            return made, state.history
-
-        canvas, rows = self.start.canvas, samples_of(self.preset.method)
-        grid = canvas.height // host.CELL, canvas.width // host.CELL
-        generator, history = host.run(self.guider, loop, *grid, vae=self.vae, rows=rows, seed=self.seed)
-        picture = self._picture(generator)
-        if picture is None:
-            return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
-        return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
-
-    def _states(self, session: host.Session) -> Iterator[State]:
-        from ..msd_core.distil import run
-        from ..msd_core.optimize import start
-
-        generator = copy.deepcopy(self.start.generator).to(session.device)
-        return run(start(generator, steps=self.preset.steps, seed=self.seed), self.preset, session.model(), None, None)
-
-    def _check(self) -> None:
-        generator = self.start.generator
-        if generator.space == "image" and self.vae is None:
-            raise ValueError(
-                f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
-                "choose the latent representation in the generator"
-            )
-        if generator.space == "latent":
-            with host.grad_mode(), torch.no_grad():
-                host.check_latent(generator.render(generator.canvas.view), self.guider)
-
-    def _preview(self, state: State, session: host.Session) -> Tensor | None:
-        with torch.no_grad():
-            x = state.generator.render(state.generator.canvas.view)
-        if state.generator.space == "image":
-            return x
-        return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
-
-    def _picture(self, generator: HostGenerator) -> Tensor | None:
-        width, height = generator.canvas.width, generator.canvas.height
-        if generator.generator.space == "image":
-            return render_image(generator, width, height)
-        latent = render_latent(generator, width, height)["samples"]
-        if self.vae is not None:
-            return self.vae.decode(latent)
-        colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
-        return None if colours is None else colours.movedim(1, -1)
+CHECKPOINT = io.Float.Input(
+    EVERY,
+    default=10.0,
+    min=0.0,
+    max=3600.0,
+    step=1.0,
+    round=False,
+    optional=True,
+    tooltip="Seconds between two savings. After Cancel, an error or a crash the same graph goes on from there. 0: "
+    "nothing is kept, and every run starts anew.",
+    extra_dict={"advanced": True},
+)
 
 
-def plot(history: Sequence[Info]) -> Tensor:
-    """IMAGE of the level (λ, or σ where a method has no λ) and of the gradient's length over the steps."""
-    from ..msd_core.plot import history_curves, plot_curves
+MASK = io.Mask.Input(
+    "mask",
+    optional=True,
+    tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. A neural image still "
+    "moves a little outside; pixels and latents do not.",
+)
 
-    return to_image(plot_curves(history_curves(history)))
+
+BESIDE: dict[str, tuple[io.Input, ...]] = {
+    "source": (
+        io.Image.Input("source", optional=True, tooltip="The picture that is edited, in the size of the generator."),
+        io.Conditioning.Input("source_positive", optional=True, tooltip="The prompt that describes the source."),
+    ),
+    "negative": (
+        io.Conditioning.Input(
+            "unconditional",
+            optional=True,
+            tooltip="The empty prompt, which cfg is against; negative says what a bad picture is.",
+        ),
+    ),
+}
+"""By what a method needs beside its model: the sockets that bring it."""
 
 
 def sockets() -> list[io.Input]:
@@ -193,6 +155,9 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         *sockets(),
         *([curve] if has_bandwidths(METHODS[name]) else []),
         *(widget(known[flag], flag, optional=True) for flag in (*later, *rest)),
+        CHECKPOINT,
+        MASK,
+        *(socket for need in needs_of(METHODS[name]) for socket in BESIDE[need]),
     ]
 
 
@@ -236,6 +201,7 @@ class StepNode(io.ComfyNode):
             is_output_node=True,
             inputs=step_inputs(cls.method, cls.node_id),
             outputs=outputs(),
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -250,11 +216,41 @@ class StepNode(io.ComfyNode):
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
         bandwidths: Tensor | None = None,
+        mask: Tensor | None = None,
+        source: Tensor | None = None,
+        source_positive: host.Conditioning | None = None,
+        unconditional: host.Conditioning | None = None,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
+        given = {"source": source, "source_positive": source_positive, "unconditional": unconditional}
+        check_beside(cls.method, given)
+        every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
         with host.grad_mode():
             preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)
-        return Run(generator, host.make_guider(model, positive, negative, cfg, guider), vae, preset, seed)(cls)
+            place = (
+                kept_for(cls.hidden.dynprompt, node_id, generator.generator, preset, seed)
+                if every and node_id
+                else None
+            )
+            confined = None if mask is None else mask_for(mask, generator)
+            edited = None if source is None else source_for(source, generator)
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        if source_positive is not None:
+            guider = with_source(guider, source_positive)
+        if unconditional is not None:
+            guider = with_unconditional(guider, unconditional)
+        return Run(generator, guider, vae, preset, seed, place, every, node_id, confined, edited)(cls)
+
+
+def check_beside(method: str, given: Mapping[str, object]) -> None:
+    """Refuse a step without what its method needs beside the model."""
+    wanted = [socket.id for need in needs_of(METHODS[method]) for socket in BESIDE[need]]
+    missing = [name for name in wanted if given[name] is None]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)}: not connected; {label_of(method)} needs {' and '.join(wanted)}; connect "
+            f"{'them' if len(missing) > 1 else 'it'}"
+        )
 
 
 def label_of(name: str) -> str:

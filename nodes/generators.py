@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import comfy.model_management
 import torch
 from comfy.latent_formats import LatentFormat
 from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
+from torch.nn import functional as F
 
+from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
+from ..msd_core.generators.tiles import render_tiles, tiles_of
+from ..msd_core.memory import check_distillation, check_fits, check_render
 from . import host
 from .bandwidth import CATEGORY
 from .host import CELL
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
 GeneratorSocket = io.Custom("MSD_GENERATOR")
+PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +83,42 @@ class NeuralImageGenerator(io.ComfyNode):
                     max=256,
                     tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux.",
                 ),
+                io.Int.Input(
+                    "batch",
+                    default=1,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="Pictures side by side, with the seeds seed, seed + 1, ...: a step moves all of them in "
+                    "one pass, each as it would move alone.",
+                ),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
         )
 
     @classmethod
     def execute(
-        cls, representation: str, width: int, height: int, seed: int, hidden: int, layers: int, channels: int
+        cls,
+        representation: str,
+        width: int,
+        height: int,
+        seed: int,
+        hidden: int,
+        layers: int,
+        channels: int,
+        batch: int = 1,
     ) -> io.NodeOutput:
         check_size(width, height)
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
+        check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
         with host.grad_mode():
-            made = generator_for_size(representation, width, height, seed=seed, channels=channels, cell=CELL, **options)
-        return io.NodeOutput(HostGenerator(made))
+            made = [
+                generator_for_size(representation, width, height, seed=own, channels=channels, cell=CELL, **options)
+                for own in range(seed, seed + batch)
+            ]
+            return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
 
 
 def check_size(width: int, height: int) -> None:
@@ -129,8 +158,9 @@ class RenderGenerator(io.ComfyNode):
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
         else:
             image = render_image(generator, width, height)
-            latent = blocked(cls, "latent", "encode the image") if vae is None else {"samples": vae.encode(image)}
-        shown = None if vae is None and generator.generator.space == "latent" else ui.PreviewImage(image, cls=cls)
+            latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
+        empty = vae is None and generator.generator.space == "latent"
+        shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
 
 
@@ -141,10 +171,44 @@ def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlo
 
 
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
-    """IMAGE (1, height, width, 3) of an image generator."""
-    with torch.no_grad():
-        picture = generator.generator.render(generator.generator.frame(height, width))
-        return picture.movedim(1, -1).clamp(0, 1).float().cpu()
+    """IMAGE (B, height, width, 3) of an image generator, one picture a member, drawn tile by tile on the host's device.
+
+    Each tile gives way to the host's Cancel, and moves the node's progress bar.
+    """
+    drawn = generator.generator
+    check_render(width, height, whole=not drawn.windows, n=drawn.rows)
+    device = comfy.model_management.get_torch_device()
+    if any(tensor.device != device for tensor in drawn.state_dict().values()):
+        drawn = copy.deepcopy(drawn).to(device)
+    progress = Progress(len(tiles_of(drawn, height, width)))
+    image = torch.empty(drawn.rows, height, width, 3)
+    for top, left, tile in render_tiles(drawn, height, width):
+        rows, columns = tile.shape[-2:]
+        image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
+        progress.update()
+    return image
+
+
+def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
+    """LATENT of an IMAGE (B, H, W, 3).
+
+    Raises:
+        ValueError: it would take more memory than there is.
+    """
+    height, width = image.shape[1:3]
+    fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
+    check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=len(image)), fix)
+    return {"samples": vae.encode(image)}
+
+
+def bounded(image: Tensor) -> Tensor:
+    """IMAGE (B, H, W, 3) with no side above `PREVIEW_LARGEST`, averaged down in proportion where one is."""
+    height, width = image.shape[1:3]
+    share = PREVIEW_LARGEST / max(height, width)
+    if share >= 1:
+        return image
+    size = [max(1, round(side * share)) for side in (height, width)]
+    return F.adaptive_avg_pool2d(image.movedim(-1, 1), size).movedim(1, -1)
 
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import comfy.model_management
@@ -31,6 +31,8 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider, Sampler
 from comfy.sd import VAE
 from torch import Tensor, nn
+
+from .beside import UNCOND, Beside, Sides, is_stock
 
 Conditioning = list
 
@@ -118,7 +120,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.total = 0
-        self.per_row: dict[float | None, int] = {}  # rows a row of z in the last evaluation, by cfg
+        self.per_row: dict[tuple[float | None, str | None], int] = {}  # a row of z in the last evaluation
 
     def __call__(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
         self.total += x.shape[0]
@@ -139,6 +141,8 @@ class HostDenoiser:
     rows: Rows
     cfg: float | None = None
     watch: Callable[[], None] | None = None  # called after every evaluation
+    beside: Mapping[str, Sides] = field(default_factory=dict)
+    prompt: str | None = None  # which of `beside` is asked; None: the guider's own
 
     def __call__(self, z: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoise z (B, C, H, W) at sigma: float, () or (B,). Returns a tensor of z's shape, detached."""
@@ -148,7 +152,7 @@ class HostDenoiser:
         before = self.rows.total
         with torch.inference_mode():
             denoised = self._evaluate(x.contiguous(), self.axis.level(sigma).contiguous())
-        self.rows.per_row[self.cfg] = math.ceil((self.rows.total - before) / z.shape[0])
+        self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / z.shape[0])
         if self.watch is not None:
             self.watch()
         with grad_mode():
@@ -189,38 +193,56 @@ class HostDenoiser:
 
         options = create_model_options_clone(self.options.get("model_options", {}))
         options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
+        options.pop("sampler_post_cfg_function", None)  # its result is not looked at, and it may cost rows of its own
         replace(self, options={**self.options, "model_options": options})(z, sigma)
         with grad_mode():
             return captured["cond"].to(z.dtype, copy=True), captured["uncond"].to(z.dtype, copy=True)
 
     def _check_stock(self, purpose: str) -> None:
         """Refuse a guider without a single cfg between a positive and a negative side."""
-        stock = type(self.guider).predict_noise is CFGGuider.predict_noise
-        if not stock or "negative" not in self.guider.original_conds:
+        if not is_stock(self.guider) or "negative" not in self.guider.original_conds:
             raise ValueError(
                 f"guider: {type(self.guider).__name__} has no single cfg to change, and {purpose}; "
                 "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
             )
 
     def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
-        if self.cfg is None:
-            return self.guider(x, level, **self.options)
-        own_cfg = self.guider.cfg
-        self.guider.cfg = self.cfg
+        guider, own = self.guider, (self.guider.cfg, self.guider.conds)
+        guider.cfg = guider.cfg if self.cfg is None else self.cfg
+        guider.conds = guider.conds if self.prompt is None else self.beside[self.prompt]
         try:
-            return self.guider(x, level, **self.options)
+            return guider(x, level, **self.options)
         finally:
-            self.guider.cfg = own_cfg
+            guider.cfg, guider.conds = own
+
+    def under(self, prompt: str) -> HostDenoiser:
+        """The same model under another of the conditionings that its guider carries (`beside`)."""
+        alone = "negative" not in self.beside[prompt]
+        return replace(self, prompt=prompt, cfg=1.0 if alone else self.cfg)
+
+    @property
+    def uncond(self) -> HostDenoiser:
+        """The unconditional part alone, one row a row of z.
+
+        Raises:
+            ValueError: for a guider without a negative side, or with a rule of its own.
+        """
+        self._check_stock("this method needs the unconditional part alone")
+        options = create_model_options_clone(self.options.get("model_options", {}))
+        for of_both in ("sampler_cfg_function", "sampler_post_cfg_function", "disable_cfg1_optimization"):
+            options.pop(of_both, None)
+        return replace(self.under(UNCOND), options={**self.options, "model_options": options})
 
     @property
     def cost(self) -> int:
         """Network rows for one row of z; before the first evaluation what the stock guidance will take."""
         guided = "negative" in self.guider.original_conds and (self.guider.cfg if self.cfg is None else self.cfg) != 1
-        return self.rows.per_row.get(self.cfg, 2 if guided else 1)
+        return self.rows.per_row.get((self.cfg, self.prompt), 2 if guided else 1)
 
     def with_cfg(self, cfg: float) -> HostDenoiser:
         """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
-        self._check_stock("this method needs its own")
+        if cfg != 1 or not is_stock(self.guider):
+            self._check_stock("this method needs its own")
         return replace(self, cfg=float(cfg))
 
 
@@ -275,21 +297,28 @@ class HostModel:
     def denoiser(self, prompt: object = None, negative: object = None, cfg: float | None = None) -> HostDenoiser:
         """The session's denoiser, whose prompts and cfg are its guider's.
 
+        Args:
+            prompt: None, or the name of a conditioning that the guider carries beside its own.
+            negative, cfg: the guider's; not looked at.
+
         Raises:
-            ValueError: for a prompt, which the guider has already.
+            ValueError: for another prompt: the guider has them already.
         """
+        own = self.session.denoiser
+        if isinstance(prompt, str) and prompt in own.beside:
+            return own.under(prompt)
         if prompt or negative:
             raise ValueError(
                 f"prompt: got {prompt!r}, {negative!r}; inside the host the guider holds the conditioning; leave it out"
             )
-        return self.session.denoiser
+        return own
 
 
 class _LoopSampler(Sampler):
     """A host sampler whose `sample` is our loop; what it returned is left in `result`."""
 
-    def __init__(self, loop: Callable[[Session], T], vae: VAE | None, rows: Rows) -> None:
-        self.loop, self.vae, self.rows = loop, vae, rows
+    def __init__(self, loop: Callable[[Session], T], vae: VAE | None, rows: Rows, beside: Beside) -> None:
+        self.loop, self.vae, self.rows, self.beside = loop, vae, rows, beside
         self.result: T | None = None
 
     def sample(  # the host's signature
@@ -305,11 +334,13 @@ class _LoopSampler(Sampler):
     ) -> Tensor:
         model = model_wrap.inner_model
         options = {key: extra_args[key] for key in ("model_options", "seed") if key in extra_args}
-        denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows)
+        beside = self.beside.prepared(model_wrap, noise, latent_image, extra_args.get("seed"))
+        denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows, beside=beside)
         with grad_mode(), torch.enable_grad():
             scales = model.model_sampling, model.latent_format
             pair = (None, None) if self.vae is None else (f(self.vae, model.latent_format) for f in (encoder, decoder))
             self.result = self.loop(Session(denoiser, *pair, noise.device, *scales))
+        self.beside.give_back(model_wrap.conds)
         return torch.zeros_like(noise)
 
 
@@ -404,6 +435,7 @@ def run(
     *,
     vae: VAE | None = None,
     rows: int = 1,
+    pictures: int = 1,
     seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
@@ -411,6 +443,7 @@ def run(
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
     vae: loaded along with the model, with memory reserved for its backward pass too, when given.
     rows: the largest batch the loop will evaluate; the host frees memory for it.
+    pictures: the largest batch that goes through the VAE.
 
     The guider handed in is not touched.
     """
@@ -423,31 +456,46 @@ def run(
             f"model: works on {latent_format.latent_dimensions}-dimensional latents (audio or video); "
             "mean-shift distillation needs an image model with latents (B, C, H, W)"
         )
-    counter = Rows()
+    counter, beside = Rows(), Beside()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
-    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve(vae, rows))
+    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, beside))
     if vae is not None:
         patcher.set_additional_models(KEY, [vae.patcher])
     sampling = patcher.get_model_object("model_sampling")
     sigmas = torch.stack([torch.as_tensor(s).float().cpu() for s in (sampling.sigma_max, sampling.sigma_min)])
     zeros = torch.zeros(1, latent_format.latent_channels, height, width)  # all zero: the host leaves it unscaled
-    sampler = _LoopSampler(loop, vae, counter)
+    sampler = _LoopSampler(loop, vae, counter, beside)
     with torch.inference_mode():
         guider.sample(zeros, zeros.clone(), sampler, sigmas, disable_pbar=True, seed=seed)
     return sampler.result
 
 
-def _reserve(vae: VAE | None, rows: int) -> Callable[..., Any]:
-    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass."""
+def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
+    """The host's own estimate of what the VAE takes for `n` pictures of that size, to encode and to decode; 0 where it
+    does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
+    """
+    if vae.device.type != "cpu":
+        return 0.0
+    encode = 0.0 if latent else vae.memory_used_encode((n, 3, height, width), vae.vae_dtype)
+    cells = (n, vae.latent_channels, height // vae.downscale_ratio, width // vae.downscale_ratio)
+    return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
+
+
+def _prepare(vae: VAE | None, rows: int, pictures: int, beside: Beside) -> Callable[..., Any]:
+    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass,
+    and take out of the guider what it carries beside its own.
+    """
 
     def prepare(
         executor: Callable[..., T], model: ModelPatcher, shape: Sequence[int], *args: object, **kwargs: object
     ) -> T:
         wanted = rows
         if vae is not None:
-            pixels = (1, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
+            pixels = (pictures, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
             encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
             wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
-        return executor(model, [wanted, *shape[1:]], *args, **kwargs)
+        prepared = executor(model, [wanted, *shape[1:]], *args, **kwargs)
+        beside.take(prepared[1])
+        return prepared
 
     return prepare

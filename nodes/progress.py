@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,17 +25,40 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((pixels.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy().astype(np.uint8))
 
 
+def sheet(images: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) in rows, about square, as one (1, C, rows H, columns W), black where none is left."""
+    count, channels, height, width = images.shape
+    columns = math.ceil(math.sqrt(count * height / width))
+    rows = math.ceil(count / columns)
+    made = images.new_zeros(channels, rows * height, columns * width)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        made[:, top : top + height, left : left + width] = image
+    return made[None]
+
+
 def to_image(picture: Image.Image) -> Tensor:
     """A PIL picture as IMAGE (1, H, W, 3) in [0, 1]."""
     return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]
 
 
-class Progress:
-    """One bar of `total` steps. JPEG previews reach every client, whatever its preview setting."""
+def tell(node_id: str | None, text: str) -> None:
+    """Show ``text`` in the node, where a server is running: only then its module is loaded."""
+    server = sys.modules.get("server")
+    instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if instance is not None and node_id is not None:
+        instance.send_progress_text(text, node_id)
 
-    def __init__(self, total: int) -> None:
+
+class Progress:
+    """One bar of `total` steps, `done` of them before. JPEG previews reach every client, whatever its settings.
+
+    A preview (B, 3, H, W) in [0, 1] of several pictures is a sheet of them.
+    """
+
+    def __init__(self, total: int, done: int = 0) -> None:
         self.total = total
-        self.done = 0
+        self.done = done
         self.bar = comfy.utils.ProgressBar(total)
         self.next_preview = 0.0
 
@@ -50,4 +75,4 @@ class Progress:
         image = picture()
         end = time.monotonic()
         self.next_preview = end + max(PREVIEW_EVERY, (end - start) / PREVIEW_SHARE)
-        return None if image is None else ("JPEG", to_pil(image), PREVIEW_SIZE)
+        return None if image is None else ("JPEG", to_pil(sheet(image)), PREVIEW_SIZE)

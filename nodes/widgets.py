@@ -16,7 +16,7 @@ from ..msd_core.settings import Setting, menu
 
 LOWEST, HIGHEST = -1e6, 1e6
 STEPS = {"cfg": 0.1, "lr": 0.001, "t_min": 0.01, "t_max": 0.01}
-"""What an arrow of a Float adds, where it is not a twentieth of the default."""
+"""What an arrow of a Float adds, where it is not .01, or .1 for large defaults."""
 
 
 def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
@@ -35,7 +35,7 @@ def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
     low, high = ends(entry)
     if entry.kind is int:
         return io.Int.Input(name, default=entry.default, min=int(low), max=int(high), **common)
-    default = entry.default or 0.0
+    low, high, default = float(low), float(high), entry.default or 0.0
     step = STEPS.get(entry.name, 0.01 if abs(default) < 10 else 0.1)
     return io.Float.Input(name, default=default, min=low, max=high, step=step, round=False, **common)
 

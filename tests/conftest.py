@@ -1,4 +1,5 @@
 """Three tiers, marked by their folder: `core` (msd_core alone), `host` (ComfyUI as a library), `server` (its server).
+The attacks on the core (tests/attack) belong to its tier.
 
 ComfyUI is looked for at $COMFYUI_PATH, then two folders up when this pack sits in `custom_nodes`, then at
 ~/comfy/ComfyUI; its Python at $COMFYUI_PYTHON, then ~/comfy/venv, then the running one. Without it the two upper tiers
@@ -81,8 +82,8 @@ def host_of(config: pytest.Config) -> Host:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         relative = item.path.relative_to(ROOT / "tests").parts
-        if relative[0] in TIERS:
-            item.add_marker(relative[0])
+        if relative[0] in (*TIERS, "attack"):
+            item.add_marker("core" if relative[0] == "attack" else relative[0])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

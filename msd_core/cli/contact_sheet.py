@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
+from ..atomic import replacing
 from ..demo.evaluate import SIDE, draw_scenes, sample_scenes
 from ..demo.judge import Verdict, judge
 from ..demo.model import DemoModel, load_demo_model
@@ -25,8 +28,10 @@ from ..optimize import start
 from ..preset import Preset, preset_of
 from ..validation import check_choice
 from .pictures import to_pil
+from .signals import Stopped, signals
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
+RESULTS = ("contact_sheet.png", "compare.json")
 PICTURE, MARGIN, LINE = 144, 10, 15
 RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
 
@@ -55,24 +60,42 @@ class Cell:
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> int:
-    """Draw, judge and write; exit status 0."""
+    """Draw, judge and write; stopped, write the rows that are done. Returns the exit status."""
     for method in arguments.methods:
         check_choice("--methods", method, ("ddim", *METHODS))
     scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed)
-    model = load_demo_model(arguments.model)
     rows: list[list[Cell]] = []
-    with tqdm(total=len(scenes) * len(arguments.methods), desc="compare") as bar:
-        for scene in scenes:
-            rows.append([])
-            for method in arguments.methods:
-                rows[-1].append(_cell(model, scene, method, arguments.cfg, arguments.seed))
-                bar.update()
-    _sheet(scenes, rows).save(folder / "contact_sheet.png")
+    status = 0
+    try:
+        for row in _rows(arguments, scenes):
+            rows.append(row)
+    except KeyboardInterrupt as stop:
+        if not rows:
+            raise
+        signals.shut()
+        status = stop.status if isinstance(stop, Stopped) else 130
+        scenes = scenes[: len(rows)]
+        print(f"msd: stopped; {len(rows)} prompts are kept", file=sys.stderr)
     report = _report(scenes, rows, arguments)
-    (folder / "compare.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    sheet_file, report_file = (folder / name for name in RESULTS)
+    with replacing(sheet_file) as sheet, replacing(report_file) as text:
+        _sheet(scenes, rows).save(sheet)
+        text.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for method, total in report["totals"].items():
         print(f"{method}: {total['accepted']} of {len(scenes)} accepted, {total['evaluations']} evaluations a picture")
-    return 0
+    return status
+
+
+def _rows(arguments: argparse.Namespace, scenes: list[Scene]) -> Iterator[list[Cell]]:
+    """The cells of each scene, under a progress bar."""
+    model = load_demo_model(arguments.model)
+    with tqdm(total=len(scenes) * len(arguments.methods), desc="compare") as bar:
+        for scene in scenes:
+            row = []
+            for method in arguments.methods:
+                row.append(_cell(model, scene, method, arguments.cfg, arguments.seed))
+                bar.update()
+            yield row
 
 
 def _cell(model: DemoModel, scene: Scene, method: str, cfg: float | None, seed: int) -> Cell:

@@ -1,7 +1,7 @@
 """Distil a neural image from a prompt with the demo model.
 
-Writes picture.png, generator.safetensors, metrics.json, plot.png and animation.webp. Ctrl-C keeps the steps
-that are done, and `--resume` goes on with the same result as without the interruption.
+Writes picture.png, generator.safetensors, metrics.json, plot.png and animation.webp. Whatever stops the run, Ctrl-C,
+an error or a kill, the steps that were done are kept, and `--resume` goes on with the same result as without it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import any_size, seed, writable_folder
+from .arguments import any_size, count, seconds, seed, writable_folder
 from .parser import Parser
 
 HELP = "distil a neural image from a prompt: the main job"
@@ -18,6 +18,7 @@ HELP = "distil a neural image from a prompt: the main job"
 def add_arguments(parser: Parser) -> None:
     """The arguments of `msd distill`; those of methods, estimators and curves are made from their fields."""
     from ..generators import GENERATORS
+    from ..model import MODELS
     from .flags import add_flags
 
     parser.add_argument("prompt", nargs="?", help="what to draw, e.g. 'a red circle on a blue background'")
@@ -28,6 +29,16 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
     parser.add_argument("--model", type=Path, help="the model's file (default: the demo model that ships)")
+    parser.add_argument("--model-kind", default="demo", help=f"what the file is: {', '.join(MODELS)} (default: demo)")
+    parser.add_argument(
+        "--checkpoint",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="save the run this often; 0 only when it is stopped (default: 10)",
+    )
+    parser.add_argument("--threads", type=count, help="of the processor; results differ in their last bits with them")
+    parser.add_argument("--force", action="store_true", help="replace what is in --out, an unfinished run too")
     add_flags(parser)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..preset import Preset, named_presets
 from ..registry import Registry
-from ..settings import Setting, flatten, menu, settings_of
+from ..settings import Setting, flatten, menu, prefix_below, settings_of
 from .arguments import number, pair, whole
 from .parser import Parser
 
 NONE = "none"
-"""What is written for None."""
+"""What is written for None, where that is no choice of its own."""
+_NONE = object()
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,8 @@ def _walk(owner: type, group: str, kind: str, prefix: str) -> Iterator[tuple[str
         yield group, kind, prefix + entry.flag, entry
         if entry.family is None:
             continue
-        below = f"{prefix}{entry.flag}".removesuffix("_schedule")
         for name in menu(entry.family):
-            yield from _walk(entry.family[name], _title(entry.family, name), name, _below(entry, below))
-
-
-def _below(entry: Setting, stem: str) -> str:
-    return f"{stem}_" if entry.flag.endswith("_schedule") else ""
+            yield from _walk(entry.family[name], _title(entry.family, name), name, prefix_below(entry.flag))
 
 
 def _title(family: Registry, name: str) -> str:
@@ -87,13 +84,28 @@ def _details(flag: Flag) -> dict[str, Any]:
         return details | {"action": argparse.BooleanOptionalAction}
     if entry.kind is tuple:
         return details | {"type": pair, "nargs": "+", "metavar": "FRACTION:LAMBDA"}
-    if entry.family is not None or entry.kind is str:
-        return details
-    read = whole if entry.kind is int else number
     if entry.length:
-        return details | {"type": read, "nargs": entry.length if entry.length > 0 else "+", "metavar": ("LOW", "HIGH")}
-    optional = any(use.optional for _, use in flag.uses)
-    return details | {"type": (lambda text: NONE if text == NONE else read(text)) if optional else read}
+        many = {"nargs": entry.length if entry.length > 0 else "+"}
+        ends = {"metavar": ("LOW", "HIGH")} if entry.length == 2 else {}
+        return details | many | ends | {"type": _reader(flag)}
+    return details | {"type": _reader(flag)}
+
+
+def _reader(flag: Flag) -> Callable[[str], Any]:
+    """What reads a flag's text: the first that can, where settings of several kinds share its name."""
+    kinds = dict.fromkeys(str if entry.family is not None else entry.kind for _, entry in flag.uses)
+    readers = [{int: whole, float: number}.get(kind, str) for kind in kinds]
+    optional = any(entry.optional for _, entry in flag.uses)
+
+    def read(text: str) -> Any:  # noqa: ANN401
+        if optional and text == NONE:
+            return _NONE
+        for reader in readers[:-1]:
+            with contextlib.suppress(argparse.ArgumentTypeError):
+                return reader(text)
+        return readers[-1](text)
+
+    return read
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(value)
-    return None if isinstance(value, str) and value == NONE else value
+    return None if value is _NONE else value
 
 
 def flag_of(name: str) -> str:

@@ -1,17 +1,24 @@
 """The `msd` command: parses the arguments, runs one command, and turns bad input into one line.
 
-Exit status: 0 done; 2 bad input, with one line on stderr, ``msd: error: …``; 130 stopped with Ctrl-C.
+Exit status: 0 done; 2 bad input, with one line on stderr, ``msd: error: …``; 130 stopped with Ctrl-C, 143 by SIGTERM;
+141 nobody reads what is printed.
+
+torch is imported after `patient_threads`: its threads then sleep while they wait for each other instead of spinning,
+which on a busy machine takes many times as long (`OMP_WAIT_POLICY`; whoever has set it is left alone).
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 
 from . import compare, distill, render, reproduce, sample, train_demo
 from .parser import Parser
+from .signals import Stopped, signals
+from .streams import GONE, complain, reliable_streams
 
 COMMANDS = {
     "distill": distill,
@@ -36,20 +43,45 @@ def make_parser() -> Parser:
     return parser
 
 
+def patient_threads() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user has said how they are to wait."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    patient_threads()
+    try:
+        with reliable_streams(), signals.watched():
+            return _run(arguments)
+    except BrokenPipeError:
+        return GONE
+    except OSError as error:  # of stdout itself, at the end
+        with reliable_streams():
+            complain(f"standard output cannot be written ({error.strerror}); lead it elsewhere")
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command; what it refuses becomes one line."""
     try:
         parsed = make_parser().parse_args(arguments)
         return COMMANDS[parsed.command].run(parsed)
     except (ValueError, OSError) as error:
-        print(f"msd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(str(error))
         return 2
     except ModuleNotFoundError as error:
-        print(f"msd: error: {error}; install what the command line needs: pip install '.[headless]'", file=sys.stderr)
+        complain(f"{error}; install what the command line needs: pip install '.[headless]'")
         return 2
-    except KeyboardInterrupt:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error):
+            raise
+        complain("not enough memory for what was asked; lower sizes and numbers")
+        return 2
+    except KeyboardInterrupt as stop:
         print("msd: stopped; nothing was kept", file=sys.stderr)
-        return 130
+        return stop.status if isinstance(stop, Stopped) else 130
 
 
 if __name__ == "__main__":

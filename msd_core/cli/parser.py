@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from .streams import one_line
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that ``fill`` adds arguments to before it is first used, and ``details`` gives the help's last part."""
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, without the usage text."""
-        self.exit(2, f"msd: error: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"msd: error: {one_line(message)}; see `{self.prog} --help`\n")
 
     def format_help(self) -> str:
         """The help with its details."""

@@ -8,21 +8,31 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
-from ..generators import Generator
+from ..generators import Generator, render_tiles, tiles_of
 
 Decode = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def picture_of(generator: Generator, width: int, height: int, decode: Decode | None = None) -> Image.Image:
+def picture_of(
+    generator: Generator, width: int, height: int, decode: Decode | None = None, *, watched: bool = False
+) -> Image.Image:
     """The generator drawn at ``width`` × ``height`` pixels; a latent is decoded at its own size, then resized.
+
+    An image is drawn tile by tile, in no more memory than the picture's own; ``watched`` shows a bar of the tiles.
 
     Raises:
         ValueError: a latent generator came without the model's ``decode``.
     """
     if generator.space == "image":
-        return to_pil(generator.render(generator.frame(height, width))[0])
+        picture = Image.new("RGB", (width, height))
+        total = len(tiles_of(generator, height, width))
+        tiles = render_tiles(generator, height, width)
+        for top, left, tile in tqdm(tiles, total=total, desc="render", unit="tile", disable=not watched):
+            picture.paste(to_pil(tile[0]), (left, top))
+        return picture
     if decode is None:
         raise ValueError("decode: got none with a latent generator; allowed is the model's decoder. Pass it.")
     own = generator.canvas.view
@@ -37,14 +47,17 @@ def to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy())
 
 
-def side_by_side(pictures: Tensor) -> Image.Image:
-    """Pictures (B, 3, H, W) in rows of ⌈√B⌉, filled up with white."""
-    rows, _, height, width = pictures.shape
-    across = math.ceil(math.sqrt(rows))
-    sheet = Image.new("RGB", (across * width, math.ceil(rows / across) * height), "white")
-    for i, picture in enumerate(pictures):
-        sheet.paste(to_pil(picture), (i % across * width, i // across * height))
-    return sheet
+def sheet_size(count: int, width: int, height: int) -> tuple[int, int]:
+    """Width and height of a sheet of ``count`` pictures, in rows of ⌈√count⌉."""
+    across = math.ceil(math.sqrt(count))
+    return across * width, math.ceil(count / across) * height
+
+
+def paste_row(sheet: Image.Image, picture: Tensor, row: int, count: int) -> None:
+    """Put the picture (3, H, W) numbered ``row`` of ``count`` in its place."""
+    _, height, width = picture.shape
+    across = math.ceil(math.sqrt(count))
+    sheet.paste(to_pil(picture), (row % across * width, row // across * height))
 
 
 def check_finite(x: Tensor) -> Tensor:

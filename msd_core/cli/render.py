@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import any_size, picture_file, writable_folder
+from ..atomic import replacing
+from .arguments import any_size, check_format, file, picture_file, writable_folder
 
 HELP = "draw a saved generator at any size"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd render`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a generator, as `msd distill` writes it")
+    parser.add_argument("file", type=file, metavar="FILE", help="a generator, as `msd distill` writes it")
     parser.add_argument("--size", type=any_size, default=(512, 512), help="WIDTHxHEIGHT in pixels (default: 512x512)")
     parser.add_argument("--out", type=picture_file, help="the picture's file (default: FILE with the ending .png)")
-    parser.add_argument("--model", type=Path, help="demo model's file, to decode a latent generator")
+    parser.add_argument("--model", type=file, help="demo model's file, to decode a latent generator")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load, draw, save."""
+    """Load, draw, save; the old file stays until the new one is whole."""
     out = arguments.out or arguments.file.with_suffix(".png")
+    width, height = arguments.size
+    check_format(out, arguments.size)
     writable_folder(out.parent)
 
     from ..generators import load_generator
+    from ..memory import check_fits, check_render, model_bytes
     from .pictures import picture_of
 
     generator = load_generator(arguments.file)
+    check_render(width, height, suffix=out.suffix, whole=generator.space == "image" and not generator.windows)
     decode = None
     if generator.space == "latent":
         from ..demo.model import load_demo_model
 
+        own = generator.canvas
+        fix = "Use a smaller latent, or free memory."
+        check_fits("file", f"a latent of {own.width}x{own.height}", model_bytes(own.width, own.height, own.cell), fix)
         decode = load_demo_model(arguments.model).decode
-    width, height = arguments.size
-    picture_of(generator, width, height, decode).save(out)
+    picture = picture_of(generator, width, height, decode, watched=True)
+    with replacing(out) as partial:
+        picture.save(partial)
     print(f"{out}: {width}x{height}")
     return 0

@@ -10,8 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from .arguments import seed, writable_folder
+from .arguments import path, seed, writable_folder
+from .claim import claimed
 from .parser import Parser
+from .signals import Stopped
 
 HELP = "the paper's tables and figures in two dimensions"
 ALL = "all"
@@ -22,8 +24,9 @@ def add_arguments(parser: Parser) -> None:
     """The arguments of `msd reproduce`."""
     parser.add_argument("name", metavar="NAME", help="one of the studies below, or all")
     parser.add_argument("--quick", action="store_true", help="few points and steps: minutes, for a first look")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: results, or results-quick)")
+    parser.add_argument("--out", type=path, help="folder of the results (default: results, or results-quick)")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--force", action="store_true", help="replace what is in --out, whoever has written it")
     parser.details = _list_of_studies
 
 
@@ -36,11 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         names = _chosen(arguments.name)
         folder = writable_folder(arguments.out or Path("results-quick" if arguments.quick else "results"))
-        for name in names:
-            _reproduce(name, folder, arguments.quick, arguments.seed)
-    except KeyboardInterrupt:
+        with claimed(folder, ("README.md", *(f"{study}.json" for study in STUDIES))) as claim:
+            if not arguments.force:
+                claim.check_foreign("--out")
+            for name in names:
+                _reproduce(name, folder, arguments.quick, arguments.seed)
+                claim.record()
+    except KeyboardInterrupt as stop:
         print("msd: stopped; finished parts are kept, the same command goes on", file=sys.stderr)
-        return 130
+        return stop.status if isinstance(stop, Stopped) else 130
     return 0
 
 

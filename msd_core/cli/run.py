@@ -3,115 +3,179 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
+from ..autosave import Autosave
 from ..demo.model import DEMO_MODEL_PATH
 from ..distil import run as steps_of
+from ..memory import check_distillation
 from ..model import Model, load_model
 from ..optimize import planned_steps, start
 from ..state import State
-from .run_folder import (
-    Done,
-    check_no_unfinished,
-    frame_of,
-    is_frame,
-    load_unfinished,
-    remove_unfinished,
-    save_unfinished,
-    write_results,
-)
-from .settings import Settings, check_unchanged, digest_of, new_settings
+from .claim import Claim, claimed, digest_of
+from .run_folder import RESULTS, Done, frame_of, is_frame, write_results
+from .settings import Settings, check_unchanged, new_settings
+from .signals import Stopped, signals
+from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
 
 
 def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
-    path = arguments.model or DEMO_MODEL_PATH
-    model = load_model(path)
-    if arguments.resume:
-        settings, done = load_unfinished(folder)
-        check_unchanged(arguments, settings, digest_of(path))
-    else:
-        check_no_unfinished(folder)
-        settings, done = new_settings(arguments, model, digest_of(path)), None
-    run = Run(folder, settings, model, done)
+    if arguments.model is None and arguments.model_kind != "demo":
+        raise ValueError(f"--model: got none with --model-kind {arguments.model_kind}; allowed is its file. Name it.")
+    with claimed(folder, RESULTS) as claim:
+        kept = load_unfinished(folder) if arguments.resume else None
+        if not (arguments.resume or arguments.force):
+            check_no_unfinished(folder)
+            claim.check_foreign("--out")
+        path = arguments.model or DEMO_MODEL_PATH
+        model = load_model(path, arguments.model_kind)
+        if kept is None:
+            settings, done = new_settings(arguments, model, digest_of(path)), None
+        else:
+            settings, done = kept
+            check_unchanged(arguments, settings, digest_of(path))
+        check_distillation(settings.generator, *settings.size, model, pull=settings.preset.pull)
+        return _end(Run(claim, settings, model, done, again(arguments)), arguments.checkpoint)
+
+
+def again(arguments: argparse.Namespace) -> str:
+    """The command that goes on with the run."""
+    words = ["msd", "distill", "--resume", "--out", str(arguments.out)]
+    if arguments.model is not None:
+        words += ["--model", str(arguments.model)]
+    if arguments.model_kind != "demo":
+        words += ["--model-kind", arguments.model_kind]
+    return shlex.join(words)
+
+
+def _end(run: Run, seconds: float) -> int:
+    """Do ``run``, and what belongs to the way in which it ends."""
     try:
-        run.optimise()
+        run.optimise(seconds)
+        signals.shut()
+    except Stopped as stop:
+        return run.interrupted(stop.status)
     except KeyboardInterrupt:
-        return run.interrupted()
-    except ValueError as error:
-        raise ValueError(f"{error} {run.failed()}") from error
+        return run.interrupted(130)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        signals.shut()
+        raise ValueError(f"{_said(error)} {run.failed()}") from error
     return run.finished()
 
 
 class Run:
-    """A run on its way. ``done`` is replaced after each step, so that an interruption finds the last one whole."""
+    """A run on its way. ``done`` is replaced after each step, so that an interruption finds the last one whole.
 
-    def __init__(self, folder: Path, settings: Settings, model: Model, done: Done | None) -> None:
-        self.folder, self.settings, self.model, self.done = folder, settings, model, done
-        self.before = 0.0 if done is None else done.seconds
-        self.states = steps_of(self._first(), settings.preset, model, settings.prompt, settings.negative)
+    Args:
+        claim: of the run's folder.
+        settings, model: what it is a run of.
+        done: where it was stopped; None for a new run.
+        again: the command that goes on with it.
+    """
+
+    def __init__(self, claim: Claim, settings: Settings, model: Model, done: Done | None, again: str) -> None:
+        self.claim, self.folder, self.settings, self.model, self.again = claim, claim.folder, settings, model, again
+        torch.set_num_threads(settings.threads)
+        self.done = Done(self._first(done), done.frames if done else {}, done.seconds if done else 0.0)
+        self.states = steps_of(self.done.state, settings.preset, model, settings.prompt, settings.negative)
         self.decode = model.decode if settings.generator == "latent" else None
 
-    def _first(self) -> State:
+    def _first(self, done: Done | None) -> State:
         """The state to start from: that of a new run, or the last one that was done."""
         settings, generator = self.settings, self.settings.make_generator(self.model)
-        if self.done is None:
+        if done is None:
             return start(generator, steps=settings.preset.steps, seed=settings.seed)
-        generator.load_state_dict(self.done.state.generator.state_dict())  # its file may not know the canvas
-        return replace(self.done.state, generator=generator)
+        generator.load_state_dict(done.state.generator.state_dict())  # its file may not know the canvas
+        return replace(done.state, generator=generator)
 
-    def optimise(self) -> None:
-        """Walk to the end under a progress bar."""
-        preset, began = self.settings.preset, time.monotonic()
+    def optimise(self, seconds: float) -> None:
+        """Walk to the end under a progress bar, saving every ``seconds``, the start included."""
+        preset, began, before = self.settings.preset, time.monotonic(), self.done.seconds
         total = planned_steps(preset.method, preset.steps, preset.min_bandwidth)
-        done = self.done.state.step if self.done else 0
-        with tqdm(self.states, desc=self.settings.method, initial=done, total=total) as bar:
+        keep = Autosave(self._save, seconds)
+        if seconds > 0:
+            self._save(self.done)
+        with tqdm(self.states, desc=self.settings.method, initial=self.done.state.step, total=total) as bar:
             for state in bar:
-                frames = dict(self.done.frames) if self.done else {}
+                frames = self.done.frames
                 if is_frame(state.step, total):
-                    frames[state.step] = frame_of(self.settings, state, self.decode)
-                self.done = Done(state, frames, self.before + time.monotonic() - began)
+                    frames = frames | {state.step: frame_of(self.settings, state, self.decode)}
+                self.done = Done(state, frames, before + time.monotonic() - began)
+                keep(self.done)
                 bar.set_postfix_str(_report(state), refresh=False)
 
+    def _save(self, done: Done) -> None:
+        with signals.held():
+            save_unfinished(self.folder, self.settings, done)
+
     def finished(self) -> int:
-        """Write the results; exit status 0."""
-        self._write(finished=True)
+        """Write the results, and only then remove what `--resume` needs; exit status 0."""
+        try:
+            self._save(self.done)
+            self._write(finished=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{_said(error)} {self._kept('Make room, and let it write the results')}") from error
         remove_unfinished(self.folder)
         print(f"{self.folder / 'picture.png'}: {self._told()}")
         return 0
 
-    def interrupted(self) -> int:
-        """Keep what was done for `--resume`; exit status 130."""
-        if self.done is None:
+    def interrupted(self, status: int) -> int:
+        """Keep what was done for `--resume`; returns the exit status."""
+        if self.done.state.step == 0:
+            remove_unfinished(self.folder)
             print("msd: stopped before the end of the first step; nothing to keep", file=sys.stderr)
-            return 130
-        save_unfinished(self.folder, self.settings, self.done)
-        self._write(finished=False)
-        again = f"msd distill --resume --out {self.folder}"
-        print(f"msd: stopped after {self._told()}. Kept in {self.folder}; go on with: {again}", file=sys.stderr)
-        return 130
+            return status
+        try:
+            self._save(self.done)
+            self._write(finished=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{_said(error)} {self._kept('Make room, and go on')}") from error
+        told = f"stopped after {self._told()}. Kept in {self.folder}; go on with: {self.again}"
+        print(f"msd: {told}", file=sys.stderr)
+        return status
 
     def failed(self) -> str:
-        """Write the results up to the last good step; says where they are."""
-        if self.done is None:
+        """Keep what was done up to the last good step; says where it is."""
+        if self.done.state.step == 0:
+            remove_unfinished(self.folder)
             return "No step was finished, nothing was written."
-        self._write(finished=False)
-        return f"What was done is in {self.folder}: {self._told()}."
+        try:
+            self._save(self.done)
+            self._write(finished=False)
+        except (OSError, ValueError):
+            return self._kept("Once it can be written to, go on")
+        return f"What was done is in {self.folder}: {self._told()}; try the next step again with: {self.again}"
+
+    def _kept(self, purpose: str) -> str:
+        """What the folder holds when it could not be written to."""
+        if not (self.folder / STATE).is_file():
+            return "Nothing is kept."
+        step = load_unfinished(self.folder)[1].state.step
+        return f"The run up to step {step} is in {self.folder}. {purpose} with: {self.again}"
 
     def _write(self, *, finished: bool) -> None:
-        if self.done is not None:
-            write_results(self.folder, self.settings, self.done, self.decode, finished=finished)
+        write_results(self.folder, self.settings, self.done, self.decode, finished=finished)
+        self.claim.record()
 
     def _told(self) -> str:
-        if self.done is None:
-            return "no steps"
         state = self.done.state
         return f"{state.step} of {state.steps} steps, {state.evaluations} evaluations, {self.done.seconds:.1f} s"
+
+
+def _said(error: Exception) -> str:
+    """The error's own words, and its kind where that says more."""
+    if isinstance(error, ValueError):
+        return str(error)
+    text = " ".join(str(error).split()) or "no more memory"
+    return f"{type(error).__name__}: {text[:500]}."
 
 
 def _report(state: State) -> str:

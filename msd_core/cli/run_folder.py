@@ -1,17 +1,18 @@
-"""The folder of a run: its results, and while it is unfinished what `--resume` needs.
+"""The results in the folder of a run.
 
     picture.png            the generator, drawn at PICTURE_SIZE
     generator.safetensors  its parameters
     metrics.json           settings, versions, totals, every step
     plot.png               λ (or σ) and the norm of the gradient
     animation.webp         the generator over the steps
-    state.safetensors, frames.safetensors     only after Ctrl-C: to go on from
 
-Two runs of equal settings on one machine write equal files to the bit, but for the entry "timing" of metrics.json.
+All of them are written under other names and put in place together. Two runs of equal settings on one machine write
+equal files to the bit, but for the entry "timing" of metrics.json.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -19,21 +20,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
+from ..atomic import replacing
 from ..generators import save_generator
 from ..plot import history_curves, plot_curves
-from ..state import State, load_state, save_state
-from ..tensorfile import read_tensors, write_tensors
+from ..state import State
 from .pictures import Decode, picture_of
 from .settings import Settings
 
 PICTURE_SIZE = 512
 FRAME_SIZE, FRAMES, FRAME_MILLISECONDS = 256, 48, 80
-STATE, FRAMES_FILE = "state.safetensors", "frames.safetensors"
-_FRAMES_FORMAT = ("msd-frames", "1")
+RESULTS = ("picture.png", "generator.safetensors", "metrics.json", "plot.png", "animation.webp")
 
 Frames = dict[int, Image.Image]
 
@@ -64,17 +62,23 @@ def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def write_results(folder: Path, settings: Settings, done: Done, decode: Decode | None, *, finished: bool) -> None:
-    """Write the five files, replacing those that are there."""
+    """Write the five files, replacing those that are there; when one cannot be written, none is replaced.
+
+    Raises:
+        OSError, ValueError: a file cannot be written.
+    """
     state = done.state
-    picture_of(state.generator, *scaled(settings.size, PICTURE_SIZE), decode).save(folder / "picture.png")
     about = {"prompt": settings.prompt, "method": settings.method, "size": "{}x{}".format(*settings.size)}
-    save_generator(state.generator, folder / "generator.safetensors", about)
     metrics = json.dumps(metrics_of(settings, done, finished=finished), indent=1, ensure_ascii=False)
-    (folder / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
-    plot_curves(history_curves(state.history)).save(folder / "plot.png")
     first, *rest = done.frames.values() or [frame_of(settings, state, decode)]
     movie = {"save_all": True, "append_images": rest, "duration": FRAME_MILLISECONDS, "loop": 0, "quality": 90}
-    first.save(folder / "animation.webp", **movie)
+    with contextlib.ExitStack() as stack:
+        picture, generator, numbers, plot, animation = (stack.enter_context(replacing(folder / n)) for n in RESULTS)
+        picture_of(state.generator, *scaled(settings.size, PICTURE_SIZE), decode).save(picture)
+        save_generator(state.generator, generator, about)
+        numbers.write_text(metrics + "\n", encoding="utf-8")
+        plot_curves(history_curves(state.history)).save(plot)
+        first.save(animation, **movie)
 
 
 def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, Any]:
@@ -88,45 +92,3 @@ def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, A
         "steps": [{"step": step, **asdict(info)} for step, info in enumerate(done.state.history, 1)],
         "timing": {"seconds": round(done.seconds, 3)},
     }
-
-
-def save_unfinished(folder: Path, settings: Settings, done: Done) -> None:
-    """Write what `load_unfinished` reads; the state last, because it is what makes a run resumable."""
-    frames = {f"{step:08}": torch.from_numpy(np.array(frame)) for step, frame in done.frames.items()}
-    write_tensors(folder / FRAMES_FILE, frames, *_FRAMES_FORMAT, {})
-    about = {"settings": json.dumps(settings.to_json()), "seconds": str(done.seconds)}
-    save_state(done.state, folder / STATE, about)
-
-
-def load_unfinished(folder: Path) -> tuple[Settings, Done]:
-    """What `save_unfinished` wrote.
-
-    Raises:
-        ValueError: there is nothing to resume, or a file is damaged.
-    """
-    if not (folder / STATE).is_file():
-        raise ValueError(f"--resume: {str(folder)!r} holds no unfinished run; leave --resume out to start one")
-    state = load_state(folder / STATE)
-    tensors, _ = read_tensors(folder / FRAMES_FILE, *_FRAMES_FORMAT)
-    frames = {int(name): Image.fromarray(tensors[name].numpy()) for name in sorted(tensors)}
-    settings = Settings.from_json(json.loads(state.metadata["settings"]))
-    return settings, Done(state, frames, float(state.metadata["seconds"]))
-
-
-def check_no_unfinished(folder: Path) -> None:
-    """Refuse to start over in the folder of an unfinished run.
-
-    Raises:
-        ValueError: there is one.
-    """
-    if (folder / STATE).exists():
-        raise ValueError(
-            f"--out: {str(folder)!r} holds an unfinished run; add --resume to go on with it, name another folder, or "
-            f"delete {str(folder / STATE)!r}"
-        )
-
-
-def remove_unfinished(folder: Path) -> None:
-    """The run is finished: nothing is left to resume."""
-    for name in (STATE, FRAMES_FILE):
-        (folder / name).unlink(missing_ok=True)

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .arguments import any_size, check_cells, count, number, picture_file, seed, writable_folder
+from ..atomic import replacing
+from .arguments import (
+    Size,
+    any_size,
+    check_cells,
+    check_format,
+    count,
+    file,
+    number,
+    picture_file,
+    seed,
+    writable_folder,
+)
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..demo.model import DemoModel
+
+AT_ONCE = 2**18
+"""Pixels that go through the model as one batch: 64 pictures of 64 x 64, or one of 512 x 512."""
+STEPS = 1_000_000
 HELP = "draw the DDIM reference of a prompt"
 
 
@@ -23,33 +45,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
-    parser.add_argument("--model", type=Path, help="demo model's file (default: the one that ships)")
+    parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sample, decode, save."""
+    """Sample, decode, save: batch by batch, each picture from its own noise; the old file stays until all are there."""
+    if arguments.steps > STEPS:
+        raise ValueError(f"--steps: got {arguments.steps}; allowed are at most {STEPS} steps: lower it")
     writable_folder(arguments.out.parent)
 
+    from PIL import Image
+
+    from ..demo.model import load_demo_model
+    from ..memory import check_samples
+    from .pictures import paste_row, sheet_size
+
+    model = load_demo_model(arguments.model)
+    size = width, height = arguments.size or (model.side, model.side)
+    check_cells(size, model.cell)
+    whole = sheet_size(arguments.n, width, height)
+    check_format(arguments.out, whole, "--n")
+    rows = min(arguments.n, max(1, AT_ONCE // (width * height)))
+    check_samples(arguments.n, width, height, rows)
+    sheet = Image.new("RGB", whole, "white")
+    for row, picture in enumerate(_pictures(arguments, model, size, rows)):
+        paste_row(sheet, picture, row, arguments.n)
+    with replacing(arguments.out) as partial:
+        sheet.save(partial)
+    print(f"{arguments.out}: {arguments.n} of {width}x{height}")
+    return 0
+
+
+def _pictures(arguments: argparse.Namespace, model: DemoModel, size: Size, rows: int) -> Iterator[Tensor]:
+    """The pictures (3, H, W) one by one, drawn ``rows`` at a time; the noise of a row does not depend on that."""
     import torch
     from tqdm import tqdm
 
     from .. import ddim_steps, sigma_schedule
-    from ..demo.model import load_demo_model
-    from .pictures import check_finite, side_by_side
+    from .pictures import check_finite
 
-    model = load_demo_model(arguments.model)
     denoiser = model.denoiser(arguments.prompt, arguments.negative, arguments.cfg)
     sigmas = sigma_schedule(arguments.scheduler, arguments.steps, schedule=model.schedule)
     rng = torch.Generator().manual_seed(arguments.seed)
-    size = width, height = arguments.size or (model.side, model.side)
-    check_cells(size, model.cell)
-    shape = model.channels, height // model.cell, width // model.cell
-    noise = torch.stack([torch.randn(shape, generator=rng) for _ in range(arguments.n)])
-    z = x = noise * (1 + sigmas[0] ** 2).sqrt()  # latents have unit variance, and the noise is added to them
-    with torch.no_grad():
-        for _, state, _ in tqdm(ddim_steps(z, denoiser, sigmas), total=len(sigmas) - 1, desc="ddim"):
-            x = check_finite(state)
-        pictures = model.decode(x)
-    side_by_side(pictures).save(arguments.out)
-    print(f"{arguments.out}: {arguments.n} of {width}x{height}")
-    return 0
+    shape = model.channels, size[1] // model.cell, size[0] // model.cell
+    batches = [min(rows, arguments.n - done) for done in range(0, arguments.n, rows)]
+    with tqdm(total=len(batches) * (len(sigmas) - 1), desc="ddim") as bar:
+        for count in batches:
+            noise = torch.stack([torch.randn(shape, generator=rng) for _ in range(count)])
+            z = x = noise * (1 + sigmas[0] ** 2).sqrt()  # latents have unit variance, and the noise is added to them
+            with torch.no_grad():
+                for _, state, _ in ddim_steps(z, denoiser, sigmas):
+                    x = check_finite(state)
+                    bar.update()
+                pictures = model.decode(x)
+            yield from pictures

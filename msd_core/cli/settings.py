@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..distillation import METHODS
 from ..generators import GENERATORS, Generator, generator_for_size
+from ..generators.base import SIDE
 from ..model import Model
 from ..preset import Preset, preset_of
 from ..settings import build, flatten
-from ..validation import check_choice
+from ..validation import check_choice, check_count
 from .arguments import check_cells
 from .flags import flag_of, given
 
-DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": ""}
-"""Of what is no part of a preset; the size is the model's own."""
+MOST_THREADS = 1024
+
+DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": "", "threads": None}
+"""Of what is no part of a preset; the size is the model's own, the threads are torch's."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One run; two runs of equal settings give equal files. ``model`` is the SHA-256 of the model's file."""
+    """One run; two runs of equal settings give equal files.
+
+    ``model`` is the SHA-256 of the model's file. ``threads`` of the processor belong to it: sums are split among them,
+    and the last bits of a result depend on how.
+    """
 
     prompt: str
     negative: str
@@ -33,6 +40,7 @@ class Settings:
     size: tuple[int, int]
     seed: int
     model: str
+    threads: int
 
     @property
     def method(self) -> str:
@@ -54,13 +62,28 @@ class Settings:
         Raises:
             ValueError: an entry is missing, unknown or not allowed.
         """
-        entries = dict(saved)
         try:
+            entries: dict[str, Any] = {"threads": torch.get_num_threads(), **saved}
             old = entries.pop("method", None)
             preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
-            return cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
-        except (KeyError, TypeError) as error:
+            settings = cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
+            settings._check()
+            return settings
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"settings: the saved ones are damaged ({error}). Start a new run.") from error
+
+    def _check(self) -> None:
+        """Refuse entries that are not a preset's and not what `new_settings` makes."""
+        for name in ("prompt", "negative", "model"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
+        check_choice("generator", self.generator, GENERATORS)
+        check_count("seed", self.seed, minimum=0, maximum=2**64 - 1)
+        check_count("threads", self.threads, maximum=MOST_THREADS)
+        if len(self.size) != 2:
+            raise ValueError(f"size: got {self.size}; allowed are a width and a height. Start a new run.")
+        for side in self.size:
+            check_count("size", side, maximum=SIDE)
 
 
 def _upgraded(method: str, saved: Mapping[str, Any]) -> Preset:
@@ -85,6 +108,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
         for name, default in DEFAULTS.items()
     }
     run["size"] = run["size"] or (model.side, model.side)
+    run["threads"] = run["threads"] or torch.get_num_threads()
     check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
     changes = given(arguments)
@@ -123,11 +147,6 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
             )
     if settings.model != digest:
         raise ValueError("--model: got another file than that of the run to resume; pass the same one")
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _plain(value: object) -> object:

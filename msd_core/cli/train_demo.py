@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
-from .arguments import count, seed, writable_folder
+from ..echo import shown
+from .arguments import count, path, seed, writable_folder
 
 HELP = "train the demo model from scratch"
 
@@ -18,14 +18,14 @@ def exponent(text: str) -> float:
     except ValueError:
         value = math.nan
     if not value >= 0:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed are numbers of at least 0, and inf: write 1")
+        raise argparse.ArgumentTypeError(f"got {shown(text)}; allowed are numbers of at least 0, and inf: write 1")
     return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd train-demo`; what is left out is as for the model that ships."""
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the training's state and of the finished model"
+        "--out", type=path, required=True, help="folder of the training's state and of the finished model"
     )
     parser.add_argument("--seed", type=seed, help="of the weights, the pictures and the noise")
     parser.add_argument("--autoencoder-steps", type=count, help="steps of the autoencoder's training")

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..echo import shown
 from .grounds import COLOURS, PLACES, contrast
 from .silhouettes import THINGS, profile
 
@@ -160,8 +161,8 @@ def parse(text: str) -> Scene:
             position, relation = (link, "") if count == 1 else ("", link)
             return Scene(tuple(things), position, relation, colour or place, style or "flat")
     raise ValueError(
-        f"caption: {text!r} is not a scene the demo model knows; write e.g. 'a large red circle on a blue background' "
-        f"or 'a small yellow moon above a green house at night, outlined', with things {', '.join(THINGS)}; colours "
+        f"caption: {shown(text)} is not a scene the demo model knows; write e.g. 'a large red circle on a blue "
+        f"background' or 'a small yellow moon above a green house at night, outlined', with things {', '.join(THINGS)}; colours "
         f"{', '.join(COLOURS)}; sizes {', '.join(SIZES)}; positions {', '.join(p for p in POSITIONS if p)}; "
         f"relations {', '.join(RELATIONS)}, and between … and …; grounds {', '.join(PLACES)}; styles "
         f"{', '.join(STYLES)}"

@@ -9,19 +9,21 @@ precision, and their configurations in its metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..guidance import guide
+from ..jsontext import entry, parse_json
+from ..layout import Layout, check_layout, layout_of, part
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
+from ..tensorfile import read_tensors
 from .autoencoder import DDCONFIG, Autoencoder
 from .scenes import SIDE
 from .text import TEXT_CONFIG, TextEncoder, tokenize
@@ -37,6 +39,8 @@ FORMER_VERSIONS = {"1": "coloured shapes at 64×64 pixels"}
 FORMER_MODELS = {"c52dd09a72a09dca9c9c92fb4afdbf71eb81b1d7fa8452b41c5537b788a12d8c": "1"}
 """SHA-256 of the files that shipped earlier, as saved runs keep it, and their versions."""
 
+CONFIGS = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
+_REMEDY = f"Pass the {DEMO_MODEL_PATH.name} that ships with the project, or train one with `msd train-demo`."
 _PREFIXES = {
     "autoencoder": "first_stage_model.",
     "text": "cond_stage_model.transformer.",
@@ -59,6 +63,7 @@ class DemoModel(nn.Module):
         self.text = TextEncoder()
         self.unet = UNet()
         self.schedule: DiscreteSchedule = sd15_schedule()
+        self.float()  # whatever torch's default type is
 
     @classmethod
     def random(cls, seed: int) -> DemoModel:
@@ -103,20 +108,47 @@ class DemoModel(nn.Module):
             for name, prefix in _PREFIXES.items()
             for key, tensor in getattr(self, name).state_dict().items()
         }
-        configs = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
-        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(configs)})
+        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(CONFIGS)})
 
     def load(self, path: str | Path) -> DemoModel:
         """Fill the weights from a file that :meth:`save` wrote; returns self.
 
         Raises:
-            ValueError: the file is missing, truncated, of another kind or of another version.
+            ValueError: the file is missing, truncated, of another kind, version or layout, or its weights draw nothing
+                finite.
         """
-        tensors = _read(Path(path))
-        for name, prefix in _PREFIXES.items():
-            part = {key.removeprefix(prefix): t.float() for key, t in tensors.items() if key.startswith(prefix)}
-            getattr(self, name).load_state_dict(part)
+        try:
+            tensors, _ = read_tensors(path, FORMAT, VERSION, self._check)
+            for name, tensor in tensors.items():
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(f"path: {name} in {str(path)!r} holds NaN or infinity; allowed are numbers.")
+            for name, prefix in _PREFIXES.items():
+                getattr(self, name).load_state_dict({key: t.float() for key, t in part(tensors, prefix).items()})
+            self._try(path)
+        except ValueError as error:
+            raise ValueError(f"{error} {_REMEDY}") from error
         return self
+
+    def _check(self, layout: Layout, metadata: Mapping[str, str]) -> None:
+        """Refuse a file of other networks than these, by its header."""
+        configs = parse_json("config", entry(metadata, "config"))
+        if configs != CONFIGS:
+            other = [name for name in CONFIGS if not isinstance(configs, dict) or configs.get(name) != CONFIGS[name]]
+            raise ValueError(f"config: its {', '.join(other) or 'networks'} are not those of this release.")
+        parts = {name: layout_of(getattr(self, name).state_dict()) for name in _PREFIXES}
+        check_layout(layout, {_PREFIXES[n] + key: one for n, inner in parts.items() for key, one in inner.items()})
+
+    @torch.no_grad()
+    def _try(self, path: str | Path) -> None:
+        """Refuse weights that are finite, but too large to draw anything finite with: asked once, at one level."""
+        z = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+        denoised = self.denoiser("")(z, 1.0)
+        picture = self.decode(denoised)
+        if not all(torch.isfinite(x).all() for x in (denoised, picture, self.encode(picture))):
+            raise ValueError(
+                f"path: {str(path)!r} draws NaN or infinity, although its weights are finite; allowed are models whose "
+                "pictures are."
+            )
 
 
 def former_model(digest: str) -> str:
@@ -128,27 +160,6 @@ def former_model(digest: str) -> str:
         f"the run is on the demo model of version {version} ({FORMER_VERSIONS[version]}), which this release does not "
         f"read; finish it with the release that it was started with, or start a new run in another folder"
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    remedy = (
-        f"pass the {DEMO_MODEL_PATH.name} that ships with the project, or train one with `msd train-demo --out FOLDER`"
-    )
-    if not path.is_file():
-        raise ValueError(f"path: there is no file {str(path)!r}; {remedy}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            kind, version = metadata.get("format"), metadata.get("version")
-            if kind != FORMAT or version != VERSION:
-                drew = f" ({FORMER_VERSIONS[version]})" if kind == FORMAT and version in FORMER_VERSIONS else ""
-                raise ValueError(
-                    f"path: {str(path)!r} is of format {kind!r}, version {version!r}{drew}; this release reads "
-                    f"{FORMAT!r} {VERSION!r}; {remedy}"
-                )
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        raise ValueError(f"path: {str(path)!r} is truncated or no safetensors file ({error}); {remedy}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +200,19 @@ class PromptDenoiser:
     def with_cfg(self, cfg: float) -> PromptDenoiser:
         """The same prompts at another guidance scale."""
         return replace(self, cfg=float(cfg))
+
+    @property
+    def uncond(self) -> PromptDenoiser:
+        """The model under the negative prompt alone."""
+        return replace(self, context=self.negative, cfg=1.0)
+
+    def embedding(self) -> Tensor:
+        """The encoded negative prompt, (1, CONTEXT_LENGTH, context_dim)."""
+        return self.negative
+
+    def with_embedding(self, embedding: Tensor) -> PromptDenoiser:
+        """The same prompt with another encoding of the negative one, (1 or B, CONTEXT_LENGTH, context_dim)."""
+        return replace(self, negative=embedding)
 
     def parts(self, z: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each of z's shape: two network rows a row of z."""

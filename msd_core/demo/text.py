@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..echo import cut, shown
 from .grammar import GROUPS, POSITIONS, RELATIONS, SIZES, STYLES
 from .grounds import COLOURS, PLACES
 from .silhouettes import THINGS
@@ -64,7 +65,7 @@ def suggestion(word: str) -> str:
 
 def _meant(unknown: list[str]) -> str:
     pairs = [(word, suggestion(word)) for word in unknown]
-    said = ", ".join(f"{word} → {near}" for word, near in pairs if near)
+    said = cut(", ".join(f"{word} → {near}" for word, near in pairs if near))
     return f"did you mean {said}? Otherwise " if said else ""
 
 
@@ -78,7 +79,7 @@ def token_ids(prompt: str) -> list[int]:
     unknown = [w for w in words if w not in VOCABULARY[2:]]
     if unknown:
         raise ValueError(
-            f"prompt: {prompt!r} has words that the demo model does not know: {', '.join(unknown)}; "
+            f"prompt: {shown(prompt)} has words that the demo model does not know: {cut(', '.join(unknown))}; "
             f"{_meant(unknown)}it knows only things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: "
             f"{', '.join(SIZES)}; relations: {', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> "
             f"background, {', '.join(PLACES)}; styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a yellow "
@@ -86,7 +87,8 @@ def token_ids(prompt: str) -> list[int]:
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(
-            f"prompt: {len(words)} words, but the demo model reads at most {CONTEXT_LENGTH - 2}; shorten {prompt!r}"
+            f"prompt: {len(words)} words, but the demo model reads at most {CONTEXT_LENGTH - 2}; shorten "
+            f"{shown(prompt)}"
         )
     return [0, *(VOCABULARY.index(w) for w in words), 1]
 

@@ -2,18 +2,18 @@
 
 Everything is drawn by :mod:`.scenes`, nothing is downloaded. A step's pictures, noise and captions depend only on the
 seed and the step's number, so that a training stopped at any time goes on from its folder as if it had not been
-stopped; one that has ended goes on from there when more steps are asked for.
+stopped.
 
-    python -m msd_core.demo.train --out FOLDER
+    msd train-demo --out FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from ..training import step_generator
 from .model import DEMO_MODEL_PATH, DemoModel
+from .recorded import record_settings
 from .scenes import draw, random_scene
 from .train_autoencoder import normalise_latents, round_trip_psnr, train_autoencoder
 from .train_denoiser import denoiser_loss, denoiser_steps, scene_latents, train_denoiser, trained_networks
@@ -34,8 +34,13 @@ __all__ = [
 
 
 def train(settings: TrainSettings, folder: Path) -> Path:
-    """Run both stages in ``folder``, resuming what is there; returns the finished model's file."""
+    """Run both stages in ``folder``, resuming what is there; returns the finished model's file.
+
+    Raises:
+        ValueError: the folder holds a training of other settings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    record_settings(settings, folder)
     model = DemoModel.random(settings.seed)
     train_autoencoder(model.autoencoder, settings, folder)
     generator = step_generator(settings.seed + 4, 0)
@@ -44,20 +49,3 @@ def train(settings: TrainSettings, folder: Path) -> Path:
     path = folder / DEMO_MODEL_PATH.name
     model.save(path)
     return path
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the demo model from scratch on drawn scenes (resumable).")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the training's state and of the finished model"
-    )
-    parser.add_argument("--seed", type=int, default=TrainSettings.seed)
-    parser.add_argument("--autoencoder-steps", type=int, default=TrainSettings.autoencoder_steps)
-    parser.add_argument("--steps", type=int, default=TrainSettings.steps, help="steps of the denoiser's training")
-    arguments = parser.parse_args()
-    settings = TrainSettings(seed=arguments.seed, autoencoder_steps=arguments.autoencoder_steps, steps=arguments.steps)
-    print(f"trained: {train(settings, arguments.out)}")
-
-
-if __name__ == "__main__":
-    main()

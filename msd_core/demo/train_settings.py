@@ -22,8 +22,7 @@ class TrainSettings:
         scenes, shares: how many scenes the second stage begins with, and the shares of one, two and three things.
         pool, refresh, later_shares: every ``refresh`` steps a block of new scenes joins them, up to ``pool``, and then
             replaces the oldest; 0 leaves the first ones alone.
-        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps. A
-            training that ended goes on when ``steps`` is larger.
+        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps.
         min_snr: levels count min(SNR, min_snr)/SNR (Hang et al. 2023, for predicted noise); infinity counts all alike.
         dropout: share of captions replaced by the empty one.
         ema: rate of the average of the weights that becomes the model.

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from ..denoiser import Sigma, expand_sigma
-from ..validation import check_count
+from ..validation import as_floating, check_count
 from .neighbours import MAX_DIMENSIONS, Blocks, bisect
 
 _ROUNDING = 3e-5
@@ -54,6 +54,7 @@ class IdealDenoiser:
 
     def __post_init__(self) -> None:
         check_count("block", self.block)
+        object.__setattr__(self, "data", as_floating("data", self.data))
         if self.data.ndim < 2 or self.data.numel() == 0 or not bool(torch.isfinite(self.data).all()):
             raise ValueError(
                 f"data: got shape {tuple(self.data.shape)}, or entries that are not finite; allowed is a finite tensor "
@@ -74,6 +75,7 @@ class IdealDenoiser:
         Raises:
             ValueError: if ``sigma`` is not positive or ``z`` does not have the data's shape after the first dimension.
         """
+        z = as_floating("z", z)
         if z.shape[1:] != self.data.shape[1:]:
             raise ValueError(
                 f"z: got shape {tuple(z.shape)}; allowed is (B, *) with rows of the data's shape, "

@@ -20,7 +20,11 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Sigma, expand_sigma
-from ..validation import check_count, check_positive
+from ..validation import as_floating, check_count, check_instance, check_number, check_positive
+
+MOST_POINTS = 10_000_000
+"""Points that are drawn at once at most."""
+HIGHEST_LEVEL = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class GaussianMixture:
     Points have shape (B, D), or (B, *) with D numbers per row. Differentiable in the points.
 
     Args:
-        weights: shape (K,), non-negative, summing to 1.
+        weights: shape (K,), non-negative, summing to 1; like the others a floating-point tensor, a list or an array.
         means: shape (K, D).
         covariances: shape (K, D, D), symmetric and positive definite.
 
@@ -47,6 +51,8 @@ class GaussianMixture:
     _axes: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("weights", "means", "covariances"):
+            object.__setattr__(self, name, as_floating(name, getattr(self, name)))
         k, d = self.means.shape if self.means.ndim == 2 else (0, 0)
         for name, shape in (("weights", (k,)), ("means", (k, d)), ("covariances", (k, d, d))):
             value = getattr(self, name)
@@ -72,12 +78,14 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor, sigma: Sigma = 0.0) -> Tensor:
         """Log-density of p convolved with N(0, sigma^2), in nats, shape (B,)."""
+        x = as_floating("x", x)
         rows, level = self._rows(x, sigma)
         _, log_joint = self._components(rows, level)
         return log_joint.logsumexp(dim=1).to(x.dtype)
 
     def score(self, z: Tensor, sigma: Sigma = 0.0) -> Tensor:
         """Gradient of `log_prob` with respect to ``z``, shape of ``z``."""
+        z = as_floating("z", z)
         rows, level = self._rows(z, sigma)
         local, log_joint = self._components(rows, level)
         pull = -local / (self._variances + level[:, None] ** 2)
@@ -85,6 +93,7 @@ class GaussianMixture:
 
     def denoise(self, z: Tensor, sigma: Sigma) -> Tensor:
         """E[y | z] for z = y + sigma n, shape of ``z``."""
+        z = as_floating("z", z)
         rows, level = self._rows(z, sigma)
         local, log_joint = self._components(rows, level)
         kept = local * (self._variances / (self._variances + level[:, None] ** 2))
@@ -95,7 +104,8 @@ class GaussianMixture:
 
     def sample(self, n: int, *, rng: torch.Generator) -> Tensor:
         """``n`` independent points, shape (n, D), in the dtype of ``means``."""
-        check_count("n", n)
+        check_count("n", n, maximum=MOST_POINTS)
+        check_instance("rng", rng, torch.Generator, "a torch.Generator. Pass seeded(0)")
         device = rng.device
         chosen = torch.multinomial(self._log_weights.exp().to(device), n, replacement=True, generator=rng)
         noise = torch.randn(n, self.means.shape[1], dtype=torch.float64, device=device, generator=rng)
@@ -105,9 +115,10 @@ class GaussianMixture:
 
     def box(self, reach: float = 4.0) -> tuple[Tensor, Tensor]:
         """Opposite corners (D,) of the smallest box that holds ``reach`` deviations of every component, float64."""
+        check_number("reach", reach, "It is in standard deviations.", low=0)
         deviations = self.covariances.double().diagonal(dim1=1, dim2=2).sqrt()
         means = self.means.double()
-        return (means - reach * deviations).amin(dim=0), (means + reach * deviations).amax(dim=0)
+        return (means - float(reach) * deviations).amin(dim=0), (means + float(reach) * deviations).amax(dim=0)
 
     def mean(self) -> Tensor:
         """E[y], shape (D,), in the dtype of ``means``."""
@@ -126,6 +137,7 @@ class GaussianMixture:
             ValueError: for more than one point or a bandwidth that is not positive.
         """
         check_positive("bandwidth", bandwidth)
+        x, bandwidth = as_floating("x", x), float(bandwidth)
         if x.numel() != self.means.shape[1]:
             raise ValueError(f"x: got shape {tuple(x.shape)}; allowed is one point of {self.means.shape[1]} numbers.")
         rows, level = self._rows(x.reshape(1, -1), bandwidth)
@@ -156,7 +168,12 @@ class GaussianMixture:
                 f"z: got {rows.shape[1]} numbers per row, shape {tuple(z.shape)}; allowed are {self.means.shape[1]}, "
                 "the mixture's dimension D. Reshape it to (B, D)."
             )
-        return rows, expand_sigma(sigma, rows)
+        level = expand_sigma(sigma, rows)
+        if not bool((level <= HIGHEST_LEVEL).all()):
+            raise ValueError(
+                f"sigma: got {float(level.max())}; allowed is 0 to {HIGHEST_LEVEL:g}, whose square is finite. Lower it."
+            )
+        return rows, level
 
     def _components(self, rows: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets from each mean on its own axes (B, K, D), and log w_k N(z; mu_k, C_k + sigma^2) (B, K)."""

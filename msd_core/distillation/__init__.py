@@ -8,8 +8,9 @@ from __future__ import annotations
 from ..registry import Registry
 from .base import ANNEALINGS, Method
 from .msd import MSD
+from .noising import WEIGHTINGS
 from .sdi import SDI
-from .sds import SDS, WEIGHTINGS, sds_gradient
+from .sds import SDS, sds_gradient
 
 METHODS = Registry(
     "method",
@@ -19,6 +20,12 @@ METHODS = Registry(
         "sds": "sds:SDS",
         "sdi": "sdi:SDI",
         "csd": "csd:CSD",
+        "nfsd": "nfsd:NFSD",
+        "ism": "ism:ISM",
+        "cfd": "cfd:CFD",
+        "dds": "dds:DDS",
+        "pds": "pds:PDS",
+        "lusd": "lusd:LUSD",
     },
 )
 """Name to the class of a method."""

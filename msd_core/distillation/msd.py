@@ -10,7 +10,7 @@ estimator's own affair (`mean_shift`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,13 +22,15 @@ from ..mean_shift import ESTIMATORS, Estimator
 from ..mean_shift.exact import Exact
 from ..randomness import Rng
 from ..settings import setting
+from ..validation import as_finite
 
 
 @dataclass(frozen=True)
 class MSD:
     """Mean-Shift Distillation: towards the mean of the model's own samples near x, under a kernel whose λ falls.
 
-    ``bandwidths`` may also be given as a sequence or 1-D tensor of lambda_k, one a step, and ``estimator`` by its name.
+    ``bandwidths`` may also be given by a name, or as a sequence or 1-D tensor of lambda_k, one a step; ``estimator``
+    by its name.
 
     Raises:
         ValueError: for bandwidths that do not decrease, or an unknown name.
@@ -51,9 +53,7 @@ class MSD:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bandwidths", as_bandwidths(self.bandwidths))
-        estimator: Any = self.estimator
-        if isinstance(estimator, str):
-            object.__setattr__(self, "estimator", ESTIMATORS.find("estimator", estimator)())
+        object.__setattr__(self, "estimator", ESTIMATORS.made("estimator", self.estimator))
 
     @property
     def samples(self) -> int:
@@ -72,5 +72,6 @@ class MSD:
             ValueError: if the bandwidths are listed and not as many as ``steps``, or an option is one that the
                 estimator refuses.
         """
+        x = as_finite("x", x)
         target, info = self.estimator(x, denoiser, self.bandwidth(step, steps), rng)
         return x - target, info

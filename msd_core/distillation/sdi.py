@@ -17,13 +17,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma, level_at
+from ..denoiser import Denoiser, RowCounter, Sigma, check_denoiser, expand_sigma, level_at
 from ..guidance import with_cfg
 from ..info import Info, measure
 from ..inversion import AncestralStep
 from ..inversion.trajectory import inversion_steps
 from ..randomness import Rng, draw_uniform
 from ..settings import check_settings, setting
+from ..validation import as_finite
 from .base import ANNEALINGS, annealed_t, check_times, t_max_setting, t_min_setting
 
 _FIRST_T = 1e-3
@@ -67,6 +68,8 @@ class SDI:
         Raises:
             ValueError: the denoiser has no chain of levels, or ``inversion_cfg`` is set and it has no ``with_cfg``.
         """
+        x = as_finite("x", x)
+        check_denoiser(denoiser)
         t = annealed_t(self.anneal, self.t_min, self.t_max, step, steps)
         inverting, asking = RowCounter(with_cfg(denoiser, self.inversion_cfg)), RowCounter(denoiser)
         levels = self._grid(t, denoiser, x, rng)

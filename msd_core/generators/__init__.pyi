@@ -19,3 +19,6 @@ from .registry import (
 from .registry import (
     make_generator as make_generator,
 )
+from .tiles import render_part as render_part
+from .tiles import render_tiles as render_tiles
+from .tiles import tiles_of as tiles_of

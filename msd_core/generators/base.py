@@ -7,7 +7,8 @@ a camera elsewhere. It knows nothing else about it than the members below, so a 
 Conventions: pictures are (B, C, H, W). ``space`` is "image" (RGB in [0, 1]), "latent" (a model's scaled latent, H and
 W in latent cells) or "points" (bare vectors (B, D), in no picture at all). Position is (x, y) in [0, 1]^2 from the top
 left corner, the whole picture at every aspect ratio; rendering samples it at the pixel centres ((column + 1/2)/W, (row
-+ 1/2)/H), so that every size shows the same picture."""
++ 1/2)/H), so that every size shows the same picture. A part of one is rendered as a window of a frame: the pixels that
+the whole frame has there."""
 
 from __future__ import annotations
 
@@ -19,26 +20,84 @@ import torch
 from torch import Tensor, nn
 
 from ..randomness import Rng
-from ..validation import check_count
+from ..validation import check_choice, check_count
 
 Space: TypeAlias = Literal["image", "latent", "points"]
 Config: TypeAlias = dict[str, Any]
+Window: TypeAlias = tuple[int, int, int, int]
+Region: TypeAlias = tuple[float, float, float, float]
+
+SIDE = 2**14
+"""Most pixels a side, or cells of a latent, of what a generator is made for: that of the largest pictures of a host."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The whole picture at a size: ``height`` and ``width`` in pixels, or in cells of a latent.
+    """The picture at a size, or a part of it.
+
+    Attributes:
+        height, width: of the whole frame, in pixels or in cells of a latent.
+        window: top, left, height and width of the part of the frame to render, in its pixels; None is all of it.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or a window that leaves the frame.
     """
 
     height: int
     width: int
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         check_count("height", self.height)
         check_count("width", self.width)
+        if self.window is not None:
+            _check_window(self.window, self.height, self.width)
+
+    @classmethod
+    def zoom(cls, region: Region, height: int, width: int) -> View:
+        """A part of the picture at a size: the window of that size that comes nearest to the ``region``.
+
+        Args:
+            region: left, top, right and bottom in [0, 1]^2, as positions are; the whole picture is (0, 0, 1, 1).
+            height, width: of the part, in pixels. The frame is as much larger as the region is smaller, rounded to
+                whole pixels: each edge lies within one pixel of where it was asked for.
+
+        Raises:
+            ValueError: for a size below 1, or a region that is empty or leaves the picture.
+        """
+        check_count("height", height)
+        check_count("width", width)
+        left, top, right, bottom = region
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(
+                f"region: got {tuple(region)}; allowed is (left, top, right, bottom) with 0 <= left < right <= 1 and "
+                "0 <= top < bottom <= 1. The whole picture is (0, 0, 1, 1)."
+            )
+        tall, start = _frame(top, bottom, height)
+        wide, side = _frame(left, right, width)
+        return cls(tall, wide, (start, side, height, width))
+
+    @property
+    def box(self) -> Window:
+        """Top, left, height and width of what is rendered, in pixels of the frame."""
+        return (0, 0, self.height, self.width) if self.window is None else self.window
+
+
+def _check_window(window: Window, height: int, width: int) -> None:
+    """Refuse a window that is empty or leaves the frame."""
+    top, left, rows, columns = window
+    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in window)
+    if not whole or min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
+        raise ValueError(
+            f"window: got {tuple(window)}; allowed is (top, left, height, width) in whole pixels inside of the frame, "
+            f"{height} high and {width} wide. Move it inside, or make it smaller."
+        )
+
+
+def _frame(low: float, high: float, length: int) -> tuple[int, int]:
+    """Length of the frame in which ``low`` to ``high`` of [0, 1] is ``length`` pixels long, and the first of them."""
+    whole = max(length, round(length / (high - low)))
+    return whole, min(round(low * whole), whole - length)
 
 
 @dataclass(frozen=True)
@@ -60,9 +119,11 @@ class Canvas:
     space: Space = "image"
 
     def __post_init__(self) -> None:
+        check_choice("space", self.space, ("image", "latent", "points"))
+        for name in ("width", "height", "cell"):
+            check_count(name, getattr(self, name))
         for name in ("width", "height", "cell"):
             value = getattr(self, name)
-            check_count(name, value)
             if self.space == "latent" and value % self.cell:
                 raise ValueError(
                     f"{name}: got {value}; allowed are multiples of {self.cell}, the side of a latent's cell; "
@@ -85,6 +146,11 @@ class Generator(nn.Module, ABC):
     """
 
     label: ClassVar[str] = ""
+    largest: ClassVar[float] = 1e6
+    """Most that a number among the parameters of a file may be in size: far above any that is of use, and so far below
+    where float32 ends that the layers of a network do not overflow."""
+    windows: ClassVar[bool] = False
+    """Whether `render` honours the window of a `View`; of a generator that does not, the whole is rendered and cut."""
 
     @property
     @abstractmethod
@@ -130,14 +196,22 @@ class Generator(nn.Module, ABC):
         return {"": None}
 
 
-def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Pixel centres (x, y) in [0, 1]^2, row by row: (height * width, 2), with the type and device of ``like``.
+def pixel_centres(
+    height: int, width: int, like: Tensor, *, window: Window | None = None, start: int = 0, stop: int | None = None
+) -> Tensor:
+    """Pixel centres (x, y) in [0, 1]^2, row by row, with the type and device of ``like``: (stop - start, 2).
+
+    Args:
+        height, width: of the frame, in pixels.
+        like: any tensor.
+        window: the part of the frame, as in `View`.
+        start, stop: which pixels of it, counted row by row; all if left out. Only theirs take memory.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or a window that leaves the frame.
     """
-    check_count("height", height)
-    check_count("width", width)
-    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
+    top, left, rows, columns = View(height, width, window).box
+    pixel = torch.arange(start, rows * columns if stop is None else stop, device=like.device)
+    y = ((pixel // columns + top).to(like.dtype) + 0.5) / height
+    x = ((pixel % columns + left).to(like.dtype) + 0.5) / width
+    return torch.stack([x, y], dim=-1)

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..echo import shown
 from ..randomness import Rng
+from ..validation import check_count
 from .base import Canvas, Config, Generator
 
 
@@ -22,6 +24,35 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
     """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
     inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
     return torch.channels_last if inner else torch.contiguous_format
+
+
+MOST = 1024
+"""Most members of a batch."""
+
+
+def kind_and_config(member: object) -> tuple[str, Config]:
+    """The two parts of a member as `Batch.config` gives it.
+
+    Raises:
+        ValueError: it has not these two.
+    """
+    match member:
+        case [str(kind), dict(config)] if all(isinstance(name, str) for name in config):
+            return kind, config
+    raise ValueError(
+        f"members: got {shown(member)}; allowed are generators, or pairs [kind, config] as config gives them. Pass a "
+        "list of them."
+    )
+
+
+def _listed(members: object) -> list[Any]:
+    """The members one by one."""
+    if not isinstance(members, (Sequence, nn.ModuleList)) or isinstance(members, str):
+        raise ValueError(
+            f"members: got {shown(members)}; allowed are generators, or pairs [kind, config] as config gives them. "
+            "Pass a list of them."
+        )
+    return list(members)
 
 
 class Batch(Generator):
@@ -32,16 +63,21 @@ class Batch(Generator):
             stands twice becomes two, that start alike.
 
     Raises:
-        ValueError: for no member, or members that are not drawn on the same canvas.
+        ValueError: for no member, more than `MOST`, or members that are not drawn on the same canvas.
     """
 
     def __init__(self, members: Sequence[Generator] | Sequence[Sequence[Any]]) -> None:
         from .registry import make_generator
 
         super().__init__()
+        check_count("members", len(members), minimum=0, maximum=MOST)
         made: list[Generator] = []
-        for m in members:
-            member = m if isinstance(m, Generator) else make_generator(m[0], **m[1])
+        for m in _listed(members):
+            if isinstance(m, Generator):
+                member = m
+            else:
+                kind, config = kind_and_config(m)
+                member = make_generator(kind, **config)
             made.append(copy.deepcopy(member) if any(member is other for other in made) else member)
         if not made:
             raise ValueError("members: got none; allowed is at least one generator. Pass some.")
@@ -71,6 +107,11 @@ class Batch(Generator):
         member = self.members[row]
         assert isinstance(member, Generator)  # noqa: S101 - by construction
         return member
+
+    @property
+    def windows(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - of its members, not of the class
+        """Whether all members honour them."""
+        return all(self[i].windows for i in range(self.rows))
 
     def config(self) -> Config:
         """Kind and config of every member."""

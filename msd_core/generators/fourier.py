@@ -18,10 +18,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..validation import check_count, check_positive
+from ..randomness import normal
+from ..validation import check_count, check_number
 from .base import Config
 from .field import Field
-from .layers import perceptron
+from .layers import WIDEST, perceptron
 
 
 class FourierField(Field):
@@ -35,7 +36,7 @@ class FourierField(Field):
         scale: standard deviation of the frequencies in cycles per picture; None = resolution / 32.
 
     Raises:
-        ValueError: for a count below 1 or a scale that is not positive.
+        ValueError: for a count or a scale out of range.
     """
 
     frequencies: Tensor
@@ -51,11 +52,11 @@ class FourierField(Field):
         scale: float | None = None,
     ) -> None:
         super().__init__()
-        check_count("features", features)
+        check_count("features", features, maximum=WIDEST)
         self.features = features
         self.scale = resolution / 32 if scale is None else scale
-        check_positive("scale", self.scale)
-        self.register_buffer("frequencies", torch.randn(features, 2, generator=rng) * self.scale)
+        check_number("scale", self.scale, "Cycles per picture.", low=1e-5, high=1e5)
+        self.register_buffer("frequencies", normal((features, 2), rng).mul_(self.scale))
         self.network = perceptron(2 * features, hidden, layers, 3, rng)
 
     def forward(self, position: Tensor) -> Tensor:

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..validation import check_count
-from .base import Config
+from .base import SIDE, Config
 from .field import Field
 from .layers import perceptron
 
 _PRIME = 2654435761
+LIMITS = {"levels": 64, "features": 2**10, "entries": 2**26, "coarsest": SIDE, "finest": SIDE}
+"""Most that the options may be."""
 
 
 class HashGridField(Field):
@@ -41,7 +43,7 @@ class HashGridField(Field):
         coarsest, finest: cells a side of the first and the last lattice; None = resolution / 2.
 
     Raises:
-        ValueError: for a count below 1, or ``finest < coarsest``.
+        ValueError: for a count out of range, or ``finest < coarsest``.
     """
 
     cells: Tensor
@@ -67,18 +69,19 @@ class HashGridField(Field):
             "levels": levels, "features": features, "entries": entries, "coarsest": coarsest, "finest": finest,
         }  # fmt: skip
         for name, value in self.options.items():
-            check_count(name, value)
+            check_count(name, value, maximum=LIMITS[name])
         if finest < coarsest:
             raise ValueError(
                 f"finest: got {finest} with coarsest {coarsest}; allowed is finest >= coarsest. Swap them."
             )
         growth = (finest / coarsest) ** (1 / max(levels - 1, 1))
-        cells = torch.tensor([math.floor(coarsest * growth**level + 1e-6) for level in range(levels)])
+        lattices = [math.floor(coarsest * growth**level + 1e-6) for level in range(levels)]
+        cells = torch.tensor(lattices, device="cpu")  # numbers even where only shapes are asked for
         sizes = torch.clamp((cells + 1) ** 2, max=entries)
         self.register_buffer("cells", cells, persistent=False)
         self.register_buffer("sizes", sizes, persistent=False)
         self.register_buffer("starts", torch.cumsum(sizes, 0) - sizes, persistent=False)
-        table = torch.empty(int(sizes.sum()), features)
+        table = torch.empty(int(sizes.sum()), features, dtype=torch.float32)
         self.table = nn.Parameter(table.uniform_(-1e-4, 1e-4, generator=rng))
         self.network = perceptron(levels * features, hidden, layers, 3, rng)
 

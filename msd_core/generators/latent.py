@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import Canvas, Config, Generator, View
+from ..validation import check_count
+from .base import SIDE, Canvas, Config, Generator, View
 from .grid import resample, start
 
 
@@ -19,14 +20,17 @@ class Latent(Generator):
         cell: pixels a side of a cell.
 
     Raises:
-        ValueError: for a size below 1 or an unknown ``init``.
+        ValueError: for a size or a cell out of range, or an unknown ``init``.
     """
+
+    windows = True
 
     def __init__(
         self, channels: int, height: int, width: int, *, init: str = "noise", seed: int = 0, cell: int = 8
     ) -> None:
         super().__init__()
         noise, self.options = start(channels, height, width, init, seed)
+        check_count("cell", cell, maximum=SIDE)
         self.cell = cell
         self.values = nn.Parameter(noise)
 
@@ -58,5 +62,5 @@ class Latent(Generator):
         return {**self.options, **({} if self.cell == 8 else {"cell": self.cell})}
 
     def render(self, view: View) -> Tensor:
-        """The latent at the view's size, (1, channels, height, width), in latent cells."""
+        """The latent at the view's size, (1, channels, height, width) of its window, in latent cells."""
         return resample(self.values, view)

@@ -10,10 +10,16 @@ import math
 import torch
 from torch import nn
 
+WIDEST, DEEPEST = 2**14, 128
+"""Most units of a layer, and most hidden layers: a file's numbers are checked before anything of their size is made."""
+
 
 def linear(fan_in: int, fan_out: int, bound: float, rng: torch.Generator, *, bias: float = 0.0) -> nn.Linear:
     """A layer with weights ~ U(-bound, bound) and biases ~ U(-bias, bias)."""
-    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(fan_in, fan_out, device="meta", dtype=torch.float32)
+    if torch.get_default_device().type == "meta":  # only its shapes are asked for
+        return layer
+    layer = layer.to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=rng)
         layer.bias.uniform_(-bias, bias, generator=rng)

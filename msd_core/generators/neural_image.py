@@ -13,12 +13,15 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..echo import shown
+from ..randomness import seeded
 from ..registry import Registry
 from ..validation import check_choice, check_count
-from .base import Canvas, Config, Generator, View, pixel_centres
+from .base import SIDE, Canvas, Config, Generator, View, pixel_centres
+from .layers import DEEPEST, WIDEST
+from .pieces import colours
 
 FIELDS = Registry(
     "field",
@@ -26,8 +29,6 @@ FIELDS = Registry(
     {"fourier": "fourier:FourierField", "siren": "siren:SirenField", "hashgrid": "hash_grid:HashGridField"},
 )
 """Name to the class of a field."""
-_CHUNK = 2**13
-"""Positions evaluated at once: bounds the memory of a large render, and stays in the cache of one."""
 
 
 class NeuralImage(Generator):
@@ -46,6 +47,8 @@ class NeuralImage(Generator):
         ValueError: for an unknown kind or option, or a value out of range.
     """
 
+    windows = True
+
     def __init__(
         self,
         kind: str = "fourier",
@@ -61,13 +64,11 @@ class NeuralImage(Generator):
         check_choice("kind", kind, FIELDS)
         for option in options:
             check_choice("options", option, _options(kind))
-        for name, value in {"resolution": resolution, "hidden": hidden, "layers": layers}.items():
-            check_count(name, value)
-        check_count("seed", seed, minimum=0)
+        _check_sizes(resolution, size, hidden, layers)
+        rng = seeded(seed)
         self._kind = kind
         self._canvas = Canvas(*((resolution, resolution) if size is None else size))
         self.sizes: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
-        rng = torch.Generator().manual_seed(seed)
         self.field = FIELDS[kind](resolution, hidden, layers, rng, **options)
 
     @property
@@ -87,10 +88,20 @@ class NeuralImage(Generator):
         return {**self.sizes, **({} if square else {"size": size}), **self.field.config()}
 
     def render(self, view: View) -> Tensor:
-        """RGB in [0, 1], (1, 3, height, width), differentiable in the parameters."""
-        positions = pixel_centres(view.height, view.width, next(self.parameters())).split(_CHUNK)
-        colour = torch.cat([torch.sigmoid(self.field(position)) for position in positions])
-        return colour.T.reshape(1, 3, view.height, view.width)
+        """RGB in [0, 1], (1, 3, height, width) of the view's window, differentiable in the parameters."""
+        _, _, height, width = view.box
+        like = next(self.parameters())
+
+        def positions(start: int, stop: int) -> Tensor:
+            return pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
+
+        colour = colours(self.field, positions, height * width, self.units)
+        return colour.T.reshape(1, 3, height, width)
+
+    @property
+    def units(self) -> int:
+        """Hidden units that are evaluated for one position."""
+        return self.sizes["hidden"] * self.sizes["layers"]
 
 
 @dataclass(frozen=True)
@@ -119,10 +130,24 @@ class NeuralImageKind:
         **options: Any,  # noqa: ANN401 - checked by the constructor
     ) -> NeuralImage:
         """A neural image for pictures of ``width`` x ``height`` pixels."""
+        check_count("width", width)
+        check_count("height", height)
         return NeuralImage(self.kind, resolution=max(width, height), size=(width, height), seed=seed, **options)
 
 
 FOURIER, SIREN, HASHGRID = NeuralImageKind("fourier"), NeuralImageKind("siren"), NeuralImageKind("hashgrid")
+
+
+def _check_sizes(resolution: int, size: tuple[int, int] | None, hidden: int, layers: int) -> None:
+    """Refuse sizes that are no whole numbers, or too large to be meant."""
+    check_count("resolution", resolution, maximum=SIDE)
+    check_count("hidden", hidden, maximum=WIDEST)
+    check_count("layers", layers, maximum=DEEPEST)
+    if size is not None:
+        if not isinstance(size, (tuple, list)) or len(size) != 2:
+            raise ValueError(f"size: got {shown(size)}; allowed are a width and a height in pixels. Pass (64, 48).")
+        for name, side in zip(("width", "height"), size, strict=True):
+            check_count(name, side, maximum=SIDE)
 
 
 def _options(kind: str) -> list[str]:

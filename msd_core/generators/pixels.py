@@ -17,13 +17,15 @@ class Pixels(Generator):
         seed: of the noise.
 
     Raises:
-        ValueError: for a size below 1 or an unknown ``init``.
+        ValueError: for a size out of range, or an unknown ``init``.
     """
+
+    windows = True
 
     def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:
         super().__init__()
         noise, self.options = start(3, height, width, init, seed)
-        self.values = nn.Parameter(0.5 + 0.1 * noise)
+        self.values = nn.Parameter(noise.mul_(0.1).add_(0.5))
 
     @classmethod
     def for_size(cls, width: int, height: int, *, seed: int = 0, **_: object) -> Pixels:
@@ -46,5 +48,5 @@ class Pixels(Generator):
         return {key: value for key, value in self.options.items() if key != "channels"}
 
     def render(self, view: View) -> Tensor:
-        """The pixels at the view's size, (1, 3, height, width)."""
+        """The pixels at the view's size, (1, 3, height, width) of its window."""
         return resample(self.values, view)

@@ -8,12 +8,13 @@ a mean-shift method and lr = 1 the mean-shift iteration x <- x' (Mean-Shift Dist
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..validation import check_choice, check_floating
+from ..validation import as_floating, check_choice
 from .base import Canvas, Config, Generator
 
 DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
@@ -22,19 +23,24 @@ DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float3
 class Points(Generator):
     """Points (B, D), of any floating type.
 
+    They are drawn as they are, so that a file's may be of any size.
+
     Args:
-        x: where they start, or the shape [B, D] of such a tensor, as `config` gives it.
+        x: where they start, or the shape of such a tensor, a list of whole numbers > 0, as `config` gives it.
         dtype: name of its type, where ``x`` is a shape.
 
     Raises:
         ValueError: for an ``x`` that is not floating point, or not (B, *), or an unknown ``dtype``.
     """
 
+    largest = math.inf
+
     def __init__(self, x: Tensor | list[int], dtype: str = "float32") -> None:
         super().__init__()
         check_choice("dtype", dtype, DTYPES)
-        values = x.detach().clone() if isinstance(x, Tensor) else torch.zeros(x, dtype=DTYPES[dtype])
-        check_floating("x", values)
+        sides = [side for side in x if type(side) is int and side > 0] if isinstance(x, (list, tuple)) else []
+        shape = bool(sides) and len(sides) == len(x)
+        values = torch.zeros(sides, dtype=DTYPES[dtype]) if shape else as_floating("x", x).detach().clone()
         self.values = nn.Parameter(values)
 
     @property

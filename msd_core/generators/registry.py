@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ..echo import shown
 from ..registry import Registry
 from .base import Generator
 
@@ -21,7 +22,7 @@ GENERATORS = Registry(
 )
 """Kind to the class of a generator, with a ``for_size``: what the menus offer."""
 
-_OTHERS = Registry("generator", __package__ or "", {"batch": "batch:Batch", "points": "points:Points"})
+OTHERS = Registry("generator", __package__ or "", {"batch": "batch:Batch", "points": "points:Points"})
 """Kinds that are saved and loaded, but not made for a size."""
 
 
@@ -31,14 +32,14 @@ def make_generator(kind: str, **options: Any) -> Generator:  # noqa: ANN401 - ch
     Raises:
         ValueError: for an unknown kind, or an option that is missing, unknown or out of range.
     """
-    make = (_OTHERS if kind in _OTHERS else GENERATORS).find("kind", kind)
+    make = (OTHERS if isinstance(kind, str) and kind in OTHERS else GENERATORS).find("kind", kind)
     signature = inspect.signature(make)
     try:
         signature.bind(**options)
     except TypeError as error:
         allowed = ", ".join(name for name in signature.parameters if name != "options")
         raise ValueError(
-            f"options: got {options!r} for {kind!r}: {error}; allowed are {allowed}. Correct them."
+            f"options: got {shown(options)} for {kind!r}: {error}; allowed are {allowed}. Correct them."
         ) from error
     return make(**options)
 
@@ -69,4 +70,4 @@ def generator_for_size(
     try:
         return make(width, height, seed=seed, channels=channels, cell=cell, **options)
     except TypeError as error:
-        raise ValueError(f"options: got {options!r} for {kind!r}: {error}. Correct them.") from error
+        raise ValueError(f"options: got {shown(options)} for {kind!r}: {error}. Correct them.") from error

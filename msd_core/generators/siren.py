@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..validation import check_positive
+from ..validation import check_number
 from .base import Config
 from .field import Field
 from .layers import linear
@@ -37,7 +37,7 @@ class SirenField(Field):
         omega: angular frequency of the first layer, radians per half picture; None = resolution / 4.
 
     Raises:
-        ValueError: for an ``omega`` that is not positive.
+        ValueError: for an ``omega`` that is not from 1e-5 to 1e5.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SirenField(Field):
     ) -> None:
         super().__init__()
         self.omega = resolution / 4 if omega is None else omega
-        check_positive("omega", self.omega)
+        check_number("omega", self.omega, "Radians per half picture.", low=1e-5, high=1e5)
         bound = math.sqrt(6 / hidden)
         bias = self.omega / math.sqrt(hidden)
         self.first = linear(2, hidden, 1 / 2, rng, bias=1 / math.sqrt(2))

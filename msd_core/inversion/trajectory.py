@@ -1,43 +1,47 @@
-"""An inversion: the levels, the states on the way up, and what it cost."""
+"""An inversion: the levels, the states on the way up, what it cost, and how well it went."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32
+from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32, check_denoiser, checked
+from ..echo import shown
 from ..randomness import Rng
-from ..sampling import check_sigmas
-from ..validation import check_floating
+from ..sampling import as_sigmas, check_sigmas
+from ..validation import as_finite, is_number
+from .base import Inversion, Rise, SolvedStep, UpwardStep, UpwardWalk, ddim_down, residual_of, sampler_of
 from .explicit import ExplicitStep
-
-
-class UpwardStep(Protocol):
-    """A step of an inversion."""
-
-    def __call__(self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None) -> Tensor:
-        """The state (B, *) at ``sigma_next``, from ``z`` (B, *) at ``sigma``."""
-        ...
+from .report import Report, make_report
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """States of an inversion, from x upwards.
 
+    N states of B samples are held once, where x lies: 51 of a 4 x 128 x 128 latent are 13 MB in float32.
+
     Attributes:
         sigmas: the levels, ascending, shape (N,), float32 or float64.
         states: the state at each level, shape (N, B, *); ``states[0]`` is x.
         evaluations: network rows that it took.
+        inversion: what made it, and so knows the way back (`resample`); None is DDIM.
+        kept: what the way back needs at each step, by name, each (N - 1, B, *); entry i belongs to the step from
+            level i + 1 down to level i.
+        report: residuals, evaluations of each sample, statistics of the last state; None if it was not inverted here.
     """
 
     sigmas: Tensor
     states: Tensor
     evaluations: int = 0
+    inversion: Inversion | None = None
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    report: Report | None = None
 
     def __repr__(self) -> str:
         low, high = float(self.sigmas[0]), float(self.sigmas[-1])
@@ -50,14 +54,18 @@ class Trajectory:
             ValueError: outside the levels of the trajectory.
         """
         levels = self.sigmas.tolist()
-        if not levels[0] <= sigma <= levels[-1]:
+        if not is_number(sigma) or not levels[0] <= sigma <= levels[-1]:
             raise ValueError(
-                f"sigma: got {sigma}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this trajectory. "
-                "Invert with a schedule that reaches it."
+                f"sigma: got {shown(sigma)}; allowed is {levels[0]:g} to {levels[-1]:g}, the levels of this "
+                "trajectory. Invert with a schedule that reaches it."
             )
         i = max(bisect_left(levels, sigma), 1)
         weight = (sigma - levels[i - 1]) / (levels[i] - levels[i - 1])
         return torch.lerp(self.states[i - 1], self.states[i], weight)
+
+    def warning(self) -> str | None:
+        """What the report finds wrong, and what to do; None if nothing is, or nothing was measured."""
+        return None if self.report is None else self.report.warning()
 
 
 def inversion_steps(
@@ -69,7 +77,7 @@ def inversion_steps(
     """
     z = at_least_float32(x)
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
-        z = step(z, denoiser, float(sigma), sigma_next, rng)
+        z = checked("step", step(z, denoiser, float(sigma), sigma_next, rng), z)
         yield z
 
 
@@ -78,31 +86,83 @@ def invert(
     x: Tensor,
     denoiser: Denoiser,
     sigmas: Tensor,
-    step: UpwardStep = ExplicitStep(),  # noqa: B008 - frozen
+    step: str | Inversion = ExplicitStep(),  # noqa: B008 - frozen
     rng: Rng | None = None,
 ) -> Trajectory:
     """Invert ``x`` and return every state; no gradient is recorded.
 
     Args:
         x: the state at the lowest level, shape (B, *): a clean picture if that level is 0, as it should be.
-        denoiser: ``(z, sigma) -> E[y | z]``; guidance above cfg 1-2 makes the inversion inaccurate.
+        denoiser: ``(z, sigma) -> E[y | z]``; guidance above cfg 1-2 makes most inversions inaccurate; see the report.
         sigmas: strictly increasing or strictly decreasing levels, shape (N,), N >= 2.
-        step: the upward step, one of `INVERSIONS`; explicit DDIM if left out.
-        rng: of a step that draws noise.
+        step: the inversion, one of `INVERSIONS`, or its name; explicit DDIM if left out.
+        rng: of an inversion that draws noise.
 
     Returns:
         The `Trajectory`; the explicit step takes ``N - 1`` evaluations per row.
 
     Raises:
-        ValueError: for other ``sigmas`` or an ``x`` without batch dimension.
+        ValueError: for other ``sigmas``, an unknown ``step``, or an ``x`` without batch dimension or not finite.
     """
-    check_floating("x", x)
-    if sigmas.ndim == 1 and sigmas.numel() > 1 and sigmas[0] < sigmas[-1]:
+    from . import INVERSIONS
+
+    x, sigmas, chosen = as_finite("x", x), as_sigmas(sigmas), INVERSIONS.made("step", step)
+    check_denoiser(denoiser)
+    if sigmas.numel() > 1 and sigmas[0] < sigmas[-1]:
         sigmas = sigmas.flip(0)
     levels = check_sigmas(sigmas)[::-1]
-    counted = RowCounter(denoiser)
-    states = [at_least_float32(x), *inversion_steps(x, counted, levels, step, rng)]
-    return Trajectory(sigmas.flip(0), torch.stack(states), counted.rows)
+    asked, start = _Asked(denoiser), at_least_float32(x)
+    states, rises, residuals = [start], [], []
+    spent = torch.zeros(x.shape[0], dtype=torch.int64)
+    calls = 0
+    for rise in _rises(start, asked, levels, chosen, rng):
+        if residuals and residuals[-1] is None and sampler_of(chosen) == "ddim":
+            residuals[-1] = asked.residual_below(states, levels)
+        spent += asked.calls - calls if rise.evaluations is None else rise.evaluations.cpu()
+        calls = asked.calls
+        states.append(rise.state)
+        rises.append(rise)
+        residuals.append(rise.residual)
+    report = make_report(residuals, spent, states[-1], levels, getattr(chosen, "tolerance", None))
+    kept = {name: torch.stack([rise.kept[name] for rise in rises]) for name in rises[0].kept}
+    rows = asked.rows + sum(rise.extra_rows for rise in rises)
+    return Trajectory(sigmas.flip(0), torch.stack(states), rows, chosen, kept, report)
+
+
+@dataclass
+class _Asked(RowCounter):
+    """A denoiser that counts its calls and remembers the last one."""
+
+    calls: int = 0
+    last: tuple[Tensor, Sigma, Tensor] | None = None
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        denoised = super().__call__(z, sigma)
+        self.calls, self.last = self.calls + 1, (z, sigma, denoised)
+        return denoised
+
+    def residual_below(self, states: list[Tensor], levels: Sequence[float]) -> Tensor | None:
+        """The residual of the step up to the last of ``states``, at no cost if the model was asked there last."""
+        i = len(states) - 1
+        if self.last is None or self.last[0] is not states[i] or self.last[1] != levels[i]:
+            return None
+        return residual_of(states[i - 1] - ddim_down(states[i], self.last[2], levels[i], levels[i - 1]), levels[i])
+
+
+def _rises(
+    x: Tensor, denoiser: RowCounter, levels: Sequence[float], inversion: Inversion, rng: Rng | None
+) -> Iterator[Rise]:
+    """The moves of any kind of inversion."""
+    if hasattr(inversion, "walk"):
+        yield from cast("UpwardWalk", inversion).walk(x, denoiser, levels, rng)
+    elif hasattr(inversion, "rise"):
+        z, solver = x, cast("SolvedStep", inversion)
+        for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+            solved = solver.rise(z, denoiser, sigma, sigma_next)
+            z = solved.state
+            yield Rise(z, solved.residual, solved.evaluations)
+    else:
+        yield from map(Rise, inversion_steps(x, denoiser, levels, cast("UpwardStep", inversion), rng))
 
 
 def ddim_invert(x: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Trajectory:

@@ -14,10 +14,12 @@ from typing import Any
 from torch import Tensor
 
 from ..denoiser import Denoiser
+from ..echo import shown
 from ..info import Info
 from ..inversion import Trajectory
 from ..randomness import GivenNoise, Rng
 from ..registry import Registry
+from ..sampling import check_sigmas
 from ..settings import settings_of
 from .base import CENTRES, Centred, Estimator
 from .levels import product_sigmas
@@ -69,38 +71,40 @@ def mean_shift(
         ValueError: for an argument out of range, or one that the estimator does not know.
     """
     if isinstance(estimator, str):
-        estimator = _named(estimator, sigmas, steps, options)
+        chosen: Estimator = _named(estimator, sigmas, steps, options)
     elif sigmas is not None or steps is not None or options:
         given = {"sigmas": sigmas, "steps": steps, **options}
         names = ", ".join(name for name, value in given.items() if value is not None)
-        raise ValueError(f"{names}: got beside {estimator!r}, which holds its own options. Set them there.")
+        raise ValueError(f"{names}: got beside {shown(estimator)}, which holds its own options. Set them there.")
+    else:
+        chosen = ESTIMATORS.made("estimator", estimator)
     source = rng if noise is None else GivenNoise(noise)
     if centre is None:
-        return estimator(x, denoiser, bandwidth, source)
-    if not isinstance(estimator, Centred):
+        return chosen(x, denoiser, bandwidth, source)
+    if not isinstance(chosen, Centred):
         raise ValueError(
-            f"centre: got {centre!r} with the estimator {ESTIMATORS.name_of(estimator)!r}; allowed with {_centred()}. "
-            "Leave it out or change the estimator."
+            f"centre: got {shown(centre)} with the estimator {ESTIMATORS.name_of(chosen)!r}; allowed with "
+            f"{_centred()}. Leave it out or change the estimator."
         )
-    return estimator(x, denoiser, bandwidth, source, centre=centre)
+    return chosen(x, denoiser, bandwidth, source, centre=centre)
 
 
 def _named(name: str, sigmas: Tensor | None, steps: int | None, options: dict[str, Any]) -> Estimator:
     """The estimator called ``name``; options that are None are left out."""
     kind = ESTIMATORS.find("estimator", name)
     if sigmas is not None and steps is not None:
-        raise ValueError(f"steps: got {steps} together with sigmas; allowed is one of the two. Leave one out.")
+        raise ValueError(f"steps: got {shown(steps)} together with sigmas; allowed is one of the two. Leave one out.")
     known = settings_of(kind)
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in given.items():
         if key not in known:
             users = ", ".join(other for other, cls in ESTIMATORS.items() if key in settings_of(cls))
             raise ValueError(
-                f"{key}: got {value!r} with the estimator {name!r}; allowed with {users or 'none'}. Leave it out or "
-                "change the estimator."
+                f"{key}: got {shown(value)} with the estimator {name!r}; allowed with {users or 'none'}. Leave it out "
+                "or change the estimator."
             )
     if sigmas is not None and "sigmas" in known:
-        given["sigmas"] = tuple(sigmas.tolist())
+        given["sigmas"] = tuple(check_sigmas(sigmas))
     elif "steps" in known:
         given["steps"] = DEFAULT_STEPS if steps is None else steps
     return kind(**given)

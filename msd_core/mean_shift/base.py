@@ -21,14 +21,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, at_least_float32, sigma_range
+from ..denoiser import Denoiser, RowCounter, at_least_float32, check_denoiser, sigma_range
 from ..guidance import with_cfg
 from ..info import Info, measure
 from ..inversion import Trajectory, ddim_invert
 from ..randomness import Rng, draw_normal
 from ..sampling import SOLVERS, Step, check_sigmas, solver_step
 from ..settings import check_settings, setting
-from ..validation import check_floating, check_positive, check_same_shape
+from ..validation import as_finite, check_instance, check_number, check_positive, check_same_shape
 from .levels import product_sigmas
 
 CENTRES = ("x", "inversion")
@@ -88,6 +88,7 @@ class Checked(ABC):
             ValueError: for an argument out of range, or noise that is needed and not there.
         """
         x, bandwidth = check_point(x, bandwidth)
+        check_denoiser(denoiser)
         return self.measured(Task(x, RowCounter(denoiser), bandwidth, rng, lambda _: x))
 
     def measured(self, task: Task, spent: int = 0) -> tuple[Tensor, Info]:
@@ -98,10 +99,12 @@ class Checked(ABC):
 
 def check_point(x: Tensor, bandwidth: float) -> tuple[Tensor, float]:
     """``x`` detached and at least float32, and ``bandwidth`` as a number; refuses what is neither."""
-    check_floating("x", x)
+    x = as_finite("x", x)
     if isinstance(bandwidth, Tensor) and bandwidth.numel() != 1:
         raise ValueError(f"bandwidth: got shape {tuple(bandwidth.shape)}; allowed is one number. Loop over bandwidths.")
-    check_positive("bandwidth", bandwidth)
+    one: Any = bandwidth.reshape(()) if isinstance(bandwidth, Tensor) else bandwidth
+    check_positive("bandwidth", one)
+    check_number("bandwidth", one, "Its square has to be a number.", low=1e-150, high=1e150)
     return at_least_float32(x.detach()), float(bandwidth)
 
 
@@ -223,8 +226,10 @@ class Centred(Checked):
     ) -> tuple[Tensor, Info]:
         """As `Checked`; ``centre``, an inversion of x, is used instead of making one."""
         x, bandwidth = check_point(x, bandwidth)
+        check_denoiser(denoiser)
         spent = 0
         if centre is not None:
+            check_instance("centre", centre, Trajectory, "a Trajectory. Pass ddim_invert(x, denoiser, sigmas)")
             check_same_shape("centre", centre.states[0], "x", x)
         elif self.centre == "inversion":
             levels = torch.tensor(self.centre_levels(bandwidth, sigma_range(denoiser)[1]), dtype=torch.float64)

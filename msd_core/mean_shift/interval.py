@@ -14,7 +14,9 @@ def check_interval(interval: tuple[float, float] | None) -> None:
         ValueError: naming it.
     """
     if interval is not None and not 0 <= interval[0] < interval[1]:
-        raise ValueError(f"interval: got {interval}; allowed is (low, high) with 0 <= low < high, in noise levels.")
+        raise ValueError(
+            f"interval: got {interval}; allowed is (low, high) with 0 <= low < high. Give noise levels in order."
+        )
 
 
 def bounds(interval: tuple[float, float] | None) -> tuple[float, float]:

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..validation import check_count, check_positive
+from ..validation import MOST_STEPS, check_count, check_number, check_positive
 
 
 def product_sigmas(bandwidth: float, steps: int, *, data_std: float = 1.0, sigma_max: float = math.inf) -> Tensor:
@@ -35,9 +35,10 @@ def product_sigmas(bandwidth: float, steps: int, *, data_std: float = 1.0, sigma
     """
     check_positive("bandwidth", bandwidth)
     check_positive("data_std", data_std)
-    check_count("steps", steps)
+    check_count("steps", steps, maximum=MOST_STEPS)
+    check_number("sigma_max", sigma_max, "Infinity is no cap.", low=0, infinite=True)
     if not sigma_max > 0:
         raise ValueError(f"sigma_max: got {sigma_max}; allowed is a number > 0, or infinity for no cap.")
-    spread = min(float(bandwidth), data_std)
+    spread = min(float(bandwidth), float(data_std))
     top = min(math.pi / 2 * steps / (steps + 1), math.atan(sigma_max / spread))
     return (spread * torch.linspace(top, 0, steps + 1, dtype=torch.float64).tan()).float()

@@ -30,15 +30,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, at_least_float32, eps, expand_sigma
-from ..validation import check_floating, check_positive, check_same_shape
+from ..denoiser import Denoiser, Sigma, as_level, ask, at_least_float32, check_denoiser, eps, expand_sigma
+from ..echo import shown
+from ..validation import as_floating, check_positive, check_same_shape, is_number
 
 
 def check_dream(p: float) -> None:
     """Refuse an exponent ``p`` that is not a number from 0 (rectification only) to infinity (standard training)."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or math.isnan(p) or p < 0:
+    if not is_number(p) or p < 0:
         raise ValueError(
-            f"p: got {p!r}; allowed is a number of at least 0, or math.inf for standard training. The paper's is 1."
+            f"p: got {shown(p)}; allowed is a number of at least 0, or math.inf for standard training. The "
+            "paper's is 1."
         )
 
 
@@ -58,18 +60,20 @@ def rectified_noise(noise: Tensor, predict: Callable[[], Tensor], s: Sigma, p: f
     Source: Zhou et al. 2024, "DREAM: Diffusion Rectification and Estimation-Adaptive Models", training algorithm.
     """
     check_dream(p)
-    check_floating("noise", noise)
+    noise = as_floating("noise", noise)
     if math.isinf(p):
         return noise
-    level = expand_sigma(s, noise)
+    level = expand_sigma(s, noise, "s")
     if not bool(((level > 0) & (level <= 1)).all()):
-        shown = s.tolist() if isinstance(s, Tensor) else s
-        raise ValueError(f"s: got {shown}; allowed is 0 < s <= 1. Pass sigma/sqrt(1 + sigma^2) = sqrt(1 - alpha_bar).")
+        raise ValueError(
+            f"s: got {shown(level.flatten().tolist())}; allowed is 0 < s <= 1. Pass sigma/sqrt(1 + sigma^2) = "
+            "sqrt(1 - alpha_bar)."
+        )
     with torch.no_grad():
         eps_hat = predict()
     check_same_shape("predict: its result", eps_hat, "noise", noise)
     n = at_least_float32(noise)
-    return n + level**p * (n - eps_hat.detach())
+    return n + level ** float(p) * (n - eps_hat.detach())
 
 
 def dream_noise(y: Tensor, sigma: Sigma, noise: Tensor, denoiser: Denoiser, p: float) -> Tensor:
@@ -88,13 +92,15 @@ def dream_noise(y: Tensor, sigma: Sigma, noise: Tensor, denoiser: Denoiser, p: f
 
     Source: Zhou et al. 2024, in the coordinates z = y + sigma n (see the module's text).
     """
-    check_floating("y", y)
+    y, noise = as_floating("y", y), as_floating("noise", noise)
     check_same_shape("noise", noise, "y", y)
-    check_positive("sigma", sigma)
+    check_denoiser(denoiser)
+    sigma = as_level(sigma)
+    check_positive("sigma", sigma, many=True)
     level = expand_sigma(sigma, y)
 
     def predict() -> Tensor:
         z = at_least_float32(y) + level * noise
-        return eps(z, sigma, denoiser(z, sigma))
+        return eps(z, sigma, ask(denoiser, z, sigma))
 
     return rectified_noise(noise, predict, (level / (1 + level**2).sqrt()).flatten(), p)

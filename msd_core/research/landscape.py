@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from ..validation import check_choice, check_count, check_floating, check_same_shape
+from ..echo import shown
+from ..validation import as_floating, check_choice, check_count, check_same_shape, is_number
 
 Extent = tuple[float, float, float, float]
 ZEROS = ("mean", "max", "min")
@@ -43,6 +44,8 @@ def grid(extent: Extent, shape: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: for an empty extent or fewer than two nodes a side.
     """
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"shape: got {shown(shape)}; allowed is (H, W), two whole numbers. Pass a pair.")
     check_count("shape[0]", shape[0], minimum=2)
     check_count("shape[1]", shape[1], minimum=2)
     xmin, xmax, ymin, ymax = _check_extent(extent)
@@ -63,6 +66,7 @@ def integrate_gradient(field: Tensor, extent: Extent, *, zero: str = "mean") -> 
         ValueError: for another shape, entries that are not finite, an empty extent, or another ``zero``.
     """
     check_choice("zero", zero, ZEROS)
+    field = as_floating("field", field)
     f, dx, dy = _check_field(field, extent)
     horizontal, vertical = _on_edges(f)
     height, width = f.shape[0], f.shape[1]
@@ -94,9 +98,11 @@ def residual(field: Tensor, extent: Extent, potential: Tensor | None = None) -> 
     Raises:
         ValueError: as `integrate_gradient`, or for a potential of another shape.
     """
+    field = as_floating("field", field)
     f, dx, dy = _check_field(field, extent)
     if potential is None:
         potential = integrate_gradient(field.double(), extent)
+    potential = as_floating("potential", potential)
     check_same_shape("potential", potential, "field[..., 0]", field[..., 0])
     u = potential.detach().double().cpu().numpy()
     horizontal, vertical = _on_edges(f)
@@ -130,17 +136,19 @@ def _second_difference(n: int) -> NDArray[np.float64]:
 
 def _check_extent(extent: Extent) -> Extent:
     """Refuse an extent that is not four finite numbers, or is empty."""
-    values = list(extent)
-    if len(values) != 4 or not all(map(math.isfinite, values)) or values[0] >= values[1] or values[2] >= values[3]:
+    values = list(extent) if isinstance(extent, (tuple, list)) else []
+    numbers = len(values) == 4 and all(is_number(value) and math.isfinite(value) for value in values)
+    if not numbers or values[0] >= values[1] or values[2] >= values[3]:
         raise ValueError(
-            f"extent: got {extent}; allowed is (xmin, xmax, ymin, ymax) with xmin < xmax and ymin < ymax. Order it so."
+            f"extent: got {shown(extent)}; allowed is (xmin, xmax, ymin, ymax) with xmin < xmax and ymin < ymax. "
+            "Order it so."
         )
     return extent
 
 
 def _check_field(field: Tensor, extent: Extent) -> tuple[NDArray[np.float64], float, float]:
     """The field in float64 and the spacings dx and dy."""
-    check_floating("field", field)
+    field = as_floating("field", field)
     if field.ndim != 3 or field.shape[2] != 2 or min(field.shape[:2]) < 2 or not bool(torch.isfinite(field).all()):
         raise ValueError(
             f"field: got shape {tuple(field.shape)}, or entries that are not finite; allowed are finite vectors "

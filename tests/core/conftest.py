@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture
+from msd_core import GaussianMixture, GuidedDenoiser
 
 
 def _covariance(angle: float, major: float, minor: float) -> Tensor:
@@ -32,6 +32,19 @@ def mixture() -> GaussianMixture:
             ]
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def smooth(mixture: GaussianMixture) -> GaussianMixture:
+    """The mixture without its .02-wide ridges, which explicit steps cannot follow: noise of .2 added."""
+    return GaussianMixture(mixture.weights, mixture.means, mixture.covariances + 0.04 * torch.eye(2))
+
+
+@pytest.fixture(scope="session")
+def prompted(smooth: GaussianMixture) -> GuidedDenoiser:
+    """Two conditions: two of the smooth mixture's components as the prompt, all of them without one; cfg 3."""
+    some = smooth.weights[:2] / smooth.weights[:2].sum()
+    return GuidedDenoiser(GaussianMixture(some, smooth.means[:2], smooth.covariances[:2]), smooth, 3.0)
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,15 @@ from PIL import Image
 
 from msd_core import ESTIMATORS, SOLVERS
 from msd_core.bandwidth import BANDWIDTHS
+from msd_core.cli.claim import LOCK, MARKER
 from msd_core.cli.main import main
 from msd_core.cli.run_folder import FRAMES, is_frame
-from msd_core.demo.model import DemoModel, PromptDenoiser
+from msd_core.demo.model import DemoModel, PromptDenoiser, load_demo_model
 from msd_core.distillation import ANNEALINGS, METHODS, WEIGHTINGS
+from msd_core.distillation.base import needs_of
 from msd_core.generators import GENERATORS, View, load_generator
 from msd_core.mean_shift import CENTRES
+from msd_core.model import MODELS
 from msd_core.optimizers import OPTIMIZERS
 from msd_core.preset import Preset, preset_of
 from msd_core.state import load_state, save_state
@@ -31,6 +34,7 @@ from msd_core.state import load_state, save_state
 PROMPT = "a large red circle on a blue background"
 QUICK = ("--steps", "6", "--estimator", "one-step")
 EXACT_FILES = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
+FILES = {*EXACT_FILES, "metrics.json", MARKER, LOCK}
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +106,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path: Path)
 
 
 def test_a_run_writes_its_files(finished: Path, capsys: pytest.CaptureFixture) -> None:
-    assert {path.name for path in finished.iterdir()} == {*EXACT_FILES, "metrics.json"}
+    assert {path.name for path in finished.iterdir()} == FILES
     assert Image.open(finished / "picture.png").size == (512, 512)
     assert Image.open(finished / "animation.webp").n_frames > 1
     generator = load_generator(finished / "generator.safetensors")
@@ -179,7 +183,7 @@ def test_stopped_in_the_middle_of_a_step_and_resumed_it_is_as_if_it_had_not_been
     assert distil("--out", tmp_path, "--resume") == 0
     for name in EXACT_FILES:
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes(), name
-    assert {path.name for path in tmp_path.iterdir()} == {*EXACT_FILES, "metrics.json"}
+    assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
 def test_resuming_with_another_noise_would_be_noticed(
@@ -207,17 +211,7 @@ def change_noise(path: Path) -> None:
 
 
 def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "msd_core.cli.main",
-        "distill",
-        PROMPT,
-        "--out",
-        str(tmp_path),
-        "--model",
-        str(model),
-    ]
+    command = [sys.executable, "-m", "msd_core.cli.main", "distill", PROMPT, "--out", tmp_path, "--model", model]
     command += ["--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background: a child inherits it
     process = subprocess.Popen(command, stderr=subprocess.PIPE)  # noqa: S603
@@ -242,7 +236,7 @@ def test_an_early_end_by_the_smallest_bandwidth_is_a_finished_run(distil: Callab
     assert told["finished"] and len(told["steps"]) == 3 and told["steps"][-1]["bandwidth"] >= 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if "source" not in needs_of(METHODS[name]())])
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_every_method_moves_every_generator(
     distil: Callable[..., int], tmp_path: Path, model: Path, method: str, kind: str
@@ -255,6 +249,14 @@ def test_every_method_moves_every_generator(
     render = ["render", str(tmp_path / "generator.safetensors"), "--size", "512x256", "--model", str(model)]
     assert main(render) == 0
     assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if "source" in needs_of(METHODS[name]())])
+def test_a_method_that_edits_says_that_it_needs_a_source(
+    distil: Callable[..., int], tmp_path: Path, method: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path, "--method", method, "--steps", 2) == 2
+    assert f"source: got None with the method {method.upper()}, which edits a picture" in capsys.readouterr().err
 
 
 def test_render_draws_the_same_picture_at_any_size(finished: Path, tmp_path: Path) -> None:
@@ -298,3 +300,92 @@ def test_every_name_is_in_the_help(capsys: pytest.CaptureFixture) -> None:
 def test_the_help_of_all_commands_needs_no_torch() -> None:
     code = "import sys; from msd_core.cli import main; main.make_parser().format_help(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"  # noqa: S603
+
+
+def test_the_command_line_takes_any_model(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture) -> None:
+    """A model of another kind, with other cells and another side, is what says so."""
+
+    class Coarse:
+        cell, channels, side, differentiable = 16, 4, 48, False
+
+        def __init__(self, path: Path) -> None:
+            self.demo = load_demo_model(path)
+
+        def encode(self, picture: torch.Tensor) -> torch.Tensor:
+            return self.demo.encode(torch.nn.functional.avg_pool2d(picture, 2))
+
+        def decode(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(self.demo.decode(x), scale_factor=2)
+
+        def denoiser(self, *prompt: object) -> PromptDenoiser:
+            return self.demo.denoiser(*prompt)
+
+    MODELS.register("coarse", Coarse)
+    try:
+        run = [
+            "distill",
+            PROMPT,
+            "--out",
+            str(tmp_path),
+            "--model-kind",
+            "coarse",
+            "--steps",
+            "1",
+            "--estimator",
+            "one-step",
+        ]
+        assert main(run) == 2 and "--model: got none with --model-kind coarse" in capsys.readouterr().err
+        own = [*run, "--model", str(model)]
+        assert main([*own, "--size", "40x48"]) == 2 and "multiples of 16" in capsys.readouterr().err
+        assert main([*own, "--size", "64x64", "--pull", "latent"]) == 2
+        assert "pull: got 'latent'" in capsys.readouterr().err
+        assert main([*own, "--size", "64x64"]) == 0 and metrics(tmp_path)["settings"]["size"] == [64, 64]
+    finally:
+        del MODELS._entries["coarse"]
+    assert main(own) == 2 and "kind: got 'coarse'; allowed are 'demo'" in capsys.readouterr().err
+
+
+def test_many_samples_go_in_batches_and_are_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sample(name: str) -> np.ndarray:
+        out = tmp_path / f"{name}.png"
+        assert main(["sample", PROMPT, "--out", str(out), "--steps", "2", "--n", "5", "--model", str(model)]) == 0
+        return pixels(out)
+
+    whole = sample("whole")
+    monkeypatch.setattr("msd_core.cli.sample.AT_ONCE", 2 * 64 * 64)
+    assert np.abs(sample("split") - whole).max() <= 1  # a batch may round differently
+    assert np.abs(whole[:64, :64] - whole[:64, 64:128]).max() > 5, "each has noise of its own"
+
+
+def test_render_draws_in_tiles_under_a_bar(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def render(name: str) -> np.ndarray:
+        out = tmp_path / name
+        assert main(["render", str(finished / "generator.safetensors"), "--size", "600x90", "--out", str(out)]) == 0
+        return pixels(out)
+
+    drawn = render("tiles.png")
+    assert "2/2" in capsys.readouterr().err
+    whole = load_generator(finished / "generator.safetensors").render(View(90, 600))[0].detach()
+    assert np.abs(np.rint(255 * whole.movedim(0, -1).numpy()) - drawn).max() <= 1
+
+
+@pytest.mark.parametrize("command", ["render", "sample"])
+def test_ctrl_c_leaves_the_old_picture_whole(
+    command: str, finished: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "old.png"
+    out.write_bytes(b"old")
+
+    def stopped(picture: Image.Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", stopped)
+    subject = str(finished / "generator.safetensors") if command == "render" else PROMPT
+    steps = [] if command == "render" else ["--steps", "1"]
+    assert main([command, subject, *steps, "--out", str(out), "--model", str(model)]) == 130
+    assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]

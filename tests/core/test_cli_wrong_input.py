@@ -66,10 +66,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--size", "60x64"), ("--size", "got '60x64'", "multiples of 8", "64x64")),
         ((PROMPT, "--size", "big"), ("--size", "got 'big'", "WIDTHxHEIGHT")),
         ((PROMPT, "--seed=-1"), ("--seed", "got '-1'", "from 0")),
-        ((PROMPT, "--steps", 0), ("--steps: got 0", "at least 1")),
+        ((PROMPT, "--steps", 0), ("--steps: got 0", "from 1 up to 1000000")),
         ((PROMPT, "--cfg", "nan"), ("--cfg", "got 'nan'", "finite")),
         ((PROMPT, "--lr", 0), ("--lr: got 0.0", "above 0")),
-        ((PROMPT, "--method", "sds", "--bandwidth-end", 1), ("--bandwidth-end: got 1.0 with the method 'sds'", "allowed with msd")),
+        (
+            (PROMPT, "--method", "sds", "--bandwidth-end", 1),
+            ("--bandwidth-end: got 1.0 with the method 'sds'", "allowed with msd"),
+        ),
         (
             (PROMPT, "--method", "sds", "--t-min", 0.9, "--t-max", 0.1),
             ("--t-min, --t-max: got 0.9", "0.02 to 0.98"),
@@ -161,8 +164,8 @@ def test_nan_from_the_model(refuse: Refuse, tmp_path: Path, model: Path) -> None
         next(demo.unet.parameters()).fill_(torch.nan)
     demo.save(broken)
     line = refuse("distill", PROMPT, "--out", tmp_path / "out", "--model", broken)
-    assert "NaN" in line and "step 1" in line and "nothing was written" in line
-    assert list((tmp_path / "out").iterdir()) == []
+    assert "NaN" in line and str(broken) in line and "time_embed.0.weight" in line
+    assert list((tmp_path / "out").glob("*")) == []
     assert "NaN" in refuse("sample", PROMPT, "--steps", 2, "--out", tmp_path / "x.png", "--model", broken)
 
 
@@ -178,7 +181,7 @@ def test_nan_in_a_later_step_keeps_what_was_done(
     assert "NaN" in line and "step 3" in line and f"What was done is in {tmp_path}: 2 of 5 steps" in line
     monkeypatch.undo()
     assert main(["render", str(tmp_path / "generator.safetensors"), "--size", "8"]) == 0
-    assert main(["distill", PROMPT, "--out", str(tmp_path), *map(str, quick)]) == 0
+    assert main(["distill", PROMPT, "--out", str(tmp_path), *map(str, quick), "--force"]) == 0
 
 
 def test_resuming_as_another_run(
@@ -203,7 +206,67 @@ def test_resuming_as_another_run(
     other = tmp_path.parent / "other.safetensors"
     DemoModel.random(1).save(other)
     assert "--model: got another file" in refuse(*resume[:-1], other)
-    (tmp_path / "frames.safetensors").write_bytes(b"torn")
-    assert "frames.safetensors" in refuse(*resume)
     assert (tmp_path / "state.safetensors").read_bytes() == saved
     assert len(load_file(tmp_path / "generator.safetensors")) > 0
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "generator.safetensors"
+    save_generator(make_generator("fourier", resolution=8, hidden=4, layers=1), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "told"),
+    [
+        ("65501x1", "a.jpg", ("65501x1", "at most 65500", "write a .png")),
+        ("1x16384", "a.webp", ("1x16384", "at most 16383", "write a .png")),
+        ("100000x100000", "a.png", ("size: got 100000x100000", "at least 40 GB", "4 GB that are free", "Lower it")),
+    ],
+)
+def test_a_picture_that_cannot_be_held_is_refused_before_it_is_drawn(
+    refuse: Refuse,
+    saved: Path,
+    tmp_path: Path,
+    size: str,
+    name: str,
+    told: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("render", saved, "--size", size, "--out", tmp_path / name)
+    assert all(words in line for words in told) and not list(tmp_path.iterdir())
+
+
+def test_a_latent_that_cannot_be_decoded_is_refused(
+    refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "latent.safetensors"
+    save_generator(make_generator("latent", channels=4, height=160, width=160), path)
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("render", path, "--size", "64x64")
+    assert "file: got a latent of 1280x1280" in line and "at least 5.57 GB" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--n", 10**9), ("n: got 1000000000 pictures of 64x64", "4 GB that are free", "Lower n")),
+        (("--steps", 10**9), ("--steps: got 1000000000", "at most 1000000")),
+        (("--size", "80000x80000"), ("size: got 80000x80000", "Lower it")),
+        (("--n", 90000, "--out", "a.webp"), ("--n: got a picture of 19200x19200", "at most 16383")),
+    ],
+)
+def test_samples_that_cannot_be_held_are_refused(
+    refuse: Refuse, model: Path, tmp_path: Path, option: tuple, told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("msd_core.memory.available_memory", lambda: 4 * 10**9)
+    line = refuse("sample", PROMPT, "--model", model, *option)
+    assert all(words in line for words in told), line
+
+
+def test_a_run_has_a_million_steps_at_most(refuse: Refuse, model: Path, tmp_path: Path) -> None:
+    line = refuse("distill", PROMPT, "--steps", 10**9, "--out", tmp_path / "a", "--model", model)
+    assert "--steps: got 1000000000" in line and "up to 1000000" in line

@@ -336,3 +336,14 @@ def test_dream_trains_on_its_own_noise(tmp_path: Path, monkeypatch: pytest.Monke
     assert standard < loss_of_the_first_step(monkeypatch, tmp_path / "1", dream=1.0) < 4 * standard
     with pytest.raises(ValueError, match="p: got -1.0"):
         TrainSettings(dream=-1.0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (72, 72), (56, 64), (24, 88)])
+def test_every_multiple_of_the_cell_is_a_size(height: int, width: int) -> None:
+    """Those that its UNet cannot halve, too."""
+    model = load_demo_model()
+    picture = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    x = model.encode(picture)
+    denoised = model.denoiser("a red circle on a blue background", cfg=2.0)(x, 1.5)
+    assert denoised.shape == x.shape == (1, 4, height // 8, width // 8)
+    assert model.decode(denoised).shape == picture.shape and torch.isfinite(denoised).all()

@@ -29,11 +29,13 @@ from msd_core import (
     GuidedDenoiser,
     Naive,
     OneStep,
+    Source,
     Split,
     bandwidth_schedule,
     ddim_invert,
     mean_shift,
     sd15_schedule,
+    with_companions,
     with_levels,
 )
 from msd_core.denoiser import Denoiser, eps
@@ -67,8 +69,10 @@ def call(method: Method, x: Tensor, denoiser: Denoiser, step: int = 0, steps: in
 
 
 def guided_by(cond: Denoiser) -> Denoiser:
-    """A denoiser with everything that any method may ask of one: two parts, a scale, a chain of levels."""
-    return with_levels(GuidedDenoiser(cond, lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0), SCHEDULE)
+    """A denoiser with everything that any method may ask of one: two parts, a scale, a chain of levels, companions."""
+    guided = with_levels(GuidedDenoiser(cond, lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0), SCHEDULE)
+    other = GuidedDenoiser(lambda z, sigma: 0.8 * cond(z, sigma), lambda z, sigma: 0.5 * cond(z, sigma), cfg=2.0)
+    return with_companions(guided, source=Source(X, other), negative=lambda z, sigma: 0.3 * cond(z, sigma))
 
 
 # --- what holds for all that are registered ---------------------------------------------------------------------------
@@ -436,15 +440,18 @@ def test_msd_inverts_with_its_own_cfg(kind: type, mixture: GaussianMixture) -> N
         (lambda: MSD(torch.tensor([1.0, 2.0])), "strictly decreasing"),
         (lambda: MSD(torch.tensor([1.0, 0.0])), "entry 1 is 0.0"),
         (lambda: MSD(bandwidths(), "mean"), "estimator: got 'mean'"),
-        (lambda: MSD("exponential"), "bandwidths: got 'exponential'; allowed is a curve"),
-        (lambda: MSD(Exponential), "bandwidths: got <class .*; allowed is a curve"),
+        (lambda: MSD("cubic"), "bandwidths: got 'cubic'; allowed are 'linear'"),
+        (lambda: MSD(Exponential), "bandwidths: got the class Exponential; allowed is a curve"),
         (lambda: MSD(bandwidths(), Exact(solver="rk4")), "solver: got 'rk4'"),
         (lambda: MSD(bandwidths(), Split(centre="y")), "centre: got 'y'"),
         (lambda: MSD(bandwidths(), Exact(samples=0)), "samples: got 0"),
         (lambda: MSD(bandwidths(), Exact(steps=0)), "steps: got 0"),
         (lambda: build(MSD(), {"solver_steps": 0}), "solver_steps: got 0"),
         (lambda: MSD(bandwidths(), Exact(sigmas=(1.0, 1.0))), "sigmas: entry 1 is 1.0, after 1.0"),
-        (lambda: MSD(bandwidths(), Exact(sigmas=torch.tensor([1.0, 0.0]))), "sigmas: got tensor.*allowed is a tuple"),
+        (
+            lambda: MSD(bandwidths(), Exact(sigmas=torch.tensor([1.0, 0.0]))),
+            "sigmas: got Tensor of shape .*allowed is a tuple",
+        ),
         (lambda: build(MSD(), {"centre": "inversion"}), "centre: got 'inversion' with the estimator 'exact'; allowed"),
         (lambda: MSD(bandwidths(), Split(inversion_cfg=1.0)), "inversion_cfg: got 1.0 with centre 'x'"),
     ],

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from msd_core.bandwidth import BANDWIDTHS
 from msd_core.cli.flags import flag_of, flags, given
-from msd_core.cli.main import make_parser
+from msd_core.cli.main import main, make_parser
 from msd_core.cli.settings import Settings, new_settings
 from msd_core.demo.model import load_demo_model
 from msd_core.distillation import METHODS
+from msd_core.generators import load_generator
 from msd_core.mean_shift import ESTIMATORS
 from msd_core.preset import Preset, preset_of
 from msd_core.settings import Setting, build, flatten, menu, settings_of
+from msd_core.tensorfile import write_tensors
 
 pytestmark = pytest.mark.core
 RUN = [name for name, entry in settings_of(Preset).items() if entry.family is None]
@@ -163,3 +168,15 @@ def test_sizes_are_the_models_own() -> None:
     assert parse().size == (64, 64)
     with pytest.raises(ValueError, match="--size: got '60x64'; allowed are multiples of 8, .* write 64x64"):
         parse("--size", "60x64")
+
+
+def test_a_run_that_the_earlier_release_left_ends_as_it_would_have_there(tmp_path: Path) -> None:
+    """Stopped after one of four steps by version 0.1, whose uninterrupted run wrote the generator beside it."""
+    old = Path(__file__).parent / "data" / "run-of-0.1"
+    shutil.copy(old / "state.safetensors", tmp_path)
+    frame = torch.zeros(128, 256, 3, dtype=torch.uint8)  # the animation's, which is not compared
+    write_tensors(tmp_path / "frames.safetensors", {"00000001": frame}, "msd-frames", "1", {})
+    assert main(["distill", "--resume", "--out", str(tmp_path)]) == 0
+    kept = (old / "generator.safetensors", tmp_path / "generator.safetensors")
+    before, after = (load_generator(path).state_dict()["values"] for path in kept)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)  # to the bit on the machine that wrote it

@@ -19,6 +19,7 @@ from msd_core.generators import (
     base,
     make_generator,
     neural_image,
+    pieces,
 )
 from msd_core.generators.base import pixel_centres
 from msd_core.generators.fourier import FourierField
@@ -63,8 +64,8 @@ def test_every_size_shows_the_same_picture(kind: str, monkeypatch: pytest.Monkey
     generator = trained_a_little(small(kind))
     assert_same_at_every_size(generator)
 
-    def corners(height: int, width: int, like: Tensor) -> Tensor:  # planted: pixels sampled at their corners
-        return pixel_centres(height, width, like) - torch.tensor([0.5 / width, 0.5 / height])
+    def corners(height: int, width: int, like: Tensor, **part: object) -> Tensor:  # planted: sampled at the corners
+        return pixel_centres(height, width, like, **part) - torch.tensor([0.5 / width, 0.5 / height])
 
     monkeypatch.setattr(neural_image, "pixel_centres", corners)
     with pytest.raises(AssertionError):
@@ -132,7 +133,7 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
 def test_large_renders_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = small("fourier")
     whole = generator.render(View(9, 7))
-    monkeypatch.setattr(neural_image, "_CHUNK", 10)
+    monkeypatch.setattr(pieces, "CHUNK", 10)
     torch.testing.assert_close(generator.render(View(9, 7)), whole)
 
 

@@ -40,6 +40,7 @@ from msd_core import (
     with_levels,
 )
 from msd_core.denoiser import Denoiser
+from msd_core.optimize import planned_steps
 from msd_core.settings import build
 
 pytestmark = pytest.mark.core
@@ -490,3 +491,23 @@ def test_a_wrong_size_is_refused(size: tuple, words: str) -> None:
         NeuralImage(size=size)
     with pytest.raises(ValueError, match=words):
         start(small(), steps=1).picture(*reversed(size))
+
+
+@pytest.mark.parametrize("least", [None, 0.0, 0.5, 0.7, 1.0, 3.3, 8.0, 9.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 120])
+def test_the_planned_steps_are_those_before_the_smallest_bandwidth(least: float | None, steps: int) -> None:
+    method = MSD()
+    counted = next((k for k in range(steps) if method.bandwidth(k, steps) < (least or 0)), steps)
+    assert planned_steps(method, steps, least) == counted
+    assert planned_steps(SDS(), steps, least) == steps
+
+
+def test_a_plan_asks_for_few_of_its_bandwidths() -> None:
+    asked = []
+
+    class Falling:
+        def bandwidth(self, step: int, steps: int) -> float:
+            asked.append(step)
+            return steps - step
+
+    assert planned_steps(Falling(), 1_000_000, 250_000.5) == 750_000 and len(asked) < 30

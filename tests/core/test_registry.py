@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import msd_core
-from msd_core import BANDWIDTHS, ESTIMATORS, GENERATORS, INVERSIONS, METHODS, MODELS, SDS, Exact
+from msd_core import BANDWIDTHS, ESTIMATORS, GENERATORS, INVERSIONS, METHODS, MODELS, SDS, Exact, setting
 from msd_core.generators import FIELDS
 from msd_core.registry import Registry
 
@@ -81,7 +82,7 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3])
 def test_a_name_is_a_text(name: object) -> None:
-    with pytest.raises(ValueError, match="name: got .*; allowed is a text. Give the method a name"):
+    with pytest.raises(ValueError, match="name: got .*; allowed is a text of 1 to 80 letters. Give the method a name"):
         mine().register(name, Exact)  # type: ignore[arg-type]
 
 
@@ -168,7 +169,10 @@ def test_a_plugin_appears_and_a_broken_one_is_left_out(tmp_path: Path) -> None:
         tmp_path, "badplugin", "def register(msd_core):\n    raise RuntimeError('no licence')\n", "badplugin:register"
     )
     install(
-        tmp_path, "greedy", "def register(msd_core):\n    msd_core.register_method('sds', int)\n", "greedy:register"
+        tmp_path,
+        "greedy",
+        "def register(msd_core):\n    msd_core.register_method('sds', msd_core.SDI)\n",
+        "greedy:register",
     )
     install(tmp_path, "gone", "", "gone:nothing")
     code = """
@@ -178,7 +182,8 @@ def test_a_plugin_appears_and_a_broken_one_is_left_out(tmp_path: Path) -> None:
         names = list(msd_core.METHODS)
         from msd_core.settings import flatten, leaves
         preset = msd_core.preset_of("still", strength=0.25, steps=2)
-        state = list(msd_core.optimize(msd_core.start(msd_core.Pixels(2, 2), steps=2), preset.method, None))[-1]
+        started = msd_core.start(msd_core.Pixels(2, 2), steps=2)
+        state = list(msd_core.optimize(started, preset.method, msd_core.score))[-1]
         import goodplugin
         print(json.dumps({
             "names": names, "again": list(msd_core.METHODS), "calls": len(goodplugin.calls),
@@ -251,3 +256,26 @@ def test_functions_keep_their_names_where_files_are_called_the_same() -> None:
         "functions": [[True] * 3, [True] * 3], "modules": [True] * 3, "same": [True] * 3, "imported": True,
         "other": True,
     }  # fmt: skip
+
+
+def test_a_class_that_the_settings_cannot_describe_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Kindless:
+        share: float | None = setting(None, "without a kind")
+
+    @dataclass(frozen=True)
+    class Needy:
+        share: float
+
+    for name, owner, words in (
+        ("kindless", Kindless, "Kindless.share: is of kind NoneType; allowed are bool"),
+        ("needy", Needy, "Needy: cannot be made without arguments"),
+        ("int", int, "int: is no dataclass"),
+    ):
+        for register, registry in ((msd_core.register_method, METHODS), (msd_core.register_estimator, ESTIMATORS)):
+            with pytest.raises(ValueError, match=words):
+                register(name, owner)
+            assert name not in registry
+    for name in ("batch", "points", "fourier"):
+        with pytest.raises(ValueError, match=f"name: '{name}' is the name of another generator"):
+            msd_core.register_generator(name, object)

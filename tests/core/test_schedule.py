@@ -99,7 +99,7 @@ def test_ranges_can_be_given_without_a_schedule() -> None:
         torch.tensor([0.5, 0.0]),
         torch.tensor([1.0, 0.5]),
         torch.ones(2, 2),
-        [0.9, 0.5],
+        "linear",
     ],
 )
 def test_a_schedule_that_does_not_fall_is_refused(alphas: Tensor) -> None:

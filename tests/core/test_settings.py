@@ -237,7 +237,10 @@ def test_another_kind_keeps_what_was_changed_and_has_its_own_defaults() -> None:
             "bandwidth_rho: got 3.0 with the bandwidth_schedule 'exponential'; allowed with karras",
         ),
         ({"weighting": "sigma"}, "weighting: got 'sigma' with the method 'msd'; allowed with sds"),
-        ({"method": "sds", "samples": 2, "solver": "ddim"}, "solver: got 'ddim' with the method 'sds'; allowed with msd"),
+        (
+            {"method": "sds", "samples": 2, "solver": "ddim"},
+            "solver: got 'ddim' with the method 'sds'; allowed with msd",
+        ),
         ({"estimator": "mean"}, "estimator: got 'mean'; allowed are 'naive', 'split', 'exact', 'one-step'"),
         ({"method": "csm"}, "method: got 'csm'; allowed are 'msd'"),
         ({"bandwidth_schedule": "linea"}, "bandwidth_schedule: got 'linea'"),
@@ -282,7 +285,7 @@ def test_what_is_left_out_is_the_default() -> None:
 def test_only_what_has_a_name_is_saved() -> None:
     @dataclasses.dataclass(frozen=True)
     class Mine:
-        pass
+        def __call__(self) -> None: ...
 
     with pytest.raises(ValueError, match="method: Mine has no name here; .*register_method.'name', Mine."):
         to_json(Preset(Mine()))  # type: ignore[arg-type]

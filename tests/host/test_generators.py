@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import comfy.model_management
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
+from msd_pack.msd_core import memory
 from msd_pack.msd_core.generators import GENERATORS, View
-from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
+from msd_pack.nodes import progress
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator, bounded
 from tiny_models import tiny_model, tiny_vae
 
 LATENT_FORMAT = tiny_model().get_model_object("latent_format")
@@ -72,6 +75,35 @@ def test_drawing_does_not_change_the_generator() -> None:
     drawn(made)
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.generator.state_dict().items())
     assert made.generator.render(View(4, 4)).requires_grad
+
+
+def test_a_large_image_is_drawn_in_tiles_that_give_way_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = born(), []
+    whole = made.generator.render(View(600, 1100)).movedim(1, -1)
+    monkeypatch.setattr(progress.Progress, "update", lambda self, picture=None: seen.append(self.total))
+    image, _ = drawn(made, 1100, 600)
+    assert torch.allclose(image, whole.detach(), atol=1e-5) and seen == [6] * 6
+    monkeypatch.undo()
+    comfy.model_management.interrupt_current_processing()
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            drawn(made, 1100, 600)
+    finally:
+        comfy.model_management.interrupt_current_processing(False)
+
+
+def test_the_preview_is_bounded_and_the_image_is_not() -> None:
+    image, _ = drawn(born(), 2100, 8)
+    assert image.shape == (1, 8, 2100, 3)
+    assert bounded(image).shape == (1, 8, 2048, 3) and bounded(image[:, :, :2048]).shape == (1, 8, 2048, 3)
+    assert bounded(torch.ones(1, 9000, 3000, 3)).shape == (1, 2048, 683, 3)
+    assert torch.allclose(bounded(torch.full((1, 4096, 2, 3), 0.25)), torch.tensor(0.25))
+
+
+def test_an_image_that_cannot_fit_is_refused_before_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
+    with pytest.raises(ValueError, match=r"size: got 16384x16384, which takes at least 3.22 GB .* to about"):
+        drawn(born(), 16384, 16384)
 
 
 def test_wrong_inputs() -> None:

@@ -6,6 +6,8 @@ import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
+from msd_pack.msd_core.distillation import METHODS
+from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.finite import NonFiniteError
 from msd_pack.msd_core.generators import GENERATORS
 from msd_pack.nodes.distill import STEPS as NODES
@@ -13,6 +15,7 @@ from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
 POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
+SOURCE = torch.rand(1, 16, 32, 3, generator=torch.Generator().manual_seed(0))
 COMMON = {"steps": 3, "seed": 0, "cfg": 2.0, "learning_rate": 0.01, "optimizer": "adam"}
 MSD = {"estimator": "exact", "solver": "ddim", "solver_steps": 3, "samples": 1}
 SDS = {"weighting": "sigma", "anneal": "none", "t_min": 0.02, "t_max": 0.98}
@@ -32,8 +35,13 @@ def step(method: str, generator: HostGenerator, kind: str = "eps", **inputs: obj
     node, settings = STEPS[method]
     with torch.inference_mode():
         sockets = {"model": tiny_model(kind), "positive": POSITIVE, "negative": NEGATIVE}
-        if generator.generator.space == "image":
+        needs = needs_of(METHODS[method])
+        if generator.generator.space == "image" or "source" in needs:
             sockets["vae"] = tiny_vae()
+        if "source" in needs:
+            sockets |= {"source": SOURCE, "source_positive": conditioning(6)}
+        if "negative" in needs:
+            sockets["unconditional"] = conditioning(7)
         return node.execute(generator, **COMMON | settings | sockets | inputs).args
 
 

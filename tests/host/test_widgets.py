@@ -12,12 +12,14 @@ import torch
 from comfy_api.latest import io
 from msd_pack.msd_core.bandwidth import BANDWIDTHS
 from msd_pack.msd_core.distillation import METHODS
+from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.mean_shift import ESTIMATORS
 from msd_pack.msd_core.preset import Preset, preset_of
 from msd_pack.msd_core.settings import Setting, build, flatten, leaves, menu, settings_of
 from msd_pack.nodes import MeanShiftExtension
 from msd_pack.nodes.bandwidth import BandwidthScheduler
-from msd_pack.nodes.distill import OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.distill import BESIDE, OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.kept import EVERY
 from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of
 
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
@@ -74,6 +76,7 @@ def test_every_setting_of_every_method_is_a_widget_of_its_step() -> None:
         for flag, entry in known.items():
             assert_made_from(entry, widgets[widget_id(flag)])
         sockets = {"generator", "seed", "model", "positive", "negative", "vae", "guider", *(["bandwidths"] * kernel)}
+        sockets |= {EVERY, "mask"} | {socket.id for need in needs_of(METHODS[name]) for socket in BESIDE[need]}
         assert set(widgets) == {widget_id(flag) for flag in known} | sockets, "and no widget is without a field"
 
 

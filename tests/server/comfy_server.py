@@ -26,6 +26,8 @@ def free_port() -> int:
 class Server:
     """A running ComfyUI and its HTTP API."""
 
+    process: subprocess.Popen
+
     def __init__(self, port: int, base: Path, log: Path) -> None:
         self.port, self.base, self.log = port, base, log
 
@@ -101,12 +103,12 @@ def wait_until_up(server: Server, process: subprocess.Popen, timeout: float = 18
 
 @contextmanager
 def started(host: Path, python: Path, base: Path, packs: Mapping[str, Path]) -> Iterator[Server]:
-    """The ComfyUI in ``host``, running on the empty folder ``base`` with ``packs`` as its custom nodes, by name."""
-    (base / "custom_nodes").mkdir()
+    """The ComfyUI in ``host``, running on the folder ``base`` with ``packs`` as its custom nodes, by name."""
+    for folder in ("custom_nodes", "input", "output", "temp", "user", "models"):
+        (base / folder).mkdir(exist_ok=True)
     for name, pack in packs.items():
-        (base / "custom_nodes" / name).symlink_to(pack, target_is_directory=True)
-    for folder in ("input", "output", "temp", "user", "models"):
-        (base / folder).mkdir()
+        if not (base / "custom_nodes" / name).is_symlink():
+            (base / "custom_nodes" / name).symlink_to(pack, target_is_directory=True)
     server = Server(free_port(), base, base / "server.log")
     command = [python, "main.py", "--cpu", "--port", str(server.port), "--base-directory", base]
     command += ["--user-directory", base / "user", "--disable-auto-launch", "--disable-api-nodes"]
@@ -115,6 +117,7 @@ def started(host: Path, python: Path, base: Path, packs: Mapping[str, Path]) -> 
         process = subprocess.Popen(command, cwd=host, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
     try:
         wait_until_up(server, process)
+        server.process = process
         yield server
     finally:
         process.terminate()

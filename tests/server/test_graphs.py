@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from comfy_server import Server, executed
-from msd_core.presets import MSDPreset, SDSPreset
 from PIL import Image
 from torch import Tensor
 
 from msd_core.demo.judge import judge
+from msd_core.preset import preset_of
+from msd_core.settings import flatten
 
 LOADER, PROMPT, START, BANDWIDTHS, STEP, RENDER, SAVE, PLOT = "1", "2", "4", "5", "6", "7", "8", "9"
 SDS, PROBE = "20", "30"
@@ -55,29 +56,19 @@ def chain(short: dict) -> dict:
     """SDS, then MSD on its result."""
     shared = ("model", "positive", "negative", "vae", "seed", "cfg", "learning_rate", "optimizer")
     inputs = {name: short[STEP]["inputs"][name] for name in shared} | {"generator": [START, 0], "steps": 3}
-    inputs |= {name: getattr(SDSPreset(), name) for name in ("weighting", "anneal", "t_min", "t_max", "pull")}
+    inputs |= {name: flatten(preset_of("sds"))[name] for name in ("weighting", "anneal", "t_min", "t_max", "pull")}
     return changed(short, STEP, generator=[SDS, 0]) | {SDS: {"class_type": "MSD_SDSStep", "inputs": inputs}}
 
 
 def test_the_template_has_the_defaults_of_the_command_line(graph: dict) -> None:
-    preset, step, bandwidths = MSDPreset(), graph[STEP]["inputs"], graph[BANDWIDTHS]["inputs"]
-    same = (
-        "steps",
-        "cfg",
-        "optimizer",
-        "estimator",
-        "solver",
-        "solver_steps",
-        "samples",
-        "antithetic",
-        "centre",
-        "pull",
-    )
-    assert {name: step[name] for name in same} == {name: getattr(preset, name) for name in same}
-    assert step["learning_rate"] == preset.lr
-    assert (step["truncation"] or None, step["lr_coupling"] or None) == (preset.truncation, preset.lr_coupling)
-    curve = (bandwidths["schedule"], bandwidths["start"], bandwidths["end"], bandwidths["steps"])
-    assert curve == (preset.bandwidth_schedule, preset.bandwidth_start, preset.bandwidth_end, preset.steps)
+    defaults, step, bandwidths = flatten(preset_of("msd")), graph[STEP]["inputs"], graph[BANDWIDTHS]["inputs"]
+    given = {"lr" if name == "learning_rate" else name: value for name, value in step.items()}
+    assert given.pop("truncation") == given.pop("lr_coupling") == given.pop("tolerance") == 0, "off"
+    assert given.pop("centre") == "x"
+    shown = {name: value for name, value in given.items() if name in defaults}
+    assert len(shown) == 11 and shown.items() <= defaults.items()
+    curve = {f"bandwidth_{name}": bandwidths[name] for name in ("schedule", "start", "end")}
+    assert curve.items() <= defaults.items() and bandwidths["steps"] == defaults["steps"]
 
 
 def test_the_picture_is_what_the_prompt_says(server: Server, graph: dict) -> None:
@@ -131,8 +122,9 @@ def test_progress_and_previews_are_live_from_the_first_step(server: Server, shor
             assert message["type"] not in ("execution_error", "execution_interrupted"), message
             seen += ["end"] * (message["type"] == "execution_success")
     socket.close()
-    assert [value for value in seen if isinstance(value, int)] == [1, 2, 3, 4]
-    assert "preview" in seen[: seen.index(2)]
+    told = [value for value in seen if isinstance(value, int)]
+    assert told == sorted(set(told)) and (told[0], told[-1]) == (1, 4), "newer hosts leave steps out that are quick"
+    assert "preview" in seen[: seen.index(told[1])]
 
 
 CANCELLED = {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...densities import GaussianMixture
-from ...validation import check_count, check_positive
+from ...validation import as_finite, check_count, check_instance, check_positive
 from .paraboloids import Paraboloids
 
 _ROWS, _RISES, _NEWTON, _SETTLING = 256, 10, 100, 4
@@ -36,8 +36,14 @@ def find_modes(mixture: GaussianMixture, *, starts: Tensor | None = None, tolera
         ValueError: if ``tolerance`` is not positive.
     """
     check_positive("tolerance", tolerance)
+    _check_mixture(mixture)
     x = mixture.means.double()
     if starts is not None:
+        starts = as_finite("starts", starts)
+        if starts.ndim != 2 or starts.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"starts: got shape {tuple(starts.shape)}; allowed is (N, {x.shape[1]}), the mixture's D. Reshape them."
+            )
         x = torch.cat([x, starts.to(x)])
     curves = Paraboloids.of(mixture)
     widths = torch.linalg.eigvalsh(mixture.covariances.double()).sqrt()
@@ -49,15 +55,22 @@ def find_modes(mixture: GaussianMixture, *, starts: Tensor | None = None, tolera
     return _distinct(maxima[mixture.log_prob(maxima).argsort(descending=True)], 1e3 * limit)
 
 
-def entropy(mixture: GaussianMixture, n: int, generator: torch.Generator) -> tuple[float, float]:
+def entropy(mixture: GaussianMixture, n: int, rng: torch.Generator) -> tuple[float, float]:
     """Entropy in nats, by Monte Carlo over ``n`` samples, and its standard error.
 
     Raises:
         ValueError: if ``n`` is not a whole number of at least 2.
     """
     check_count("n", n, minimum=2)
-    values = torch.cat([-mixture.log_prob(rows) for rows in mixture.sample(n, rng=generator).double().split(2048)])
+    _check_mixture(mixture)
+    values = torch.cat([-mixture.log_prob(rows) for rows in mixture.sample(n, rng=rng).double().split(2048)])
     return float(values.mean()), float(values.std() / n**0.5)
+
+
+def _check_mixture(mixture: object) -> None:
+    check_instance(
+        "mixture", mixture, GaussianMixture, "a GaussianMixture. Pass one, such as make_density(name).mixture"
+    )
 
 
 def _climb(curves: Paraboloids, x: Tensor, reach: float) -> Tensor:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...validation import check_choice, check_floating, check_positive, check_same_shape
+from ...validation import as_floating, check_choice, check_positive, check_same_shape
 
 REFERENCES = ("own mean", "truth")
 AVERAGES = ("ratio", "logarithm")
@@ -136,6 +136,7 @@ def efficiency(
     check_choice("average", average, AVERAGES)
     if reference == "truth" and truth is None:
         raise ValueError("truth: got None; allowed is a tensor (B, D) with the reference 'truth'. Pass the mean shift.")
+    draws = as_floating("draws", draws)
     known = truth if truth is not None else torch.zeros(draws.shape[1:], dtype=torch.float64)
     error = gradient_error(draws, known, cost, scale=scale)
     if reference == "truth":
@@ -164,7 +165,7 @@ def angle(g: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: for shapes that differ.
     """
-    check_floating("g", g)
+    g, truth = as_floating("g", g), as_floating("truth", truth)
     check_same_shape("truth", truth, "g", g)
     a, b = (v.detach().double().flatten(1) for v in (g, truth))
     a, b = (v / torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (a, b))
@@ -174,8 +175,7 @@ def angle(g: Tensor, truth: Tensor) -> Tensor:
 
 def _check(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Draws and truth in float64, refused if their shapes do not fit or an entry is not finite."""
-    check_floating("draws", draws)
-    check_floating("truth", truth)
+    draws, truth = as_floating("draws", draws), as_floating("truth", truth)
     if draws.ndim != 3 or draws.shape[0] < 2 or draws[0].numel() == 0 or draws.shape[1:] != truth.shape:
         raise ValueError(
             f"draws: got shape {tuple(draws.shape)} with a truth of shape {tuple(truth.shape)}; allowed is (N, B, D) "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...densities import GaussianMixture
+from ...validation import check_instance
 from .points import check_points
 
 _CHUNK = 1024  # rows at a time; 1,024 rows of a 1,016-component mixture take 17 MB an array
@@ -30,6 +31,7 @@ def nll(points: Tensor, mixture: GaussianMixture) -> float:
     Raises:
         ValueError: for points of another dimension, none at all, or rows that are not finite.
     """
+    check_instance("mixture", mixture, GaussianMixture, "a GaussianMixture. Pass one")
     rows = check_points("points", points, dimension=mixture.means.shape[1]).to(mixture.means.device)
     total = sum(float(mixture.log_prob(chunk).sum()) for chunk in rows.split(_CHUNK))
     return -total / rows.shape[0]

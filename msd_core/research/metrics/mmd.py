@@ -20,11 +20,12 @@ with the number of points, time with its square (2 to 3 s for 10^4 against 10^4 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...validation import check_positive
+from ...validation import check_number, check_positive
 from .points import check_points
 
 BANDWIDTH = 0.1
@@ -46,11 +47,12 @@ def mmd(generated: Tensor, reference: Tensor, bandwidth: float | Sequence[float]
         ValueError: for shapes that do not fit, fewer than two points, rows that are not finite, or a bandwidth that is
             not positive.
     """
-    bandwidths = [bandwidth] if isinstance(bandwidth, (int, float)) else list(bandwidth)
+    bandwidths: list[Any] = list(bandwidth) if isinstance(bandwidth, (list, tuple)) else [bandwidth]
     if not bandwidths:
         raise ValueError("bandwidth: got none; allowed is one number > 0 or several. Leave it out for the default.")
     for value in bandwidths:
         check_positive("bandwidth", value)
+        check_number("bandwidth", value, "Its square has to be a number.", low=1e-150, high=1e150)
     x = check_points("generated", generated, minimum=2)
     y = check_points("reference", reference, minimum=2, dimension=x.shape[1])
     return _within(x, bandwidths) + _within(y, bandwidths) - 2 * _between(x, y, bandwidths)

@@ -43,4 +43,4 @@ def modes_reached(points: Tensor, modes: Tensor, radius: float) -> float:
     """
     check_positive("radius", radius)
     check_points("points", points)
-    return float((distance_to_nearest(modes, points) <= radius).double().mean())
+    return float((distance_to_nearest(modes, points) <= float(radius)).double().mean())

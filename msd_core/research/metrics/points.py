@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...validation import check_floating
+from ...validation import as_floating
 
 
 def check_points(name: str, value: Tensor, *, minimum: int = 1, dimension: int | None = None) -> Tensor:
@@ -23,7 +23,7 @@ def check_points(name: str, value: Tensor, *, minimum: int = 1, dimension: int |
     Raises:
         ValueError: for another shape or type, fewer rows than ``minimum``, or entries that are not finite.
     """
-    check_floating(name, value)
+    value = as_floating(name, value)
     if value.ndim != 2 or value.shape[0] < minimum or value.shape[1] < 1 or dimension not in (None, value.shape[1]):
         columns = "D" if dimension is None else dimension
         raise ValueError(

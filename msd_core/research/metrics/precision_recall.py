@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from ...validation import check_count
+from ...validation import as_floating, check_count
 from .points import check_points
 
 _CHUNK = 4096  # balls at a time
@@ -88,6 +88,7 @@ def covered(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     """
     queries = check_points("points", points).numpy()
     balls = check_points("centres", centres, dimension=queries.shape[1]).numpy()
+    radii = as_floating("radii", radii)
     if tuple(radii.shape) != (len(balls),) or not bool((torch.isfinite(radii) & (radii >= 0)).all()):
         raise ValueError(
             f"radii: got shape {tuple(radii.shape)}, smallest {float(radii.min()) if radii.numel() else None}; allowed "

@@ -1,4 +1,4 @@
-"""The two-dimensional studies behind `msd reproduce`: tables and figures of the paper, and what goes past them.
+"""The studies behind `msd reproduce`: tables and figures of the paper in two dimensions, and what goes past them.
 
 A study is a module with
 
@@ -37,6 +37,7 @@ STUDIES: dict[str, Entry] = {
     "bandwidth": Entry(".bandwidth", "starting bandwidth against coverage and likelihood"),
     "cost": Entry(".cost", "bias and variance of each estimator against network evaluations"),
     "ideal": Entry(".ideal", "speed, memory and accuracy of the ideal denoiser"),
+    "inversion": Entry(".inversion", "round trip of every inversion on the demo model (long; not part of all)"),
     "dream": Entry(".dream", "DREAM: loss and sample quality against iterations (long; not part of all)"),
 }
 """Every study, in the order of the page."""

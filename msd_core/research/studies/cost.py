@@ -52,16 +52,16 @@ def walk_error(
     key = {**case.key, "bandwidth": bandwidth, "estimator": estimator, "solver": solver, "steps": steps}
 
     def compute(progress: OnStep) -> Cell:
-        generator = context.generator("cost", case.name, bandwidth, estimator, solver, steps)
+        rng = context.rng("cost", case.name, bandwidth, estimator, solver, steps)
         x = truth_points(context, case, "cost")[:count]
-        x = x + bandwidth * torch.randn(x.shape, generator=context.generator("around", case.name))
+        x = x + bandwidth * torch.randn(x.shape, generator=context.rng("around", case.name))
         truth, scale = denoiser(x, bandwidth) - x, 1.0
         if estimator == "sds":
             sds = Recipe("sds", 2)
-            drawn, evaluations = draw_gradients(x, sds, denoiser, draws, generator, progress)
+            drawn, evaluations = draw_gradients(x, sds, denoiser, draws, rng, progress)
             scale = fit_scale(drawn, truth)
         else:
-            drawn, evaluations = _draws(x, denoiser, bandwidth, estimator, walk, draws, generator)
+            drawn, evaluations = _draws(x, denoiser, bandwidth, estimator, walk, draws, rng)
         error = gradient_error(drawn, truth, evaluations, scale=scale)
         signal = float(error.signal.mean())
         bias2, variance = float(error.bias2.mean()) / signal, float(error.variance.mean()) / signal
@@ -77,12 +77,12 @@ def _draws(
     estimator: str,
     walk: tuple[str, int],
     draws: int,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[Tensor, float]:
     """Draws of the mean shift at ``x``, (draws, B, 2), and the evaluations of one."""
     rows = x.repeat(draws, 1)
     options: dict[str, Any] = {} if not walk[0] else {"solver": walk[0], "steps": walk[1]}
-    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, rng=generator, **options)
+    target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, rng=rng, **options)
     return (target - rows).unflatten(0, (draws, len(x))), info.evaluations / len(rows)
 
 

@@ -98,19 +98,19 @@ def data(context: Context, plan: Plan) -> tuple[Data, Data]:
 
 
 @torch.no_grad()
-def held_out_loss(networks: nn.ModuleDict, held_out: Data, generator: torch.Generator) -> list[float]:
+def held_out_loss(networks: nn.ModuleDict, held_out: Data, rng: torch.Generator) -> list[float]:
     """Standard objective (p = infinity) in each quarter of the schedule, low noise first; a row has one level."""
     latents, tokens = held_out
     t = torch.linspace(0, len(sd15_schedule().alphas_cumprod) - 1, len(latents)).round().long()
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=rng)
     parts = zip(*(x.chunk(QUARTERS) for x in (latents, tokens, t, noise)), strict=True)
     return [float(denoiser_loss(networks, *part)) for part in parts]
 
 
 def prompts(context: Context, plan: Plan) -> list[Scene]:
     """Scenes of one object whose captions are sampled."""
-    generator = context.generator("dream", "demo model", "prompts")
-    return [random_scene(generator, objects=1) for _ in range(plan.prompts)]
+    rng = context.rng("dream", "demo model", "prompts")
+    return [random_scene(rng, objects=1) for _ in range(plan.prompts)]
 
 
 def judged(verdicts: Sequence[Verdict]) -> dict[str, list[float]]:
@@ -151,7 +151,7 @@ def trained(context: Context, plan: Plan, p: float, scenes: tuple[Data, Data]) -
                 losses.append(step.loss)
                 if step.done in plan.snapshots:
                     seconds += time.perf_counter() - began
-                    standard.append(held_out_loss(average, held_out, context.generator("dream", "demo model", "loss")))
+                    standard.append(held_out_loss(average, held_out, context.rng("dream", "demo model", "loss")))
                     began = time.perf_counter()
                 progress(step.done, settings.steps)
         networks.load_state_dict(average.state_dict())
@@ -167,7 +167,7 @@ def reference(context: Context, plan: Plan, name: str, scenes: tuple[Data, Data]
 
     def compute(progress: OnStep) -> Cell:
         model = load_demo_model() if name == SHIPPED else _untrained(context.seed).eval()
-        loss = held_out_loss(trained_networks(model), scenes[1], context.generator("dream", "demo model", "loss"))
+        loss = held_out_loss(trained_networks(model), scenes[1], context.rng("dream", "demo model", "loss"))
         figures, pictures = _samples(context, plan, model)
         return Cell({"held_out": [loss], **figures}, {"pictures": pictures})
 

@@ -123,7 +123,7 @@ def _network(cell: Cell, settings: SuperResolutionSettings, snapshot: int) -> Su
 
 def truth(context: Context, plan: Plan) -> Tensor:
     """The held-out pictures."""
-    return draw_pictures(plan.held_out, plan.side, context.generator("dream", "held out"))
+    return draw_pictures(plan.held_out, plan.side, context.rng("dream", "held out"))
 
 
 def held_out_loss(context: Context, plan: Plan, settings: SuperResolutionSettings, training: Cell) -> Cell:
@@ -134,11 +134,11 @@ def held_out_loss(context: Context, plan: Plan, settings: SuperResolutionSetting
         alphas_cumprod, pictures = sd15_schedule().alphas_cumprod.float(), truth(context, plan)
         losses = []
         for i, snapshot in enumerate(settings.snapshots):
-            model, generator = _network(training, settings, snapshot), context.generator("dream", "loss")
+            model, rng = _network(training, settings, snapshot), context.rng("dream", "loss")
             some = []
             for chunk in pictures.repeat(plan.draws, 1, 1, 1).split(CHUNK):
                 t = torch.linspace(0, len(alphas_cumprod) - 1, len(chunk)).round().long()
-                noise = torch.randn(chunk.shape, generator=generator)
+                noise = torch.randn(chunk.shape, generator=rng)
                 some.append(noise_loss(model, chunk, t, noise, alphas_cumprod))
             losses.append(float(torch.stack(some).mean()))
             progress(i + 1, len(settings.snapshots))
@@ -161,10 +161,10 @@ def sampled(
     key |= {"pictures": plan.held_out, "chunk": CHUNK}
 
     def compute(progress: OnStep) -> Cell:
-        target, generator = truth(context, plan), context.generator("dream", "samples")
+        target, rng = truth(context, plan), context.rng("dream", "samples")
         model, made = _network(training, settings, snapshot), []
         for chunk in target.split(CHUNK):
-            made.append(super_resolve(model, reduce(chunk), steps=steps, generator=generator))
+            made.append(super_resolve(model, reduce(chunk), steps=steps, rng=rng))
             progress(len(made), math.ceil(plan.held_out / CHUNK))
         pictures = torch.cat(made)
         return Cell(figures_of(pictures, target), {"pictures": pictures[:SHOWN]})

@@ -18,7 +18,6 @@ from ...schedule import karras_sigmas
 from ..densities import make_density
 from ..metrics import nll, precision_recall
 from ..toy import ToyDenoiser, ToySettings, train_steps
-from ..toy.cache import cache_key
 from ..toy.pool import scored_points
 from ..toy.train import score_loss, toy_network
 from .study import Cell, Context, OnStep
@@ -61,11 +60,11 @@ def trained(context: Context, plan: Plan, name: str) -> Cell:
     settings, mixture = plan.settings(name, context.seed), make_density(plan.density).of(plan.cls)
     sizes = {"held_out": plan.held_out, "points": plan.points, "steps": plan.steps}
     key: dict[str, Any] = {"part": "toy", "training": name, "settings": settings.as_json(), **sizes}
-    key |= {"snapshots": list(plan.snapshots), "model": cache_key(settings, mixture)}
+    key |= {"snapshots": list(plan.snapshots), "parameters": mixture.digest()}
 
     def compute(progress: OnStep) -> Cell:
-        generator = context.generator("dream", "toy", "held out")
-        held_out = scored_points(mixture, plan.held_out, settings.noise_mean, settings.noise_std, generator=generator)
+        rng = context.rng("dream", "toy", "held out")
+        held_out = scored_points(mixture, plan.held_out, settings.noise_mean, settings.noise_std, rng=rng)
         figures, losses = {f: [] for f in FIGURES}, ()
         for state in train_steps(settings, mixture):
             losses = state.losses
@@ -85,9 +84,9 @@ def _figures(
 ) -> dict[str, float]:
     """sigma^2 |score error|^2 on the held-out points; NLL, precision and recall of DDIM samples."""
     z, sigma, score = held_out
-    generator = context.generator("dream", "toy", "samples")
-    reference = mixture.sample(plan.points, rng=generator)
-    start = denoiser.sigma_max * torch.randn(plan.points, z.shape[1], generator=generator)
+    rng = context.rng("dream", "toy", "samples")
+    reference = mixture.sample(plan.points, rng=rng)
+    start = denoiser.sigma_max * torch.randn(plan.points, z.shape[1], generator=rng)
     levels = karras_sigmas(plan.steps, denoiser.sigma_min, denoiser.sigma_max)
     points = ddim_sample(start, denoiser, levels)
     precision, recall = precision_recall(points, reference)
@@ -98,4 +97,4 @@ def _figures(
 def entropy(context: Context, plan: Plan) -> float:
     """NLL of as many points of the density itself."""
     mixture = make_density(plan.density).of(plan.cls)
-    return nll(mixture.sample(plan.points, rng=context.generator("dream", "toy", "truth")), mixture)
+    return nll(mixture.sample(plan.points, rng=context.rng("dream", "toy", "truth")), mixture)

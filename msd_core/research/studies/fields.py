@@ -87,8 +87,8 @@ def landscape(context: Context, case: Case, kind: str, method: str) -> Cell:
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: OnStep) -> Cell:
-        generator = context.generator("field", case.name, kind, method)
-        return integrated(*draw_field(denoiser, method, resolution, generator, progress))
+        rng = context.rng("field", case.name, kind, method)
+        return integrated(*draw_field(denoiser, method, resolution, rng, progress))
 
     return context.cell("landscape", key, compute)
 
@@ -103,7 +103,7 @@ def integrated(halves: Tensor, evaluations: float) -> Cell:
 
 
 def draw_field(
-    denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator, progress: OnStep
+    denoiser: Denoiser, method: str, resolution: Resolution, rng: torch.Generator, progress: OnStep
 ) -> tuple[Tensor, float]:
     """The ascent field in independent halves (2, H, W, 2), or (1, H, W, 2) if nothing is drawn; evaluations a node."""
     blocks = grid(SQUARE, (resolution.side, resolution.side)).flatten(0, 1).float().split(_ROWS)
@@ -111,7 +111,7 @@ def draw_field(
     vectors, spent = [], 0
     for i in range(halves * len(blocks)):
         x = blocks[i % len(blocks)]
-        part, evaluations = (_sds if method == "sds" else _msd)(x, denoiser, method, resolution, generator)
+        part, evaluations = (_sds if method == "sds" else _msd)(x, denoiser, method, resolution, rng)
         vectors.append(part.double())
         spent += evaluations
         progress(i + 1, halves * len(blocks))
@@ -120,17 +120,17 @@ def draw_field(
 
 
 def _msd(
-    x: Tensor, denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator
+    x: Tensor, denoiser: Denoiser, method: str, resolution: Resolution, rng: torch.Generator
 ) -> tuple[Tensor, int]:
     """m(x)/lambda^2 (B, 2) by the estimator ``method``, and the evaluations spent."""
     bandwidth, chains = resolution.bandwidth, resolution.chains // 2 if method == "exact" else 1
     recipe = Recipe(method, 2, first=bandwidth, last=bandwidth / 2, samples=chains)
-    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, rng=generator)
+    gradient, info = recipe.make()(x, denoiser, step=0, steps=2, rng=rng)
     return -gradient / bandwidth**2, info.evaluations
 
 
 def _sds(
-    x: Tensor, denoiser: Denoiser, method: str, resolution: Resolution, generator: torch.Generator
+    x: Tensor, denoiser: Denoiser, method: str, resolution: Resolution, rng: torch.Generator
 ) -> tuple[Tensor, int]:
     """-E[w (eps_hat - n)] (B, 2) over t and n, and the evaluations spent."""
     sds = Recipe(method, 2).make()
@@ -140,7 +140,7 @@ def _sds(
         t = sds.t_min + (sds.t_max - sds.t_min) * (i + 0.5) / resolution.levels
         sigma = sampler_level(1 - t)
         for _ in range(resolution.pairs // 2):
-            noise = torch.randn(x.shape, generator=generator)
+            noise = torch.randn(x.shape, generator=rng)
             for signed in (noise, -noise):
                 total -= sds_gradient(x, denoiser, sigma, signed, sds.weighting)
                 evaluations += len(x)
@@ -181,9 +181,9 @@ def truth_of(context: Context, case: Case) -> Truth:
         wide = smoothed(case.truth, resolution.bandwidth)
         nodes = grid(SQUARE, (resolution.side, resolution.side))
         values = log_density(wide, nodes.flatten(0, 1))
-        generator = context.generator("support", case.name)
-        seen = log_density(wide, wide.sample(20_000, rng=generator).double())
-        own = log_density(case.truth, case.truth.sample(20_000, rng=generator).double())
+        rng = context.rng("support", case.name)
+        seen = log_density(wide, wide.sample(20_000, rng=rng).double())
+        own = log_density(case.truth, case.truth.sample(20_000, rng=rng).double())
         support = (values >= seen.quantile(0.001)).reshape(nodes.shape[:2])
         potential = (values - values.max()).reshape(nodes.shape[:2])
         tensors = {"potential": potential, "modes": find_modes(wide), "support": support}

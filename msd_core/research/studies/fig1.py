@@ -76,10 +76,10 @@ def guided_points(context: Context, case: Case, name: str) -> Cell:
     denoiser = guided_denoiser(context, case, name)
 
     def compute(_: OnStep) -> Cell:
-        generator = context.generator("move", case.name, KIND, "ddim")  # the noise of DDIM without guidance
+        rng = context.rng("move", case.name, KIND, "ddim")  # the noise of DDIM without guidance
         return Cell(
             {"evaluations": 2 * SOLVER_STEPS["ddim"]},
-            {"x": sample_ddim(denoiser, size_of(context).side ** 2, generator)},
+            {"x": sample_ddim(denoiser, size_of(context).side ** 2, rng)},
         )
 
     key = {**case.key, "denoiser": KIND, "guidance": name, "cfg": denoiser.cfg, "side": size_of(context).side}

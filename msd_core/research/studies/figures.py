@@ -25,9 +25,9 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, N
 from PIL import Image
 from torch import Tensor
 
+from ...atomic import write_whole
 from ...densities import GaussianMixture
 from ..landscape import Extent, grid
-from .result import write_whole
 from .style import INK, MARKERS, METHOD_COLOURS, METHOD_LABELS, OTHER_COLOURS, STYLE
 
 DPI, MAX_BYTES = 160, 300_000

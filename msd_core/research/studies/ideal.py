@@ -41,18 +41,18 @@ FASTER, WITHIN, MEGABYTES, ERROR, SECONDS = 5.0, 2.0, 200.0, 1e-5, 60.0
 """What is wanted: times plain, or times the exponentials; MB; error; seconds for the one-step descent."""
 
 
-def query_points(data: Tensor, kind: str, sigma: float, generator: torch.Generator) -> Tensor:
+def query_points(data: Tensor, kind: str, sigma: float, rng: torch.Generator) -> Tensor:
     """Where the denoiser is asked, as many points as data: the starting grid, or noised data."""
     if kind == "grid":
         return start_points(math.isqrt(len(data)))
-    return data + sigma * torch.randn(data.shape, generator=generator)
+    return data + sigma * torch.randn(data.shape, generator=rng)
 
 
 def one_level(context: Context, data: Tensor, kind: str, sigma: float) -> dict[str, float]:
     """Seconds of every candidate at one noise level, and the errors of ours."""
 
     def compute(progress: OnStep) -> Cell:
-        z = query_points(data, kind, sigma, context.generator("queries", kind, sigma))
+        z = query_points(data, kind, sigma, context.rng("queries", kind, sigma))
         z64, ideal, keops = z.double(), IdealDenoiser(data), lazy_form()
         logits = torch.empty(len(z), len(data))
         row = torch.linspace(-80, 0, len(data))
@@ -102,7 +102,7 @@ def chains(context: Context, data: Tensor) -> list[list[Any]]:
 
             def compute(_: OnStep, denoiser: Denoiser = denoiser, bandwidth: float = bandwidth) -> Cell:
                 x = start_points(size_of(context).side)
-                return Cell(chain_cost(denoiser, x, bandwidth, context.generator("chain", bandwidth), CHAIN_ROUNDS))
+                return Cell(chain_cost(denoiser, x, bandwidth, context.rng("chain", bandwidth), CHAIN_ROUNDS))
 
             key = {"what": "chain", "denoiser": kind, "bandwidth": bandwidth, "size": len(data)}
             n = context.cell("ideal", key | {"threads": torch.get_num_threads()}, compute).numbers
@@ -115,7 +115,7 @@ def descent(context: Context, data: Tensor) -> float:
 
     def compute(progress: OnStep) -> Cell:
         recipe, ideal, x = Recipe("one-step", STEPS), IdealDenoiser(data), start_points(size_of(context).side)
-        before, began = start(Points(x), steps=STEPS, rng=context.generator("descent")), time.perf_counter()
+        before, began = start(Points(x), steps=STEPS, rng=context.rng("descent")), time.perf_counter()
         for state in optimize(before, recipe.make(), ideal, optimizer=recipe.optimiser()):
             progress(state.step, STEPS)
         return Cell({"seconds": time.perf_counter() - began})

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...atomic import write_whole
 from . import STUDIES
-from .result import RESULT_FORMAT, write_whole
+from .result import RESULT_FORMAT
 from .table import Table
 
 PAGE = "README.md"

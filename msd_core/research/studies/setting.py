@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -30,7 +31,8 @@ from ...sampling import ddim_sample
 from ...schedule import sigma_schedule
 from ..densities import Density, make_density
 from ..landscape import grid
-from ..toy import ToyDenoiser, ToySettings, load_or_train
+from ..toy import ToyDenoiser, ToySettings, train_steps
+from ..toy.train import toy_network
 from .study import Cell, Context, OnStep
 
 PAPER_ADAM = OptimizerConfig("adam", lr=0.08, betas=(0.9, 0.999), eps=1e-8)
@@ -103,8 +105,8 @@ def make_case(name: str) -> Case:
 
 def truth_points(context: Context, case: Case, purpose: str) -> Tensor:
     """Samples of the sought density (N, 2), float32; other ``purpose``, other samples."""
-    generator = context.generator(purpose, case.name)
-    return case.density.sample(size_of(context).data, rng=generator, cls=case.cls)
+    rng = context.rng(purpose, case.name)
+    return case.density.sample(size_of(context).data, rng=rng, cls=case.cls)
 
 
 def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
@@ -114,16 +116,19 @@ def toy_settings(context: Context, case: Case, cls: str | None) -> ToySettings:
 
 
 def learned_denoiser(context: Context, case: Case, settings: ToySettings | None = None) -> ToyDenoiser:
-    """The denoiser of ``settings``, default the sought class's; trained once a folder, as a cell of its own."""
+    """The denoiser of ``settings``, default the sought class's; its averaged weights are a cell."""
     settings = toy_settings(context, case, case.cls) if settings is None else settings
-    folder = context.folder / "cells" / "models"
+    mixture = case.density.of(settings.cls)
 
     def train(progress: OnStep) -> Cell:
-        load_or_train(settings, folder, density=case.density, progress=progress)
-        return Cell({"steps": settings.steps})
+        average: Mapping[str, Tensor] = {}
+        for state in train_steps(settings, mixture):
+            average = state.average
+            progress(state.step, settings.steps)
+        return Cell(tensors=dict(average))
 
-    context.cell("toy", {**case.key, **settings.as_json()}, train)
-    return load_or_train(settings, folder, density=case.density)
+    weights = context.cell("toy", {**case.key, **settings.as_json(), "version": 2}, train).tensors
+    return ToyDenoiser(toy_network(settings, weights), box=mixture.box())
 
 
 def make_denoiser(context: Context, case: Case, kind: str) -> Denoiser:
@@ -196,10 +201,10 @@ def start_points(side: int) -> Tensor:
     return grid(SQUARE, (side, side)).reshape(-1, 2).float()
 
 
-def sample_ddim(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tensor:
+def sample_ddim(denoiser: Denoiser, n: int, rng: torch.Generator) -> Tensor:
     """DDIM samples (n, 2), from 5 n to 0 in 32 steps of the Karras schedule."""
     sigmas = sigma_schedule("karras", SOLVER_STEPS["ddim"], sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX)
-    return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=generator), denoiser, sigmas)
+    return ddim_sample(SIGMA_MAX * torch.randn(n, 2, generator=rng), denoiser, sigmas)
 
 
 def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: int) -> Cell:
@@ -209,17 +214,17 @@ def moved_points(context: Context, case: Case, kind: str, recipe: Recipe, side: 
     denoiser = make_denoiser(context, case, kind)
 
     def compute(progress: OnStep) -> Cell:
-        generator = context.generator("move", case.name, kind, recipe.method)
+        rng = context.rng("move", case.name, kind, recipe.method)
         if recipe.method == "ddim":
-            return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, generator)})
-        return move_points(start_points(side), recipe, denoiser, generator, progress)
+            return Cell({"evaluations": recipe.solver_steps}, {"x": sample_ddim(denoiser, side**2, rng)})
+        return move_points(start_points(side), recipe, denoiser, rng, progress)
 
     return context.cell("points", key, compute)
 
 
-def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, generator: torch.Generator, progress: OnStep) -> Cell:
+def move_points(x: Tensor, recipe: Recipe, denoiser: Denoiser, rng: torch.Generator, progress: OnStep) -> Cell:
     """The points ``x`` (B, 2) after all steps of the recipe, as a cell."""
-    state = before = start(Points(x), steps=recipe.steps, rng=generator)
+    state = before = start(Points(x), steps=recipe.steps, rng=rng)
     for state in optimize(before, recipe.make(), denoiser, optimizer=recipe.optimiser()):
         progress(state.step, recipe.steps)
     return Cell({"evaluations": state.evaluations / len(x)}, {"x": state.picture()})

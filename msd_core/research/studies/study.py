@@ -80,8 +80,8 @@ class Context:
             self._outer.close()
         self._outer = None
 
-    def generator(self, *names: str | int | float) -> torch.Generator:
-        """A generator whose stream depends on the seed and on ``names`` alone."""
+    def rng(self, *names: str | int | float) -> torch.Generator:
+        """A source of randomness whose stream depends on the seed and on ``names`` alone."""
         digest = hashlib.sha256(json.dumps([self.seed, *names]).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
@@ -91,7 +91,7 @@ class Context:
         Args:
             study: name that owns the cell; cells that several studies share have a name of their own.
             key: JSON values by name: every setting that changes the result besides ``quick`` and the seed.
-            compute: makes the cell; its argument is a `OnStep`. Random numbers come from `generator`.
+            compute: makes the cell; its argument is a `OnStep`. Random numbers come from `rng`.
 
         Raises:
             ValueError: ``study`` cannot be part of a file name, the key or the numbers are not JSON, ``compute`` asks

@@ -34,7 +34,7 @@ FORMATS |= {"angle to m": ".1f", "angle to ∇log p": ".1f", "evaluations": ".0f
 
 
 def draw_gradients(
-    x: Tensor, recipe: Recipe, denoiser: Denoiser, draws: int, generator: torch.Generator, progress: OnStep
+    x: Tensor, recipe: Recipe, denoiser: Denoiser, draws: int, rng: torch.Generator, progress: OnStep
 ) -> tuple[Tensor, float]:
     """Ascent directions of the method's first step at ``x`` (B, 2): (draws, B, 2), and the evaluations of one."""
     method, parts, spent = recipe.make(), [], 0
@@ -43,7 +43,7 @@ def draw_gradients(
     group = max(1, min(draws, 32768 // len(x)))
     for first in range(0, draws, group):
         rows = x.repeat(min(group, draws - first), 1)
-        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, rng=generator)
+        gradient, info = method(rows, denoiser, step=0, steps=recipe.steps, rng=rng)
         parts.append(-gradient.unflatten(0, (-1, len(x))))
         spent += info.evaluations
         progress(min(first + group, draws), draws)
@@ -60,8 +60,8 @@ def gradient_numbers(
 
     def compute(progress: OnStep) -> Cell:
         x = start_points(side)
-        generator = context.generator("gradient", case.name, kind, recipe.method)
-        drawn, evaluations = draw_gradients(x, recipe, denoiser, draws, generator, progress)
+        rng = context.rng("gradient", case.name, kind, recipe.method)
+        drawn, evaluations = draw_gradients(x, recipe, denoiser, draws, rng, progress)
         truth = denoiser(x, recipe.first) - x
         scale = fit_scale(drawn, truth) if recipe.method == "sds" else 1.0
         error = gradient_error(drawn, truth, evaluations, scale=scale)

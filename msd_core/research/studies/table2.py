@@ -78,7 +78,7 @@ def true_entropy(context: Context, case: Case) -> tuple[float, float]:
     """Entropy of the sought density in nats, and its standard error."""
 
     def compute(progress: OnStep) -> Cell:
-        value, error = entropy(case.truth, 20_000, context.generator("entropy", case.name))
+        value, error = entropy(case.truth, 20_000, context.rng("entropy", case.name))
         return Cell({"value": float(value), "error": float(error)})
 
     numbers = context.cell("entropy", case.key, compute).numbers
@@ -92,8 +92,8 @@ def precision_by_set(context: Context, case: Case, x: Tensor, key: dict[str, Any
     """
 
     def draw(progress: OnStep) -> Cell:
-        generator = context.generator("references", case.name)
-        sets = [case.density.sample(size_of(context).data, rng=generator, cls=case.cls) for _ in range(REFERENCES)]
+        rng = context.rng("references", case.name)
+        sets = [case.density.sample(size_of(context).data, rng=rng, cls=case.cls) for _ in range(REFERENCES)]
         return Cell({}, {"points": torch.stack(sets), "radii": torch.stack([radii(points) for points in sets])})
 
     size = {"data": size_of(context).data, "sets": REFERENCES}

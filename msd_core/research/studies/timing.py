@@ -120,15 +120,15 @@ class Recorder:
 
 
 def chain_cost(
-    denoiser: Denoiser, x: Tensor, bandwidth: float, generator: torch.Generator, rounds: int = 3
+    denoiser: Denoiser, x: Tensor, bandwidth: float, rng: torch.Generator, rounds: int = 3
 ) -> dict[str, float]:
     """Seconds of one draw of the exact chain at ``x``, and of its evaluations alone, asked again one by one."""
     method, recorder = Recipe("exact", 2, first=bandwidth, last=bandwidth / 2).make(), Recorder(denoiser)
-    state = generator.get_state()
+    state = rng.get_state()
 
     def walk(asked: Denoiser) -> None:
-        generator.set_state(state)
-        method(x, asked, step=0, steps=2, rng=generator)
+        rng.set_state(state)
+        method(x, asked, step=0, steps=2, rng=rng)
 
     walk(recorder)
     questions = recorder.asked

@@ -101,11 +101,11 @@ class SuperResolutionDenoiser:
 
 
 @torch.no_grad()
-def super_resolve(model: SuperResolver, low: Tensor, *, steps: int, generator: torch.Generator) -> Tensor:
+def super_resolve(model: SuperResolver, low: Tensor, *, steps: int, rng: torch.Generator) -> Tensor:
     """DDIM samples (B, 3, S, S) in [0, 1] given ``low`` (B, 3, S/4, S/4): ``steps`` levels, the first at sigma_max."""
     schedule = sd15_schedule()
     sigmas = sigma_schedule("sgm_uniform", steps, schedule=schedule)
     rows, channels, height, width = low.shape
-    noise = torch.randn(rows, channels, FACTOR * height, FACTOR * width, generator=generator)
+    noise = torch.randn(rows, channels, FACTOR * height, FACTOR * width, generator=rng)
     x = ddim_sample(noise * (1 + sigmas[0] ** 2).sqrt(), SuperResolutionDenoiser(model, low, schedule), sigmas)
     return ((x + 1) / 2).clamp(0, 1)

@@ -27,15 +27,15 @@ RADII = (0.10, 0.30)
 PERIODS = (3 / 32, 8 / 32)
 
 
-def _uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
+def _uniform(low: float, high: float, *shape: int, rng: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=rng)
 
 
-def _colours(*shape: int, generator: torch.Generator) -> Tensor:
+def _colours(*shape: int, rng: torch.Generator) -> Tensor:
     """Palette colours, each a little lighter or darker: (*shape, 3)."""
     palette = torch.tensor(list(COLOURS.values()))
-    picked = palette[torch.randint(len(palette), shape, generator=generator)]
-    return (picked + _uniform(-0.08, 0.08, *shape, 1, generator=generator)).clamp(0, 1)
+    picked = palette[torch.randint(len(palette), shape, generator=rng)]
+    return (picked + _uniform(-0.08, 0.08, *shape, 1, rng=rng)).clamp(0, 1)
 
 
 def _along(angle: Tensor, side: int) -> Tensor:
@@ -44,18 +44,18 @@ def _along(angle: Tensor, side: int) -> Tensor:
     return axis * angle.cos()[:, None, None] + axis[:, None] * angle.sin()[:, None, None]
 
 
-def _fills(count: int, side: int, generator: torch.Generator) -> Tensor:
+def _fills(count: int, side: int, rng: torch.Generator) -> Tensor:
     """What things are painted with: (count, 3, side, side), half of them striped."""
-    first, second = _colours(2, count, generator=generator)[..., None, None]
-    period = _uniform(*PERIODS, count, generator=generator)[:, None, None]
-    phase = _uniform(0, 2 * math.pi, count, generator=generator)[:, None, None]
-    where = _along(_uniform(0, math.pi, count, generator=generator), side)
+    first, second = _colours(2, count, rng=rng)[..., None, None]
+    period = _uniform(*PERIODS, count, rng=rng)[:, None, None]
+    phase = _uniform(0, 2 * math.pi, count, rng=rng)[:, None, None]
+    where = _along(_uniform(0, math.pi, count, rng=rng), side)
     wave = (2 * math.pi * where / period + phase).sin() * period * side / (2 * math.pi)  # edges one pixel wide
-    striped = (torch.rand(count, generator=generator) < 0.5)[:, None, None]
+    striped = (torch.rand(count, generator=rng) < 0.5)[:, None, None]
     return torch.lerp(first, second, (striped * (0.5 + wave).clamp(0, 1))[:, None])
 
 
-def draw_pictures(count: int, side: int, generator: torch.Generator) -> Tensor:
+def draw_pictures(count: int, side: int, rng: torch.Generator) -> Tensor:
     """Draw ``count`` pictures, (count, 3, side, side) in [0, 1].
 
     Raises:
@@ -65,16 +65,16 @@ def draw_pictures(count: int, side: int, generator: torch.Generator) -> Tensor:
     if side < FACTOR or side % FACTOR:
         raise ValueError(f"side: got {side}; allowed are positive multiples of {FACTOR}. Use 32, for example.")
     rows = count * THINGS
-    shape = torch.randint(len(SHAPES), (rows,), generator=generator)
-    x, y = _uniform(0.1, 0.9, 2, rows, generator=generator)
-    radius = _uniform(*RADII, rows, generator=generator)
+    shape = torch.randint(len(SHAPES), (rows,), generator=rng)
+    x, y = _uniform(0.1, 0.9, 2, rows, rng=rng)
+    radius = _uniform(*RADII, rows, rng=rng)
     masks = torch.empty(rows, side, side)
     for i, name in enumerate(SHAPES):
         of_it = shape == i
         masks[of_it] = coverage(name, x[of_it], y[of_it], radius[of_it], side)
-    fills = _fills(rows, side, generator)
-    share = (_along(_uniform(0, 2 * math.pi, count, generator=generator), side) + 0.5).clamp(0, 1)
-    ends = _colours(2, count, generator=generator)[..., None, None]
+    fills = _fills(rows, side, rng)
+    share = (_along(_uniform(0, 2 * math.pi, count, rng=rng), side) + 0.5).clamp(0, 1)
+    ends = _colours(2, count, rng=rng)[..., None, None]
     pictures = torch.lerp(ends[0], ends[1], share[:, None])
     for mask, fill in zip(
         masks.view(count, THINGS, 1, side, side).unbind(1),

@@ -21,16 +21,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...validation import check_same_shape
+from ...validation import as_floating, check_same_shape
 from .pictures import reduce
 
 WINDOW, DEVIATION = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
+def _pair(pictures: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, refused where they are no pictures (B, C, H, W) of one shape."""
+    pictures, truth = as_floating("pictures", pictures), as_floating("truth", truth)
+    check_same_shape("pictures", pictures, "truth", truth)
+    if pictures.ndim != 4:
+        raise ValueError(f"pictures: got shape {tuple(pictures.shape)}; allowed is (B, C, H, W). Add the missing ones.")
+    return pictures, truth
+
+
 def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
     """PSNR in dB (B,)."""
-    check_same_shape("pictures", pictures, "truth", truth)
+    pictures, truth = _pair(pictures, truth)
     return -10 * (pictures - truth).square().mean(dim=(1, 2, 3)).log10()
 
 
@@ -49,7 +58,7 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: for shapes that differ, or smaller pictures.
     """
-    check_same_shape("pictures", pictures, "truth", truth)
+    pictures, truth = _pair(pictures, truth)
     if min(pictures.shape[-2:]) < WINDOW:
         shape = tuple(pictures.shape)
         raise ValueError(f"pictures: got shape {shape}; allowed are sides of at least {WINDOW}, SSIM's window.")
@@ -68,13 +77,13 @@ def _difference_energy(pictures: Tensor) -> Tensor:
 
 def sharpness(pictures: Tensor, truth: Tensor) -> Tensor:
     """Energy of the differences of neighbouring pixels, over that of ``truth``: (B,)."""
-    check_same_shape("pictures", pictures, "truth", truth)
+    pictures, truth = _pair(pictures, truth)
     return _difference_energy(pictures) / _difference_energy(truth)
 
 
 def consistency(pictures: Tensor, truth: Tensor) -> Tensor:
     """PSNR in dB (B,) of the reduced pictures against the reduced truth, which is what was given."""
-    check_same_shape("pictures", pictures, "truth", truth)
+    pictures, truth = _pair(pictures, truth)
     return psnr(reduce(pictures), reduce(truth))
 
 

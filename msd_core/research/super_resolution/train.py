@@ -102,10 +102,10 @@ def train_super_resolution(
     def loss_at(step: int) -> Tensor:
         nonlocal began
         began = time.perf_counter()
-        generator = step_generator(s.seed, step)
-        pictures = draw_pictures(s.batch, s.side, generator)
-        t = torch.randint(len(alphas_cumprod), (s.batch,), generator=generator)
-        loss = noise_loss(model, pictures, t, torch.randn(pictures.shape, generator=generator), alphas_cumprod, s.dream)
+        rng = step_generator(s.seed, step)
+        pictures = draw_pictures(s.batch, s.side, rng)
+        t = torch.randint(len(alphas_cumprod), (s.batch,), generator=rng)
+        loss = noise_loss(model, pictures, t, torch.randn(pictures.shape, generator=rng), alphas_cumprod, s.dream)
         record.losses.append(float(loss.detach()))
         return loss
 

@@ -1,8 +1,7 @@
-"""The learned denoiser of the two-dimensional studies (Karras et al. 2024): network, training, cache, guidance."""
+"""The learned denoiser of the two-dimensional studies (Karras et al. 2024): network, training, guidance."""
 
 from __future__ import annotations
 
-from .cache import load_or_train
 from .guided import smaller, unconditional
 from .network import ToyDenoiser, ToyNetwork
 from .settings import ToySettings
@@ -13,7 +12,6 @@ __all__ = [
     "ToyNetwork",
     "ToySettings",
     "Training",
-    "load_or_train",
     "smaller",
     "train_steps",
     "unconditional",

@@ -6,8 +6,6 @@
     autoguidance                the guide is a worse model of the same class: half as wide,
                                 an eighth of the steps                                        `smaller`
 
-    GuidedDenoiser(load_or_train(settings, folder), load_or_train(smaller(settings), folder), AUTOGUIDANCE)
-
 Their toy example shows autoguidance at cfg = 3, and classifier-free guidance at cfg = 4 with a guide that is both
 unconditional and worse, ``smaller(unconditional(settings))``.
 """

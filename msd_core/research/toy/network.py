@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from ...denoiser import Sigma, at_least_float32, expand_sigma
-from ...validation import check_count, check_positive
+from ...validation import as_floating, check_count, check_positive
 
 _SILU_RMS = 0.596  # root mean square of SiLU of a standard normal number
 _CHUNK = 2048  # rows at once: the activations of one layer stay in the processor's cache
@@ -67,7 +67,7 @@ class ToyNetwork(nn.Module):
         dim: width.
         layers: linear maps after the first.
         sigma_data: standard deviation of the data that the network is to expect.
-        generator: of the initial weights, standard normal.
+        rng: of the initial weights, standard normal.
 
     Raises:
         ValueError: for sizes that are not whole numbers of at least 1, or ``sigma_data`` not positive.
@@ -80,7 +80,7 @@ class ToyNetwork(nn.Module):
         layers: int = 4,
         sigma_data: float = 0.5,
         *,
-        generator: torch.Generator,
+        rng: torch.Generator,
     ) -> None:
         super().__init__()
         for name, value in (("space", space), ("dim", dim), ("layers", layers)):
@@ -88,8 +88,8 @@ class ToyNetwork(nn.Module):
         check_positive("sigma_data", sigma_data)
         self.space, self.sigma_data = space, sigma_data
         widths = [space + 2] + [dim] * layers
-        self.weights = nn.ParameterList(torch.randn(dim, width, generator=generator) for width in widths)
-        self.gain = nn.Parameter(torch.zeros(()))
+        self.weights = nn.ParameterList(torch.randn(dim, width, generator=rng, dtype=torch.float32) for width in widths)
+        self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def log_density(self, z: Tensor, sigma: Sigma) -> Tensor:
         """The unnormalised log-density (B,) of points ``z`` (B, D) at levels ``sigma`` > 0, a number or (B,)."""
@@ -106,6 +106,7 @@ class ToyNetwork(nn.Module):
         Raises:
             ValueError: if a row of ``z`` does not have D numbers, or a level is not > 0.
         """
+        z = as_floating("z", z)
         rows, level = self._rows(z, sigma)
         maps = self._maps()
         pairs = zip(rows.split(_CHUNK), level.split(_CHUNK), strict=True)
@@ -142,6 +143,7 @@ class ToyNetwork(nn.Module):
 
     def _rows(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """``z`` as rows (B, D) and sigma as (B, 1), both in the dtype of the parameters."""
+        z = as_floating("z", z)
         numbers = z[0].numel() if z.ndim > 1 and len(z) else 0
         if numbers != self.space:
             raise ValueError(
@@ -166,7 +168,7 @@ def restore_network(
     Raises:
         ValueError: if names or shapes of ``tensors`` are not those of such a network.
     """
-    network = ToyNetwork(space, dim, layers, sigma_data, generator=torch.Generator())
+    network = ToyNetwork(space, dim, layers, sigma_data, rng=torch.Generator())
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -203,6 +205,7 @@ class ToyDenoiser:
         Raises:
             ValueError: if a row of ``z`` does not have the network's D numbers, or a level is not > 0.
         """
+        z = as_floating("z", z)
         with torch.set_grad_enabled(z.requires_grad and torch.is_grad_enabled()):
             score = self.network.score(z, sigma)
         denoised = at_least_float32(z) + expand_sigma(sigma, z) ** 2 * score

@@ -19,10 +19,10 @@ from ..densities.paraboloids import Paraboloids
 _PER_LEVEL = 256
 
 
-def log_normal_levels(n: int, mean: float, std: float, *, generator: torch.Generator) -> Tensor:
+def log_normal_levels(n: int, mean: float, std: float, *, rng: torch.Generator) -> Tensor:
     """``n`` levels with ln sigma ~ N(mean, std^2), one in each n-th of the distribution: (n,), rising, float64."""
     check_count("n", n)
-    place = (torch.arange(n, dtype=torch.float64) + torch.rand(n, dtype=torch.float64, generator=generator)) / n
+    place = (torch.arange(n, dtype=torch.float64) + torch.rand(n, dtype=torch.float64, generator=rng)) / n
     return (mean + std * torch.special.ndtri(place.clamp(1e-12, 1 - 1e-12))).exp()
 
 
@@ -32,7 +32,7 @@ def scored_points(
     mean: float,
     std: float,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """About ``n`` points z = y + sigma n with their levels and exact scores, in order of the levels.
@@ -41,7 +41,7 @@ def scored_points(
         mixture: the density of y, in D dimensions.
         n: points; rounded up to a whole number of levels of 256 points.
         mean, std: of ln sigma.
-        generator: of the points, levels and noise.
+        rng: of the points, levels and noise.
         progress: called with (levels done, all levels).
 
     Returns:
@@ -52,9 +52,9 @@ def scored_points(
     """
     check_count("n", n)
     count = -(-n // _PER_LEVEL)
-    levels = log_normal_levels(count, mean, std, generator=generator)
-    points = mixture.sample(count * _PER_LEVEL, rng=generator).double()
-    noise = torch.randn(points.shape, dtype=torch.float64, generator=generator)
+    levels = log_normal_levels(count, mean, std, rng=rng)
+    points = mixture.sample(count * _PER_LEVEL, rng=rng).double()
+    noise = torch.randn(points.shape, dtype=torch.float64, generator=rng)
     sigma = levels.repeat_interleave(_PER_LEVEL)
     z = (points + sigma[:, None] * noise).float()
     scores = []

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,12 +32,6 @@ from .settings import ToySettings
 
 Batch = tuple[Tensor, Tensor, Tensor]
 _INITIAL, _POOL, _STEP = range(3)
-
-
-class HasClasses(Protocol):
-    """A density with classes, such as `msd_core.research.densities.Density`."""
-
-    def of(self, cls: str | None, /) -> GaussianMixture: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +53,14 @@ class Training:
 
 
 def stream(seed: int, purpose: int, step: int = 0) -> torch.Generator:
-    """The generator of one purpose and step."""
+    """The source of randomness of one purpose and step."""
     return torch.Generator().manual_seed((3 * seed + purpose) * 1_000_003 + step)
 
 
 def initial_training(settings: ToySettings, space: int) -> Training:
     """The state before the first update, for points of ``space`` numbers."""
     s = settings
-    network = ToyNetwork(space, s.dim, s.layers, s.sigma_data, generator=stream(s.seed, _INITIAL))
+    network = ToyNetwork(space, s.dim, s.layers, s.sigma_data, rng=stream(s.seed, _INITIAL))
     parameters = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
     return Training(0, parameters, parameters)
 
@@ -90,11 +83,6 @@ def train_steps(settings: ToySettings, mixture: GaussianMixture, start: Training
         yield state
 
 
-def mixture_of(settings: ToySettings, density: GaussianMixture | HasClasses) -> GaussianMixture:
-    """The mixture to train on: ``density`` itself, or its class ``settings.cls``."""
-    return density if isinstance(density, GaussianMixture) else density.of(settings.cls)
-
-
 def toy_network(settings: ToySettings, parameters: Mapping[str, Tensor]) -> ToyNetwork:
     """The network of ``settings`` with these parameters, frozen."""
     space = parameters["weights.0"].shape[1] - 2
@@ -109,22 +97,22 @@ def score_loss(score: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _batches(settings: ToySettings, mixture: GaussianMixture) -> Callable[[ToyNetwork, torch.Generator], Batch]:
-    """A function of (network, generator) that draws a batch: z, sigma and the score to learn."""
-    s, generator = settings, stream(settings.seed, _POOL)
+    """A function of (network, rng) that draws a batch: z, sigma and the score to learn."""
+    s, rng = settings, stream(settings.seed, _POOL)
     if s.target == "score":
-        z, sigma, score = scored_points(mixture, s.pool, s.noise_mean, s.noise_std, generator=generator)
+        z, sigma, score = scored_points(mixture, s.pool, s.noise_mean, s.noise_std, rng=rng)
 
-        def scored(network: ToyNetwork, generator: torch.Generator) -> Batch:
-            rows = torch.randint(len(z), (s.batch,), generator=generator)
+        def scored(network: ToyNetwork, rng: torch.Generator) -> Batch:
+            rows = torch.randint(len(z), (s.batch,), generator=rng)
             return z[rows], sigma[rows], score[rows]
 
         return scored
-    points = mixture.sample(s.pool, rng=generator).float()
+    points = mixture.sample(s.pool, rng=rng).float()
 
-    def noised(network: ToyNetwork, generator: torch.Generator) -> Batch:
-        y = points[torch.randint(len(points), (s.batch,), generator=generator)]
-        level = (s.noise_mean + s.noise_std * torch.randn(s.batch, generator=generator)).exp()
-        noise = torch.randn(y.shape, generator=generator)
+    def noised(network: ToyNetwork, rng: torch.Generator) -> Batch:
+        y = points[torch.randint(len(points), (s.batch,), generator=rng)]
+        level = (s.noise_mean + s.noise_std * torch.randn(s.batch, generator=rng)).exp()
+        noise = torch.randn(y.shape, generator=rng)
         if s.dream is not None:
             noise = dream_noise(y, level, noise, ToyDenoiser(network), s.dream)
         return y + level[:, None] * noise, level, -noise / level[:, None]

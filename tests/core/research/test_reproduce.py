@@ -152,7 +152,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done(tmp_path: Path) -> None:
         study(Context(tmp_path), stopped)
     resumed = Counted()
     assert study(Context(tmp_path), resumed) == [1, 1, 2] and resumed.calls == 2
-    assert not list((tmp_path / "cells").glob("*.partial"))
+    assert not list((tmp_path / "cells").glob("*.partial*"))
 
 
 def test_seconds_are_those_of_the_cells_however_old(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_cells_do_not_nest_and_a_failure_leaves_the_context_usable(tmp_path: Pat
 
 def test_generators_depend_on_seed_and_names(tmp_path: Path) -> None:
     def draw(seed: int, *names: str | int) -> list[float]:
-        return torch.randn(4, generator=Context(tmp_path, seed=seed).generator(*names)).tolist()
+        return torch.randn(4, generator=Context(tmp_path, seed=seed).rng(*names)).tolist()
 
     assert draw(0, "a", 1) == draw(0, "a", 1)
     assert len({tuple(draws) for draws in (draw(0, "a", 1), draw(1, "a", 1), draw(0, "a", 2), draw(0, "a1"))}) == 4
@@ -511,11 +511,11 @@ def test_the_command_prints_writes_and_goes_on(
     assert "Calls of mine\nn  call\n-  ----\n0     1\n1     1\n2     2\n" in out and "mine: 100%" in err
     report = json.loads((tmp_path / "results" / "mine.json").read_text(encoding="utf-8"))
     assert report["seed"] == 5 and not report["quick"] and report["seconds"] > 0
-    before = {f.name: f.read_bytes() for f in (tmp_path / "results").iterdir() if f.is_file()}
+    before = {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()}
     assert set(before) == {"mine.csv", "mine.json", "README.md"}
     again = inject()
     assert main(command) == 0 and again.calls == 0
-    assert {f.name: f.read_bytes() for f in (tmp_path / "results").iterdir() if f.is_file()} == before
+    assert {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()} == before
 
 
 def test_all_runs_what_belongs_to_it(
@@ -572,4 +572,8 @@ def test_help_lists_the_studies_and_imports_none() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout  # noqa: S603
     listed = re.findall(r"^  ([a-z0-9]+)  +\S", shown.partition("\nstudies\n")[2], re.M)
-    assert listed == list(STUDIES) == ["table2", "table1", "fig1", "fig3", "bandwidth", "cost", "ideal", "dream"]
+    assert (
+        listed
+        == list(STUDIES)
+        == ["table2", "table1", "fig1", "fig3", "bandwidth", "cost", "ideal", "inversion", "dream"]
+    )

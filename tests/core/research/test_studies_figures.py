@@ -21,7 +21,7 @@ from msd_core.research.studies.fields import Resolution, Truth, compare, draw_fi
 from msd_core.research.studies.result import write
 from msd_core.research.studies.setting import SQUARE, Size, start_points
 from msd_core.research.studies.study import Cell, Context
-from msd_core.research.toy import smaller, unconditional
+from msd_core.research.toy import smaller, train_steps, unconditional
 
 pytestmark = pytest.mark.core
 SMALL = Resolution(side=30, bandwidth=0.2, levels=6, pairs=2, chains=32)
@@ -158,10 +158,25 @@ def test_guidance_starts_from_the_noise_of_ddim(tiny: Context, reduced: Density)
     """At cfg = 1 it would be the same points: the difference is guidance alone."""
     case = setting.make_case("fractal")
     plain = setting.moved_points(tiny, case, "learned", setting.recipe_of(tiny, "learned", "ddim"), 12).tensors["x"]
-    noise = tiny.generator("move", case.name, "learned", "ddim")
+    noise = tiny.rng("move", case.name, "learned", "ddim")
     denoiser = setting.learned_denoiser(tiny, case)
     torch.testing.assert_close(setting.sample_ddim(denoiser, len(plain), noise), plain)
     assert not torch.equal(fig1.guided_points(tiny, case, "cfg").tensors["x"], plain)
+
+
+def test_a_learned_denoiser_is_trained_once_on_its_class(tiny: Context, reduced: Density) -> None:
+    case = setting.make_case("fractal")
+    own = setting.toy_settings(tiny, case, "B")
+    denoiser, seconds = setting.learned_denoiser(tiny, case, own), tiny.seconds
+    again = setting.learned_denoiser(tiny, case, own)
+    *_, state = train_steps(own, reduced.of("B"))
+    for model in (denoiser, again):
+        assert all(torch.equal(v, state.average[k]) for k, v in model.network.state_dict().items())
+        assert model.box is not None and torch.equal(model.box[1], reduced.of("B").box()[1])
+        assert not any(parameter.requires_grad for parameter in model.network.parameters())
+    assert tiny.seconds == seconds
+    other = setting.learned_denoiser(tiny, case, setting.toy_settings(tiny, case, "A"))
+    assert not torch.equal(other(start_points(4), 0.5), denoiser(start_points(4), 0.5))
 
 
 def test_guidance_combines_the_right_models(tiny: Context, reduced: Density) -> None:

@@ -105,13 +105,13 @@ def test_fewest() -> None:
 
 def held_out_loss(model: DemoModel, held_out: dream_demo.Data, stream: str = "loss") -> list[float]:
     """As the study measures it; ``stream`` names the noises."""
-    generator = Context(Path(), quick=True).generator("dream", "demo model", stream)
+    generator = Context(Path(), quick=True).rng("dream", "demo model", stream)
     return dream_demo.held_out_loss(trained_networks(model), held_out, generator)
 
 
 def test_the_held_out_loss_of_no_estimate_is_the_noise_itself() -> None:
     held_out = (torch.randn(8, 4, 4, 4), tokenize([""] * 8))
-    noise = torch.randn(8, 4, 4, 4, generator=Context(Path(), quick=True).generator("dream", "demo model", "loss"))
+    noise = torch.randn(8, 4, 4, 4, generator=Context(Path(), quick=True).rng("dream", "demo model", "loss"))
     expected = noise.square().unflatten(0, (4, 2)).mean(dim=(1, 2, 3, 4)).tolist()
     fresh = DemoModel.random(0)  # its last layer is zero
     assert held_out_loss(fresh, held_out) == pytest.approx(expected, rel=1e-5)

@@ -103,7 +103,7 @@ def test_a_unet_without_attention_does_not_read_its_context() -> None:
 
 def test_samples_have_the_shape_and_follow_the_seed() -> None:
     low = reduce(draw_pictures(2, 16, source()))
-    samples = [super_resolve(opinionated(), low, steps=2, generator=source(seed)) for seed in (0, 0, 1)]
+    samples = [super_resolve(opinionated(), low, steps=2, rng=source(seed)) for seed in (0, 0, 1)]
     assert samples[0].shape == (2, 3, 16, 16) and samples[0].min() >= 0 and samples[0].max() <= 1
     assert torch.equal(samples[0], samples[1]) and not torch.equal(samples[0], samples[2])
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from msd_core import GaussianMixture
-from msd_core.research.densities import make_density
 from msd_core.research.toy import (
     ToyDenoiser,
     ToyNetwork,
     ToySettings,
-    load_or_train,
     smaller,
     train_steps,
     unconditional,
 )
 from msd_core.research.toy import network as network_module
 from msd_core.research.toy import train as train_module
-from msd_core.research.toy.cache import cache_key, model_path
 from msd_core.research.toy.ema import power_exponent, power_rate
 from msd_core.research.toy.pool import log_normal_levels, scored_points
 from msd_core.research.toy.train import toy_network
-from msd_core.tensorfile import read_tensors
 
 pytestmark = pytest.mark.core
 TINY = ToySettings("mine", dim=8, layers=2, steps=12, batch=32, pool=512)
@@ -56,7 +51,7 @@ def three() -> GaussianMixture:
 @pytest.fixture
 def network() -> ToyNetwork:
     """A network in float64 that is not at its start: gain .7, which makes all of its terms count."""
-    made = ToyNetwork(dim=16, layers=3, generator=seeded()).double()
+    made = ToyNetwork(dim=16, layers=3, rng=seeded()).double()
     torch.nn.init.constant_(made.gain, 0.7)
     return made
 
@@ -123,7 +118,7 @@ def test_length_of_the_weights_does_not_matter(network: ToyNetwork, rows: tuple[
 
 def test_at_the_start_it_is_the_denoiser_of_one_gaussian(rows: tuple[Tensor, Tensor]) -> None:
     z, sigma = rows
-    start = ToyDenoiser(ToyNetwork(sigma_data=0.4, generator=seeded()).double().requires_grad_(False))
+    start = ToyDenoiser(ToyNetwork(sigma_data=0.4, rng=seeded()).double().requires_grad_(False))
     truth = GaussianMixture(torch.ones(1), torch.zeros(1, 2), 0.16 * torch.eye(2)[None])
     torch.testing.assert_close(start(z, sigma), truth(z, sigma), rtol=1e-6, atol=1e-6)
     with pytest.raises(AssertionError):
@@ -171,7 +166,7 @@ def assert_stein(z: Tensor, score: Tensor) -> None:
 
 
 def test_its_points_follow_the_noised_density(mixture: GaussianMixture) -> None:
-    z, sigma, score = scored_points(mixture, 20_000, -1.5, 0.5, generator=seeded())
+    z, sigma, score = scored_points(mixture, 20_000, -1.5, 0.5, rng=seeded())
     assert z.shape == score.shape == (20_224, 2) and sigma.shape == (20_224,)
     exact = mixture.score(z[::977].double(), sigma[::977])
     torch.testing.assert_close(score[::977].double(), exact, rtol=1e-5, atol=1e-5)
@@ -182,7 +177,7 @@ def test_its_points_follow_the_noised_density(mixture: GaussianMixture) -> None:
 
 
 def test_one_level_in_each_stratum() -> None:
-    levels = log_normal_levels(1000, -2.3, 1.5, generator=seeded())
+    levels = log_normal_levels(1000, -2.3, 1.5, rng=seeded())
     place = torch.special.ndtr((levels.log() + 2.3) / 1.5) * 1000
     assert torch.equal(place.floor(), torch.arange(1000.0).double())
 
@@ -269,7 +264,7 @@ def test_dream_batches_are_rectified() -> None:
         settings = replace(TINY, target="noise", dream=p)
         mixture = GaussianMixture(torch.ones(1), torch.tensor([[0.3, -0.2]]), 1e-12 * torch.eye(2).double()[None])
         draw = train_module._batches(settings, mixture)
-        z, sigma, score = draw(ToyNetwork(generator=seeded()), seeded(9))
+        z, sigma, score = draw(ToyNetwork(rng=seeded()), seeded(9))
         torch.testing.assert_close(
             z + sigma[:, None] ** 2 * score, torch.tensor([[0.3, -0.2]]).expand_as(z), rtol=1e-4, atol=1e-4
         )
@@ -286,62 +281,14 @@ def test_the_rate_is_held_then_falls() -> None:
     assert settings.rate(2048) == pytest.approx(0.005)
 
 
-# The cache
+# Going on, and telling models apart
 
 
-def never(*_: object) -> None:
-    raise AssertionError("trained again")
-
-
-def stop_at(step: int) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            raise KeyboardInterrupt
-
-    return progress
-
-
-def test_a_second_call_reads_the_file(tmp_path: Path, rows: tuple[Tensor, Tensor]) -> None:
-    seen: list[tuple[int, int]] = []
-    first = load_or_train(TINY, tmp_path, density=three(), progress=lambda *done: seen.append(done))
-    assert seen == [(step, TINY.steps) for step in range(1, TINY.steps + 1)]
-    again = load_or_train(TINY, tmp_path, density=three(), progress=never)
-    assert torch.equal(first(*rows), again(*rows))
-    assert torch.equal(weights_of(again.network), weights_of(trained(TINY, three())))
-    assert not any(parameter.requires_grad for parameter in again.network.parameters())
-    assert [path.name for path in tmp_path.iterdir()] == [model_path(TINY, tmp_path, three()).name]
-    tensors, _ = read_tensors(model_path(TINY, tmp_path, three()), "msd-toy", "1")
-    assert tensors["losses"].shape == (TINY.steps,)
-
-
-def test_any_change_is_another_model() -> None:
-    changes = dict(
-        density="x", cls="A", dim=9, layers=3, sigma_data=0.6, steps=13, batch=33, lr=0.02, lr_hold=2, ema=0.02,
-        noise_mean=-2.0, noise_std=1.0, pool=513, seed=1, target="noise",
-    )  # fmt: skip
-    assert set(changes) | {"dream"} == set(ToySettings.__dataclass_fields__)
+def test_every_setting_is_in_the_key() -> None:
+    assert set(TINY.as_json()) == set(ToySettings.__dataclass_fields__)
     noise = replace(TINY, target="noise")
-    settings = [TINY, *(replace(TINY, **{name: value}) for name, value in changes.items())]
-    settings += [replace(noise, dream=p) for p in (0.0, 1.0, math.inf)]
-    keys = [cache_key(s, three()) for s in settings]
-    moved = GaussianMixture(three().weights, three().means + 1e-6, three().covariances)
-    keys += [cache_key(TINY, moved)]
+    keys = [json.dumps(replace(noise, dream=p).as_json(), allow_nan=False) for p in (None, 0.0, 1.0, math.inf)]
     assert len(set(keys)) == len(keys)
-    assert cache_key(replace(TINY), three()) == keys[0]
-
-
-def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path) -> None:
-    paths = []
-    for name, interruptions in (("whole", ()), ("parts", (7, 11))):
-        for step in interruptions:
-            with pytest.raises(KeyboardInterrupt):
-                load_or_train(TINY, tmp_path / name, density=three(), progress=stop_at(step), save_every=2)
-        seen: list[int] = []
-        load_or_train(TINY, tmp_path / name, density=three(), progress=lambda done, _: seen.append(done), save_every=2)  # noqa: B023
-        assert seen[0] == (11 if interruptions else 1)
-        paths.append(model_path(TINY, tmp_path / name, three()))
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert len(list((tmp_path / "parts").iterdir())) == 1
 
 
 def test_resumed_without_adams_memory_is_not() -> None:
@@ -349,35 +296,6 @@ def test_resumed_without_adams_memory_is_not() -> None:
     for moments, equal in ((states[5].moments, True), ({}, False)):
         *_, last = train_steps(TINY, three(), replace(states[5], moments=moments))
         assert equal == all(torch.equal(last.average[name], states[-1].average[name]) for name in last.average)
-
-
-def test_a_density_by_name_is_its_class(tmp_path: Path, rows: tuple[Tensor, Tensor]) -> None:
-    by_class = []
-    for cls in ("A", "B", None):
-        settings = replace(TINY, density="fractal", cls=cls, steps=2)
-        by_class.append(load_or_train(settings, tmp_path)(*rows))
-        given = load_or_train(settings, tmp_path, density=make_density("fractal").of(cls), progress=never)
-        assert torch.equal(by_class[-1], given(*rows))
-        assert given.box is not None and torch.equal(given.box[1], make_density("fractal").of(cls).box()[1])
-    assert not torch.equal(by_class[0], by_class[1])
-    with pytest.raises(ValueError, match="name: got 'mine'"):
-        load_or_train(TINY, tmp_path)
-    with pytest.raises(ValueError, match="cls: got 'C'"):
-        load_or_train(replace(TINY, density="fractal", cls="C"), tmp_path)
-
-
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    path = model_path(TINY, tmp_path, three())
-    path.write_bytes(b"not a model")
-    with pytest.raises(ValueError, match="truncated"):
-        load_or_train(TINY, tmp_path, density=three())
-    other = replace(TINY, seed=5)
-    load_or_train(other, tmp_path, density=three())
-    model_path(other, tmp_path, three()).rename(path)
-    with pytest.raises(ValueError, match="holds the model"):
-        load_or_train(TINY, tmp_path, density=three())
-    with pytest.raises(ValueError, match="folder: cannot make"):
-        load_or_train(TINY, path, density=three())
 
 
 # Guidance
@@ -406,7 +324,7 @@ def test_wrong_settings(change: dict, named: str) -> None:
         ToySettings(**change)
 
 
-def test_wrong_points_and_levels(network: ToyNetwork, rows: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_wrong_points_and_levels(network: ToyNetwork, rows: tuple[Tensor, Tensor]) -> None:
     z, sigma = rows
     for wrong in (z[:, :1], torch.zeros(3, 3), torch.zeros(2), torch.zeros(0, 2)):
         with pytest.raises(ValueError, match="z: got"):
@@ -414,7 +332,5 @@ def test_wrong_points_and_levels(network: ToyNetwork, rows: tuple[Tensor, Tensor
     for level in (0.0, -1.0, -sigma, sigma[:3]):
         with pytest.raises(ValueError, match="sigma: got"):
             network.score(z, level)
-    with pytest.raises(ValueError, match="save_every"):
-        load_or_train(TINY, tmp_path, density=three(), save_every=0)
     with pytest.raises(ValueError, match="step"):
         power_rate(0, 1.0)

@@ -1,0 +1,94 @@
+"""The inverse of DPM-Solver++(2M), solved for in sweeps over all levels.
+
+A step down from sigma_{i+1} uses the denoised picture D_{i+1} there and the one before, D_{i+2}, which the way up has
+not seen yet. So the whole walk is solved by sweeps: the first takes every step as DDIM's; each later one solves the
+steps
+
+    z_i = down(z_{i+1}; D(z_{i+1}) + w (D_{i+1} - D_{i+2}))       w = 1/2r of `multistep`
+
+upwards, with the difference that the sweep before has left (held, since it changes less than D_{i+2} itself). The
+residuals are those of the states with their own differences. Each sample keeps the best of its sweeps, and stops at the
+tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..denoiser import RowCounter
+from ..multistep import dpmpp_2m_weight
+from ..randomness import Rng
+from ..settings import setting
+from .base import Rise, Solved, ddim_down, residual_of, same_variance
+from .solve import Solving
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitDPMpp2M(Solving):
+    """The walk above; it draws nothing."""
+
+    sampler: ClassVar[str] = "dpmpp_2m"
+
+    sweeps: int = setting(10, "most sweeps over all levels; they stop at the tolerance", low=1, usual=(1, 50))
+
+    def walk(self, x: Tensor, denoiser: RowCounter, levels: Sequence[float], rng: Rng | None = None) -> Iterator[Rise]:
+        """A `Rise` for each of ``levels`` but the first."""
+        steps = range(len(levels) - 1)
+        weights = [dpmpp_2m_weight(*levels[i : i + 3][::-1]) if i + 2 < len(levels) else 0.0 for i in steps]
+        states = [x] * len(levels)
+        changes, best = [torch.zeros_like(x)] * len(steps), _Best(len(levels), x)
+        for sweep in range(self.sweeps):
+            found, spent = [], torch.ones(x.shape[0]).long() * len(steps)
+            for i in steps:
+                start = same_variance(states[i], levels[i], levels[i + 1]) if sweep == 0 else states[i + 1]
+                solved = self._step(states[i], start, denoiser, levels, i, weights[i] * changes[i])
+                states[i + 1], spent = solved.state, spent + solved.evaluations.cpu()
+                found.append(denoiser(solved.state, levels[i + 1]))
+            changes = [found[i] - found[min(i + 1, len(steps) - 1)] for i in steps]
+            ends = [_down(states[i + 1], found[i] + weights[i] * changes[i], levels, i) for i in steps]
+            residuals = [residual_of(states[i] - ends[i], levels[i + 1]) for i in steps]
+            if best.take(states, torch.stack(residuals), spent, self.tolerance):
+                break
+        for i in steps:
+            yield Rise(best.states[i + 1], best.residuals[i], best.spent if i == 0 else torch.zeros_like(best.spent))
+
+    def _step(
+        self, z: Tensor, start: Tensor, denoiser: RowCounter, levels: Sequence[float], i: int, added: Tensor
+    ) -> Solved:
+        """The step up from level i, with ``added`` to what the model returns where it ends."""
+
+        def missed(y: Tensor) -> Tensor:
+            return z - _down(y, denoiser(y, levels[i + 1]) + added, levels, i)
+
+        return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]))
+
+
+def _down(y: Tensor, denoised: Tensor, levels: Sequence[float], i: int) -> Tensor:
+    """The step from ``y`` at level i + 1 to level i."""
+    return ddim_down(y, denoised, levels[i + 1], levels[i])
+
+
+class _Best:
+    """The best sweep of each sample so far: that with the smallest largest residual."""
+
+    def __init__(self, levels: int, x: Tensor) -> None:
+        self.states = [x] * levels
+        self.residuals = torch.full((levels - 1, x.shape[0]), torch.inf, dtype=x.dtype, device=x.device)
+        self.spent = torch.zeros(x.shape[0], dtype=torch.int64)
+
+    def take(self, states: list[Tensor], residuals: Tensor, spent: Tensor, tolerance: float) -> bool:
+        """Note a sweep that took ``spent`` evaluations (B,); returns whether all samples are at the tolerance."""
+        least = self.residuals.amax(dim=0)
+        done = least <= tolerance
+        self.spent = self.spent + torch.where(done.cpu(), 0, spent)
+        better = ~done & (residuals.amax(dim=0) < least)
+        self.residuals = torch.where(better, residuals, self.residuals)
+        rows = better.reshape(-1, *(1,) * (states[0].ndim - 1))
+        self.states = [torch.where(rows, new, old) for new, old in zip(states, self.states, strict=True)]
+        return bool((self.residuals <= tolerance).all())

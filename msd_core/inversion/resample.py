@@ -1,0 +1,84 @@
+"""The way back down from an inversion, with the sampler that it inverts, and how close the picture comes.
+
+`resample` with the same denoiser gives the picture back as far as the inversion is exact; with another prompt it edits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser, RowCounter
+from ..multistep import dpmpp_2m_steps
+from ..sampling import ddim_steps, heun_steps
+from ..validation import check_same_shape
+from .base import sampler_of
+from .trajectory import Trajectory
+
+Walk = Callable[[Tensor, Denoiser, Tensor], Iterator[tuple[float, Tensor, Tensor]]]
+WALKS: dict[str, Walk] = {"ddim": ddim_steps, "heun": heun_steps, "dpmpp_2m": dpmpp_2m_steps}
+"""The samplers that have no other way down: ``(z, denoiser, descending levels)`` to their moves."""
+
+
+def resample_steps(
+    trajectory: Trajectory, denoiser: Denoiser, below: float = math.inf
+) -> Iterator[tuple[float, Tensor]]:
+    """Yield ``(sigma, z)`` after each step down; arguments and errors of `resample`. Gradients flow through."""
+    top = _top(trajectory, below)
+    counted, inversion = RowCounter(denoiser), cast("Any", trajectory.inversion)
+    levels = trajectory.sigmas.tolist()
+    if hasattr(inversion, "descend"):
+        down = inversion.descend(trajectory, counted, top)
+        yield from zip(levels[top - 1 :: -1] if top > 1 else levels[:1], down, strict=True)
+        return
+    walk = WALKS[sampler_of(inversion)]
+    for sigma, z, _ in walk(trajectory.states[top], counted, trajectory.sigmas[: top + 1].flip(0)):
+        yield sigma, z
+
+
+@torch.no_grad()
+def resample(trajectory: Trajectory, denoiser: Denoiser, below: float = math.inf) -> Tensor:
+    """The state (B, *) at the trajectory's lowest level, walked down from its highest; no gradient is recorded.
+
+    Args:
+        trajectory: an inversion of B samples.
+        denoiser: the same as for the inversion to get the pictures back, another (prompt, cfg) to edit them. It must
+            take B rows.
+        below: start at the highest level up to this one, and keep what the picture is above it: less of an edit.
+
+    Raises:
+        ValueError: no level but the lowest is at most ``below``, or the denoiser does not fit.
+    """
+    return deque(resample_steps(trajectory, denoiser, below), maxlen=1)[0][1]
+
+
+def round_trip_psnr(x: Tensor, back: Tensor, peak: float | None = None) -> Tensor:
+    """Peak signal-to-noise ratio of ``back`` against ``x``, both (B, *): in dB, (B,); infinite if they are equal.
+
+    Args:
+        x, back: pictures or latents.
+        peak: the range of values, 1 for pictures in [0, 1]; the range of each sample of ``x`` if left out.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    check_same_shape("back", back, "x", x)
+    rows, error = x.double().flatten(1), (back.double() - x.double()).flatten(1).square().mean(dim=1)
+    span = rows.max(dim=1).values - rows.min(dim=1).values if peak is None else torch.full_like(error, peak)
+    return 10 * (span.square() / error).log10()
+
+
+def _top(trajectory: Trajectory, below: float) -> int:
+    """Number of the highest level of ``trajectory`` that is at most ``below``."""
+    levels = trajectory.sigmas.tolist()
+    top = sum(level <= below for level in levels) - 1
+    if top < 1:
+        raise ValueError(
+            f"below: got {below}; allowed is at least {levels[1]:g}, the first level above the picture's own. Raise it."
+        )
+    return top

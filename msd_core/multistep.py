@@ -1,0 +1,40 @@
+"""DPM-Solver++(2M): a second-order sampler that asks the model once a step, and uses the answer of the step before.
+
+With s = -log sigma, h = s' - s and r = (the step before's h) / h,
+
+    z' = (sigma'/sigma) z + (1 - sigma'/sigma) ((1 + 1/2r) D - 1/2r D_before)
+
+(Lu et al. 2022, Alg. 2, in the coordinates z = x + sigma n.) The first step, and the one to sigma' = 0, are DDIM's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from .denoiser import Denoiser, at_least_float32
+from .sampling import check_sigmas
+from .validation import check_floating
+
+
+def dpmpp_2m_weight(before: float | None, sigma: float, sigma_next: float) -> float:
+    """1/2r of the step from ``sigma`` to ``sigma_next``, after one from ``before``; 0 where the step is DDIM's."""
+    if before is None or sigma_next == 0:
+        return 0.0
+    return math.log(sigma / sigma_next) / (2 * math.log(before / sigma))
+
+
+def dpmpp_2m_steps(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield ``(sigma_next, z, denoised)`` after each step; one evaluation a step. Arguments as in `ddim_steps`."""
+    check_floating("z", z)
+    levels, z = check_sigmas(sigmas), at_least_float32(z)
+    before, last = None, None
+    for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+        denoised = denoiser(z, sigma)
+        weight = dpmpp_2m_weight(before, sigma, sigma_next)
+        guess = denoised if last is None else denoised + weight * (denoised - last)
+        z = guess + (z - guess) * (sigma_next / sigma)
+        before, last = sigma, denoised
+        yield sigma_next, z, denoised

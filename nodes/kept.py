@@ -1,0 +1,127 @@
+"""What Cancel, an error or a kill leaves of a step: its state, kept in the host's output folder, found by its graph.
+
+    output/msd_unfinished/<digest>.safetensors
+
+The digest is of everything that decides the result: the node and all that leads to it in the graph, the generator that
+came in, the settings and the seed. So queueing the same graph goes on from there, in this session of the host or in a
+later one, and a changed graph starts anew. A file is removed when its step is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import folder_paths
+import torch
+from comfy_execution.graph_utils import is_link
+
+if TYPE_CHECKING:
+    from comfy_execution.graph import DynamicPrompt
+
+    from ..msd_core.generators.base import Generator
+    from ..msd_core.preset import Preset
+    from ..msd_core.state import State
+
+FOLDER = "msd_unfinished"
+EVERY = "checkpoint_every"
+"""The widget that says how often; it is no part of the digest."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The file of one step's state."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name as the user finds it, within the output folder."""
+        return f"{FOLDER}/{self.path.name}"
+
+    def save(self, state: State) -> None:
+        """Write ``state``, whole or not at all.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        from ..msd_core.state import save_state
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        save_state(state, self.path)
+
+    def load(self, first: State, device: torch.device) -> State | None:
+        """The state that is there, with its tensors on ``device``; None if there is none that goes on from ``first``.
+
+        A file that cannot be read is set aside, under its name and ".damaged".
+        """
+        from ..msd_core.state import load_state
+
+        if not self.path.is_file():
+            return None
+        try:
+            state = load_state(self.path)
+            generator = copy.deepcopy(first.generator)
+            generator.load_state_dict(state.generator.state_dict())
+        except (ValueError, RuntimeError) as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            os.replace(self.path, aside)
+            logging.warning("%s cannot be read, so the step starts anew; it is now %s (%s)", self.name, aside, error)
+            return None
+        logging.info("going on after step %d, which was kept in %s", state.step, self.name)
+        memory = {name: tensor.to(device) for name, tensor in state.optimizer_state.items()}
+        return replace(state, generator=generator, optimizer_state=memory)
+
+    def remove(self) -> None:
+        """The step is finished."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def kept_for(
+    graph: DynamicPrompt | None, node_id: str | None, generator: Generator, preset: Preset, seed: int
+) -> Kept | None:
+    """Where the state of this step is kept; None outside of a graph, whose results nobody could find again."""
+    if graph is None or node_id is None or not graph.has_node(node_id):
+        return None
+    sha = hashlib.sha256()
+    for part in (ancestry(graph, node_id), json.dumps(preset.to_json(), sort_keys=True), str(seed)):
+        sha.update(part.encode() + b"\0")
+    for name, tensor in sorted(generator.state_dict().items()):
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return Kept(Path(folder_paths.get_output_directory(), FOLDER, f"{sha.hexdigest()[:32]}.safetensors"))
+
+
+def ancestry(graph: DynamicPrompt, node_id: str) -> str:
+    """Digest of a node and of all that leads to it, whatever their numbers are."""
+    known: dict[str, str] = {}
+    waiting = [node_id]
+    while waiting:  # no recursion: a graph may be deep
+        current = waiting[-1]
+        node = graph.get_node(current)
+        sources = {source for source in _sources(node) if source not in known}
+        if sources:
+            waiting += sources
+            continue
+        waiting.pop()
+        inputs = {name: _told(value, known) for name, value in node["inputs"].items() if name != EVERY}
+        text = json.dumps([node["class_type"], inputs], sort_keys=True, default=repr)
+        known[current] = hashlib.sha256(text.encode()).hexdigest()
+    return known[node_id]
+
+
+def _sources(node: Mapping[str, Any]) -> list[str]:
+    return [value[0] for value in node["inputs"].values() if is_link(value)]
+
+
+def _told(value: Any, known: Mapping[str, str]) -> Any:  # noqa: ANN401 - of a graph
+    return [known[value[0]], value[1]] if is_link(value) else value

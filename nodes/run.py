@@ -1,0 +1,182 @@
+"""One step node's work inside the host: walked, shown, kept, and given back as picture and plot."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy.samplers import CFGGuider
+from comfy.sd import VAE
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..msd_core.distillation.base import needs_of, samples_of
+from ..msd_core.memory import check_fits
+from ..msd_core.preset import Preset
+from . import host
+from .beside import NEGATIVE, SOURCE
+from .generators import HostGenerator, blocked, render_image, render_latent
+from .kept import Kept
+from .progress import Progress, tell, to_image
+
+if TYPE_CHECKING:
+    from ..msd_core.info import Info
+    from ..msd_core.state import State
+
+
+@dataclass(frozen=True)
+class Run:
+    """One step node's work: the iterations of `preset` on a copy of `start`, inside `guider`.
+
+    `kept` is where its state is kept every `every` seconds, and when something stops it; None: nowhere. `mask`
+    (B, 1, H, W) says where the picture may change; None: everywhere.
+    `source` (B, 3, H, W) is the picture that is edited, for a method that needs it; the guider carries its prompt.
+    """
+
+    start: HostGenerator
+    guider: CFGGuider
+    vae: VAE | None
+    preset: Preset
+    seed: int
+    kept: Kept | None = None
+    every: float = 0.0
+    node_id: str | None = None
+    mask: Tensor | None = None
+    source: Tensor | None = None
+
+    def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
+        """Optimise, and return the new generator with its picture and the plot of the run."""
+        self._check()
+
+        def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
+            state = self._walk(session)
+            made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
+            return made, state.history
+
+        canvas, pictures = self.start.canvas, self.start.generator.rows
+        grid, rows = (canvas.height // host.CELL, canvas.width // host.CELL), samples_of(self.preset.method) * pictures
+        generator, history = host.run(
+            self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
+        )
+        picture = self._picture(generator)
+        if self.kept is not None:
+            self.kept.remove()
+        if picture is None:
+            return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
+        return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
+
+    def _walk(self, session: host.Session) -> State:
+        """The last state; on the way each is shown, and kept by time and when it is the last one for now."""
+        from ..msd_core.autosave import Autosave
+        from ..msd_core.distil import run
+        from ..msd_core.optimize import planned_steps
+
+        total = planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth)
+        state = self._first(session.device)
+        progress, began, before = Progress(total, state.step), time.monotonic(), state.step
+        keep = Autosave(self._keep, self.every if self.kept else 0)
+        try:
+            for made in run(state, self.preset, session.model(), None, **self._beside()):
+                state = made
+                keep(state)
+                tell(self.node_id, report(state, total, (time.monotonic() - began) / (state.step - before)))
+                progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
+        except BaseException as error:
+            self._stopped(state, total, error)
+            raise
+        return state
+
+    def _beside(self) -> dict[str, Any]:
+        """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""
+        prompt = None if self.source is None else SOURCE
+        negative = NEGATIVE if "negative" in needs_of(self.preset.method) else None
+        return {"negative": negative, "mask": self.mask, "source": self.source, "source_prompt": prompt}
+
+    def _first(self, device: torch.device) -> State:
+        """The state to begin with: the one that was kept, or a new one."""
+        from ..msd_core.optimize import start
+
+        first = start(copy.deepcopy(self.start.generator).to(device), steps=self.preset.steps, seed=self.seed)
+        return (self.kept.load(first, device) if self.kept else None) or first
+
+    def _keep(self, state: State) -> bool:
+        """Whether ``state`` could be kept; a folder that cannot be written to stops no run."""
+        try:
+            if self.kept is not None:
+                self.kept.save(state)
+        except (OSError, ValueError) as error:
+            logging.warning("the state of the step cannot be kept: %s", error)
+            return False
+        return self.kept is not None
+
+    def _stopped(self, state: State, total: int, error: BaseException) -> None:
+        """Keep ``state``, and say where."""
+        if self.kept is not None and state.step and self._keep(state):
+            place = f"output/{self.kept.name}"
+            told = f"stopped after {state.step} of {total} steps; queue the same graph to go on ({place})"
+            tell(self.node_id, told)
+            logging.info("%s; %s", told, type(error).__name__)
+
+    def _check(self) -> None:
+        generator, canvas = self.start.generator, self.start.canvas
+        if generator.space == "image" and self.vae is None:
+            raise ValueError(
+                f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
+                "choose the latent representation in the generator"
+            )
+        if self.source is not None and self.vae is None:
+            raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
+        if self.vae is not None:
+            latent = generator.space == "latent"
+            needed = host.vae_bytes(
+                self.vae,
+                canvas.height,
+                canvas.width,
+                backward=self.preset.pull == "latent",
+                latent=latent,
+                n=generator.rows,
+            )
+            fix = "Lower width, height or batch of the generator."
+            size = f"{canvas.width}x{canvas.height}" + (f", {generator.rows} of them," if generator.rows > 1 else "")
+            check_fits("generator", f"{size} through the VAE", needed, fix)
+        if generator.space == "latent":
+            with host.grad_mode(), torch.no_grad():
+                view = canvas.view
+                host.check_latent(generator.render(generator.frame(view.height, view.width)), self.guider)
+
+    def _preview(self, state: State, session: host.Session) -> Tensor | None:
+        x = state.picture()
+        if state.generator.space == "image":
+            return x
+        return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
+
+    def _picture(self, generator: HostGenerator) -> Tensor | None:
+        width, height = generator.canvas.width, generator.canvas.height
+        if generator.generator.space == "image":
+            return render_image(generator, width, height)
+        latent = render_latent(generator, width, height)["samples"]
+        if self.vae is not None:
+            return self.vae.decode(latent)
+        colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
+        return None if colours is None else colours.movedim(1, -1)
+
+
+def report(state: State, total: int, seconds: float) -> str:
+    """Step, level, size of the shift, evaluations and the time left, at ``seconds`` a step."""
+    info = state.info
+    level = f"σ {info.sigma:.3g}" if info.bandwidth is None else f"λ {info.bandwidth:.3g}"
+    left = round(seconds * (total - state.step))
+    minutes = f"{left // 60}:{left % 60:02}"
+    return f"{state.step}/{total}   {level}   |m| {info.norm:.3g}   {state.evaluations} evaluations   {minutes} left"
+
+
+def plot(history: Sequence[Info]) -> Tensor:
+    """IMAGE of the level (λ, or σ where a method has no λ) and of the gradient's length over the steps."""
+    from ..msd_core.plot import history_curves, plot_curves
+
+    return to_image(plot_curves(history_curves(history)))

@@ -1,0 +1,182 @@
+"""What stops a step loses nothing: its state is kept under the graph's digest, and the same graph goes on from it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+import pytest
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph import DynamicPrompt
+from msd_pack.msd_core.state import State
+from msd_pack.nodes import run as run_module
+from msd_pack.nodes.distill import STEPS
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
+from msd_pack.nodes.kept import FOLDER, ancestry
+from tiny_models import conditioning, tiny_model, tiny_vae
+
+GRAPH = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "tiny.safetensors"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red circle", "clip": ["1", 1]}},
+    "7": {"class_type": "MSD_NeuralImageGenerator", "inputs": {"representation": "fourier", "width": 32}},
+    "9": {
+        "class_type": "MSD_MeanShiftDistillStep",
+        "inputs": {
+            "generator": ["7", 0],
+            "model": ["1", 0],
+            "positive": ["2", 0],
+            "steps": 6,
+            "checkpoint_every": 10.0,
+        },
+    },
+}
+SETTINGS = {"steps": 6, "seed": 0, "cfg": 1.0, "learning_rate": 0.01, "optimizer": "adam"}
+SETTINGS |= {"estimator": "exact", "solver": "ddim", "solver_steps": 2, "samples": 1}
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path: Path) -> Iterator[Path]:
+    """The folder of kept states, in an output folder of its own."""
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path / FOLDER
+    folder_paths.set_output_directory(before)
+
+
+def changed(node: str, **inputs: object) -> dict:
+    graph = copy.deepcopy(GRAPH)
+    graph[node]["inputs"] |= inputs
+    return graph
+
+
+def born() -> HostGenerator:
+    with torch.inference_mode():
+        return NeuralImageGenerator.execute("fourier", 32, 16, 0, 8, 1, 4).args[0]
+
+
+def step(graph: dict | None = None, **inputs: object) -> torch.Tensor:
+    """The node's generator, run as the host runs it in ``graph``."""
+    node = type("InGraph", (STEPS["msd"],), {"method": "msd", "node_id": "MSD_MeanShiftDistillStep"})
+    node.hidden = io.HiddenHolder.from_dict(
+        {io.Hidden.unique_id: "9", io.Hidden.dynprompt: DynamicPrompt(GRAPH if graph is None else graph)}
+    )
+    with torch.inference_mode():
+        sockets = {"model": tiny_model("eps"), "positive": conditioning(3), "vae": tiny_vae()}
+        made = node.execute(born(), **SETTINGS | sockets | inputs).args[0]
+    return torch.cat([p.detach().flatten() for p in made.generator.parameters()])
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
+    """`stop_after(n, error)`: the step's n-th progress raises ``error``."""
+
+    def arm(count: int, error: BaseException) -> list[int]:
+        original, steps = run_module.report, []
+
+        def report(state: State, *rest: object) -> str:
+            steps.append(state.step)
+            if len(steps) == count:
+                raise error
+            return original(state, *rest)
+
+        monkeypatch.setattr(run_module, "report", report)
+        return steps
+
+    return arm
+
+
+ENDS = {
+    "Cancel": comfy.model_management.InterruptProcessingException(),
+    "an error": RuntimeError("out of luck"),
+    "no memory": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_same_graph_goes_on(end: str, output: Path, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    whole = step()
+    assert not list(output.glob("*")), "nothing is left of a step that was finished"
+    stop_after(3, ENDS[end])
+    with pytest.raises(type(ENDS[end])):
+        step()
+    (kept,) = output.iterdir()
+    assert kept.suffix == ".safetensors"
+    monkeypatch.undo()
+    steps = stop_after(99, ENDS[end])
+    assert torch.equal(step(), whole)
+    assert steps == [4, 5, 6]
+    assert not list(output.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("graph", "inputs", "goes_on"),
+    [
+        (changed("2", text="a blue circle"), {}, False),
+        (changed("1", ckpt_name="other.safetensors"), {}, False),
+        (changed("9", checkpoint_every=1.0), {"checkpoint_every": 1.0}, True),
+        ({f"{int(k) + 10}": v for k, v in GRAPH.items()} | GRAPH, {}, True),
+        (GRAPH, {"seed": 1}, False),
+        (GRAPH, {"steps": 7}, False),
+        (GRAPH, {"checkpoint_every": 0.0}, False),
+    ],
+    ids=["prompt", "model", "checkpoint_every", "other nodes", "seed", "steps", "off"],
+)
+def test_another_graph_starts_anew(graph: dict, inputs: dict, goes_on: bool, stop_after, monkeypatch) -> None:  # noqa: ANN001
+    stop_after(3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        step()
+    monkeypatch.undo()
+    steps = stop_after(99, RuntimeError())
+    step(graph, **inputs)
+    assert (steps[0] == 4) is goes_on
+
+
+def test_it_is_kept_by_time_as_for_a_kill(output: Path, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    whole = step()
+    monkeypatch.setattr(run_module.Run, "_stopped", lambda *_: None)  # nothing runs after a kill
+    stop_after(4, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        step(checkpoint_every=1e-9)
+    monkeypatch.undo()
+    steps = stop_after(99, RuntimeError())
+    assert torch.equal(step(), whole) and steps == [5, 6]
+
+
+def test_a_damaged_state_is_set_aside(output: Path, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    whole = step()
+    stop_after(3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        step()
+    monkeypatch.undo()
+    (kept,) = output.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-9])
+    assert torch.equal(step(), whole)
+    assert [path.suffix for path in output.iterdir()] == [".damaged"]
+
+
+def test_a_folder_that_cannot_be_written_to_stops_no_step(output: Path) -> None:
+    output.write_text("a file where the folder should be")
+    step(checkpoint_every=1e-9)
+
+
+def test_outside_of_a_graph_nothing_is_kept(output: Path, stop_after) -> None:  # noqa: ANN001
+    stop_after(2, RuntimeError())
+    with pytest.raises(RuntimeError), torch.inference_mode():
+        sockets = {"model": tiny_model("eps"), "positive": conditioning(3), "vae": tiny_vae()}
+        STEPS["msd"].execute(born(), **SETTINGS | sockets)
+    assert not output.exists()
+
+
+def test_the_digest_of_a_deep_graph() -> None:
+    """Thousands of nodes in a row, and one that many lead to."""
+    graph = {"0": {"class_type": "Start", "inputs": {"x": 1}}}
+    graph |= {
+        str(i): {"class_type": "Link", "inputs": {"a": [str(i - 1), 0], "b": [str(i - 1), 1]}} for i in range(1, 5000)
+    }
+    first = ancestry(DynamicPrompt(graph), "4999")
+    graph["0"]["inputs"]["x"] = 2
+    assert ancestry(DynamicPrompt(graph), "4999") != first
