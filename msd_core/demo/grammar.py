@@ -162,10 +162,10 @@ def parse(text: str) -> Scene:
             return Scene(tuple(things), position, relation, colour or place, style or "flat")
     raise ValueError(
         f"caption: {shown(text)} is not a scene the demo model knows; write e.g. 'a large red circle on a blue "
-        f"background' or 'a small yellow moon above a green house at night, outlined', with things {', '.join(THINGS)}; colours "
-        f"{', '.join(COLOURS)}; sizes {', '.join(SIZES)}; positions {', '.join(p for p in POSITIONS if p)}; "
-        f"relations {', '.join(RELATIONS)}, and between … and …; grounds {', '.join(PLACES)}; styles "
-        f"{', '.join(STYLES)}"
+        f"background' or 'a small yellow moon above a green house at night, outlined', with things "
+        f"{', '.join(THINGS)}; colours {', '.join(COLOURS)}; sizes {', '.join(SIZES)}; positions "
+        f"{', '.join(p for p in POSITIONS if p)}; relations {', '.join(RELATIONS)}, and between … and …; grounds "
+        f"{', '.join(PLACES)}; styles {', '.join(STYLES)}"
     )
 
 

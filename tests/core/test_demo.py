@@ -96,7 +96,7 @@ def test_foreign_truncated_and_missing_files_are_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="version '99'"):
         load_demo_model(path)
     save_file(load_file(path), path, {"format": "msd-demo-model", "version": "1"})
-    with pytest.raises(ValueError, match="version '1' .coloured shapes"):
+    with pytest.raises(ValueError, match="version '1' of msd-demo-model"):
         load_demo_model(path)
     model.save(path)
     path.write_bytes(path.read_bytes()[:100_000])
@@ -240,12 +240,12 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 
-def test_a_training_that_ended_goes_on_with_more_steps(tmp_path: Path) -> None:
-    first = load_file(train(TINY, tmp_path))
-    longer = load_file(train(dataclasses.replace(TINY, steps=5), tmp_path))
-    assert torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"] == 5
-    changed = {k.split(".")[0] for k in first if not torch.equal(first[k], longer[k])}
-    assert changed == {"model", "cond_stage_model"}
+def test_a_training_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
+    """The learning rate's course depends on the number of steps: more of them are another training."""
+    first = train(TINY, tmp_path).read_bytes()
+    with pytest.raises(ValueError, match="--steps: got 5, but the training in .* has 3"):
+        train(dataclasses.replace(TINY, steps=5), tmp_path)
+    assert train(TINY, tmp_path).read_bytes() == first
 
 
 def test_the_pool_replaces_its_oldest_and_remembers_how_many_joined() -> None:
