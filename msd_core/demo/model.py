@@ -141,7 +141,7 @@ class DemoModel(nn.Module):
     @torch.no_grad()
     def _try(self, path: str | Path) -> None:
         """Refuse weights that are finite, but too large to draw anything finite with: asked once, at one level."""
-        z = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+        z = torch.linspace(-1, 1, 4 * 64, dtype=torch.float32).reshape(1, 4, 8, 8)
         denoised = self.denoiser("")(z, 1.0)
         picture = self.decode(denoised)
         if not all(torch.isfinite(x).all() for x in (denoised, picture, self.encode(picture))):
@@ -206,6 +206,7 @@ class PromptDenoiser:
         """The model under the negative prompt alone."""
         return replace(self, context=self.negative, cfg=1.0)
 
+    @property
     def embedding(self) -> Tensor:
         """The encoded negative prompt, (1, CONTEXT_LENGTH, context_dim)."""
         return self.negative

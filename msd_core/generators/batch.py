@@ -70,9 +70,9 @@ class Batch(Generator):
         from .registry import make_generator
 
         super().__init__()
-        check_count("members", len(members), minimum=0, maximum=MOST)
-        made: list[Generator] = []
-        for m in _listed(members):
+        listed, made = _listed(members), []
+        check_count("members", len(listed), minimum=0, maximum=MOST)
+        for m in listed:
             if isinstance(m, Generator):
                 member = m
             else:

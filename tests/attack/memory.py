@@ -6,8 +6,8 @@
     node      the same tiles into one float32 tensor, as the node Render Generator does
     step      one optimisation step of the generator alone: `Pull` on what it renders, and Adam, at 256 to 2048
 
-A point's peak is the operating system's (`ru_maxrss`), interpreter and torch included: what is there at the smallest
-size. Beside it the CSV has the picture's own bytes.
+A point's peak is the kernel's VmHWM, since ru_maxrss starts from what the parent process held. It includes interpreter
+and torch: what is there at the smallest size. Beside it the CSV has the picture's own bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ PICTURE_BYTES = {"render": 4, "node": 12, "step": 12}
 """Bytes a pixel of the picture itself: PIL's, and float32's."""
 
 CHILD = """
-import resource, sys
+import sys
+from pathlib import Path
 import torch
 torch.set_num_threads(1)
 task, kind, side, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -55,9 +56,10 @@ else:
     class Towards:
         def __call__(self, x, denoiser, *, step, steps, rng):
             return x - 0.3, Info(0, 1.0, 1.0)
-    for state in optimize(start(generator, steps=1), Towards(), None):
+    for state in optimize(start(generator, steps=1), Towards(), lambda z, sigma: z):
         assert state.step == 1
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = Path("/proc/self/status").read_text().splitlines()
+print(1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
 """
 
 

@@ -407,7 +407,7 @@ def test_what_another_package_s_model_raises(tmp_path: Path) -> None:
             load_model(tmp_path, "broken")
     finally:
         MODELS._entries.pop("broken")
-    with pytest.raises(ValueError, match="path: got int"):
+    with pytest.raises(ValueError, match="path: got 3; allowed is the path of a file"):
         load_model(3)  # type: ignore[arg-type]
 
 

@@ -105,7 +105,11 @@ def other(entry: Setting) -> Any:  # noqa: ANN401
     return 2 * entry.default if entry.kind is int else (entry.default or 1.0) / 2
 
 
-NEEDS = {"inversion_cfg": {"centre": "inversion"}, "antithetic": {"samples": 2}}
+NEEDS = {
+    ("msd", "inversion_cfg"): {"centre": "inversion"},
+    ("msd", "antithetic"): {"samples": 2},
+    ("ism", "t_max"): {"t_late": 0.3},
+}
 CASES = [
     (name, kind, flag)
     for name in METHODS
@@ -121,7 +125,7 @@ def test_a_widget_changes_its_field_and_nothing_else(name: str, kind: str, flag:
     chosen = {"estimator": kind} if kind else {}
     if flag not in flatten(build(preset_of(name), chosen)):
         return  # an option of other estimators: see the test below
-    first = {**chosen, **(NEEDS.get(flag, {}) if kind else {})}
+    first = {**chosen, **NEEDS.get((name, flag), {})}
     raw = other(entry)
     before, after = (flatten(step_preset(name, {**first, **more})) for more in ({}, {widget_id(flag): raw}))
     assert {key: value for key, value in after.items() if value != before[key]} == {flag: value_of(entry, flag, raw)}
