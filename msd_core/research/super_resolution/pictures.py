@@ -1,9 +1,9 @@
 """Pictures to learn super-resolution from: several things, many striped, on a ground that changes from side to side.
 
-The things are six of the demo model's, in a palette of their own. A thing is plain or striped in two colours, with a period of 3
-to 8 pixels: after reduction by 4 the finer stripes are gone, so that what was there can only be guessed, which is what
-makes a generative model of use. Low resolution is the mean of 4 × 4 pixels; bicubic interpolation of it is the baseline
-and what the network is given.
+The things are six of the demo model's, in a palette of their own. A thing is plain or striped in two colours, with a
+period of 3 to 8 pixels: after reduction by 4 the finer stripes are gone, so that what was there can only be guessed,
+which is what makes a generative model of use. Low resolution is the mean of 4 × 4 pixels; bicubic interpolation of it
+is the baseline and what the network is given.
 
 Conventions: pictures (B, 3, S, S) in [0, 1]; places, radii and periods are fractions of the side.
 """
