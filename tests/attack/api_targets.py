@@ -194,6 +194,11 @@ def core_targets() -> list[Target]:
                {"kind": "field_kind", "seed": "seed"}, also=("options", "height", "width")),
         Target("generator_for_size", m.generator_for_size, {"kind": "kind", "width": "side", "height": "side",
                "seed": "seed", "channels": "count", "cell": "count"}, also=("generator", "resolution")),
+        Target("fit", lambda picture, steps, lr, psnr: first(m.fit(
+            m.NeuralImage(resolution=16, hidden=4, layers=1), picture, steps=steps, lr=lr, psnr=psnr)),
+            {"picture": "picture", "steps": "steps", "lr": "small", "psnr": "optional"}),
+        Target("fit", lambda generator: m.fit(generator, torch.full((1, 3, 4, 5), 0.5)), {"generator": "generator"},
+               also=("encode",)),
         Target("save_generator", saved(m.save_generator), {"generator": "generator", "metadata": "metadata"}),
         Target("save_state", saved(m.save_state), {"state": "state", "metadata": "metadata"}),
         Target("load_generator", m.load_generator, {"path": "path"}, refuses=True),

@@ -83,7 +83,7 @@ def moment(folder: Path, kind: str, chance: random.Random, length: float) -> obj
 
     def saving() -> bool:
         seen.update(path.stat().st_mtime_ns for path in _there(folder, "state.*.partial*"))
-        return len(seen) >= number
+        return len(seen) >= number and (folder / STATE).exists()
 
     def writing() -> bool:
         return bool(_there(folder, chance.choice(EXACT).replace(".", ".*.partial.")))
@@ -138,7 +138,7 @@ def check_equal(folder: Path, whole: Path) -> None:
             raise AssertionError(f"{name} differs from that of the uninterrupted run")
     left = {path.name for path in folder.iterdir()} - {*EXACT, "metrics.json", MARKER, ".msd-run.lock"}
     if left:
-        raise AssertionError(f"left behind: {left}")
+        raise AssertionError(f"left behind: {left} {sorted(p.name for p in folder.iterdir())}")
 
 
 def strike(
@@ -235,9 +235,9 @@ def main() -> int:
                     kind = chance.choice(["any", "saving", "writing"])
                     twice = number != signal.SIGKILL and chance.random() < 0.5
                     strike(folder, whole, number, kind, twice, chance, counts)
-            except AssertionError as error:
+            except (AssertionError, OSError) as error:
                 failures += 1
-                print(f"FAILED, run {i} ({number}): {error}")
+                print(f"FAILED, run {i} ({number}, {kind}) {counts.done}: {error}", flush=True)
             shutil.rmtree(folder, ignore_errors=True)
             print(f"\r{i + 1} of {len(plan)}, {failures} failures", end="", file=sys.stderr)
     print(file=sys.stderr)

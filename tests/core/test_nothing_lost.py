@@ -253,10 +253,12 @@ def test_one_run_at_a_time(distil: Callable[..., int], tmp_path: Path, capsys: p
 
 
 def test_what_a_killed_writer_left_is_cleared_away(distil: Callable[..., int], tmp_path: Path) -> None:
-    left, own = tmp_path / "picture.4711.partial.png", tmp_path / "other.4711.partial.png"
-    left.write_bytes(b"half"), own.write_bytes(b"mine")
+    names = ("picture.4711.partial.png", "state.4711.partial.safetensors", "frames.4711.partial.safetensors")
+    left, own = [tmp_path / name for name in names], tmp_path / "other.4711.partial.png"
+    for path in (*left, own):
+        path.write_bytes(b"half")
     assert distil(tmp_path, PROMPT, *QUICK) == 0
-    assert not left.exists() and own.exists()
+    assert not any(path.exists() for path in left) and own.exists()
 
 
 def test_force_gives_an_unfinished_run_up(
