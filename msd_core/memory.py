@@ -12,7 +12,7 @@ takes more, and is not known here.
     a step of a neural image        80 a pixel, and 11 for each hidden unit that the backward pass keeps
     its parameters                  20 each: value, gradient, Adam's two, and the next state's
     a step of pixels                100 a pixel; of a latent 30 for each number of it
-    demo autoencoder and UNet       200 a pixel, 8 for each pair of latent cells (attention); 1,600 a pixel if
+    demo autoencoder and UNet       200 a pixel, 8 for each pair of latent cells (attention); 1,200 a pixel if
                                     differentiated
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 
 FILE, FLOAT, WEBP = 4, 12, 8
 NEURAL_STEP, PIXELS_STEP, LATENT_STEP, UNIT, PARAMETER = 80, 100, 30, 11, 20
-MODEL, MODEL_BACKWARD, PAIR = 200, 1600, 8
+MODEL, MODEL_BACKWARD, PAIR = 200, 1200, 8
 
 
 def available_memory(root: Path = Path("/")) -> int:

@@ -17,8 +17,8 @@ class LoadDemoModel(io.ComfyNode):
             node_id="MSD_LoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
-            description="A small text-to-image model that ships with the pack. It draws captioned scenes at 64×64, "
-            "such as 'a large red circle on a blue background', and works with the stock nodes on any machine.",
+            description="A small text-to-image model that ships with the pack. It draws flat illustrations at 128×128, "
+            "such as 'a red boat left of a yellow house at sea', and works with the stock nodes on any machine.",
             inputs=[],
             outputs=[io.Model.Output("MODEL"), io.Clip.Output("CLIP"), io.Vae.Output("VAE")],
         )

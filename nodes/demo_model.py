@@ -13,7 +13,7 @@ import comfy.supported_models
 import comfy.supported_models_base
 import torch
 
-from ..msd_core.demo.autoencoder import DDCONFIG
+from ..msd_core.demo.autoencoder import DDCONFIG, NORM_CHANNELS
 from ..msd_core.demo.model import LATENT_SCALE, DemoModel
 from ..msd_core.demo.text import CONTEXT_LENGTH, TEXT_CONFIG, VOCABULARY, token_ids
 from ..msd_core.demo.unet import UNET_CONFIG
@@ -57,8 +57,13 @@ def model_of(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
 
 
 def vae_of(demo: DemoModel) -> comfy.sd.VAE:
-    """VAE: the demo autoencoder in the host's own class, which takes far less than the host expects of one."""
+    """VAE: the demo autoencoder in the host's own class, which takes far less than the host expects of one, and whose
+    normalisation has 32 groups unless told otherwise.
+    """
     vae = comfy.sd.VAE(sd=demo.autoencoder.state_dict(), config={"params": {"ddconfig": DDCONFIG, "embed_dim": 4}})
+    for module in vae.first_stage_model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = module.num_channels // NORM_CHANNELS
     vae.memory_used_encode = lambda shape, dtype: MODEL * shape[-2] * shape[-1]
     vae.memory_used_decode = lambda shape, dtype: MODEL * shape[-2] * shape[-1] * vae.downscale_ratio**2
     return vae

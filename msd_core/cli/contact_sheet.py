@@ -49,14 +49,7 @@ class Cell:
     @property
     def label(self) -> str:
         """ "accepted", or what is wrong."""
-        parts = {
-            "background": self.verdict.background_right,
-            "colour": self.verdict.colours_right,
-            "shape": self.verdict.shapes_right or not self.verdict.colours_right,
-        }
-        return (
-            "accepted" if self.verdict.accepted else "wrong " + ", ".join(k for k, right in parts.items() if not right)
-        )
+        return "accepted" if self.verdict.accepted else f"wrong {', '.join(self.verdict.wrong)}"
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..demo.model import DemoModel
 
 AT_ONCE = 2**18
-"""Pixels that go through the model as one batch: 64 pictures of 64 x 64, or one of 512 x 512."""
+"""Pixels that go through the model as one batch: 16 pictures of 128 x 128, or one of 512 x 512."""
 STEPS = 1_000_000
 HELP = "draw the DDIM reference of a prompt"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..demo.model import former_model
 from ..distillation import METHODS
 from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
@@ -146,7 +147,8 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
                 "start a new run in another folder"
             )
     if settings.model != digest:
-        raise ValueError("--model: got another file than that of the run to resume; pass the same one")
+        former = former_model(settings.model)
+        raise ValueError(f"--model: got another file than that of the run to resume; {former or 'pass the same one'}")
 
 
 def _plain(value: object) -> object:

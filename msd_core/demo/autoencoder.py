@@ -15,11 +15,11 @@ from torch.nn import functional as F
 DDCONFIG = {
     "double_z": True,
     "z_channels": 4,
-    "resolution": 64,
+    "resolution": 128,
     "in_channels": 3,
     "out_ch": 3,
     "ch": 32,
-    "ch_mult": [1, 1, 2, 2],
+    "ch_mult": [1, 1, 2, 3],
     "num_res_blocks": 1,
     "attn_resolutions": [],
     "dropout": 0.0,
@@ -27,8 +27,14 @@ DDCONFIG = {
 """The latent-diffusion ``ddconfig`` of the demo autoencoder."""
 
 
+NORM_CHANNELS = 8
+"""Channels of a normalisation group. A group of one or two loses the absolute values that it is normalised by, and with
+them the absolute colour of the picture; Stable Diffusion's 32 groups have at least four channels each.
+"""
+
+
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
+    return nn.GroupNorm(channels // NORM_CHANNELS, channels, eps=1e-6)
 
 
 class _ResnetBlock(nn.Module):

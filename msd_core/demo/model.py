@@ -25,17 +25,22 @@ from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
 from ..tensorfile import read_tensors
 from .autoencoder import DDCONFIG, Autoencoder
+from .scenes import SIDE
 from .text import TEXT_CONFIG, TextEncoder, tokenize
 from .unet import UNET_CONFIG, UNet
 
 LATENT_SCALE = 0.18215
 """Stable Diffusion 1's factor between the autoencoder's latent and the denoiser's."""
 
-FORMAT, VERSION = "msd-demo-model", "1"
-DEMO_MODEL_PATH = Path(__file__).with_name("demo_model.safetensors")
+FORMAT, VERSION = "msd-demo-model", "2"
+DEMO_MODEL_PATH = Path(__file__).with_name("illustrated_world.safetensors")
+FORMER_VERSIONS = {"1": "coloured shapes at 64×64 pixels"}
+"""What the versions drew that this release reads no more."""
+FORMER_MODELS = {"c52dd09a72a09dca9c9c92fb4afdbf71eb81b1d7fa8452b41c5537b788a12d8c": "1"}
+"""SHA-256 of the files that shipped earlier, as saved runs keep it, and their versions."""
 
 CONFIGS = {"autoencoder": DDCONFIG, "text": TEXT_CONFIG, "unet": UNET_CONFIG}
-_REMEDY = "Pass the demo_model.safetensors that ships with the project, or train one with `msd train-demo`."
+_REMEDY = f"Pass the {DEMO_MODEL_PATH.name} that ships with the project, or train one with `msd train-demo`."
 _PREFIXES = {
     "autoencoder": "first_stage_model.",
     "text": "cond_stage_model.transformer.",
@@ -50,7 +55,7 @@ class DemoModel(nn.Module):
     variance. It is a `Model` of the rest of the core.
     """
 
-    cell, channels, side, differentiable = 8, 4, 64, True
+    cell, channels, side, differentiable = 8, 4, SIDE, True
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,6 +149,17 @@ class DemoModel(nn.Module):
                 f"path: {str(path)!r} draws NaN or infinity, although its weights are finite; allowed are models whose "
                 "pictures are."
             )
+
+
+def former_model(digest: str) -> str:
+    """What to say of a saved run whose model file has the SHA-256 ``digest``; "" unless that file shipped earlier."""
+    if digest not in FORMER_MODELS:
+        return ""
+    version = FORMER_MODELS[digest]
+    return (
+        f"the run is on the demo model of version {version} ({FORMER_VERSIONS[version]}), which this release does not "
+        f"read; finish it with the release that it was started with, or start a new run in another folder"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from ..atomic import write_whole
 from ..echo import shown
 
 if TYPE_CHECKING:
-    from .train import TrainSettings
+    from .train_settings import TrainSettings
 
 FILE = "settings.json"
 
@@ -22,15 +22,16 @@ def record_settings(settings: TrainSettings, folder: Path) -> None:
     Raises:
         ValueError: the folder holds a training of other settings, naming the first that differs, or of unknown ones.
     """
-    path, wanted = folder / FILE, asdict(settings)
+    path, content = folder / FILE, json.dumps(asdict(settings), indent=1) + "\n"
     if not path.exists():
         if any(folder.glob("*.pt")):
             raise ValueError(
                 f"--out: {shown(str(folder))} holds a training without {FILE}, whose settings nobody knows; name "
                 f"another folder, or write {FILE}"
             )
-        write_whole(path, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_whole(path, content.encode())
         return
+    wanted = json.loads(content)
     try:
         saved = json.loads(path.read_bytes())
         differing = [name for name in wanted if saved[name] != wanted[name]]

@@ -9,6 +9,7 @@ encoding is (B, CONTEXT_LENGTH, hidden_size), after the last layer norm.
 
 from __future__ import annotations
 
+import difflib
 import re
 
 import torch
@@ -16,15 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..echo import cut, shown
-from .scenes import COLOURS, POSITIONS, RELATIONS, SHAPES, SIZES
+from .grammar import GROUPS, POSITIONS, RELATIONS, SIZES, STYLES
+from .grounds import COLOURS, PLACES
+from .silhouettes import THINGS
+from .synonyms import SYNONYMS
 
-CONTEXT_LENGTH = 20
+CONTEXT_LENGTH = 24
 START, END = "<start>", "<end>"
 
 
 def _grammar_words() -> list[str]:
-    phrases = " ".join([*POSITIONS, *RELATIONS]).split()
-    words = dict.fromkeys(["a", "an", "background", *COLOURS, *SHAPES, *SIZES, *phrases])
+    phrases = " ".join([*POSITIONS, *RELATIONS, *GROUPS, *PLACES]).split()
+    words = dict.fromkeys(["a", "an", "background", *COLOURS, *THINGS, *SIZES, *STYLES, *phrases])
     return [START, END, *words]
 
 
@@ -32,14 +36,14 @@ VOCABULARY: tuple[str, ...] = tuple(_grammar_words())
 """The words the model knows; a word's number is its place."""
 
 TEXT_CONFIG = {
-    "hidden_size": 96,
-    "num_hidden_layers": 2,
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "intermediate_size": 384,
+    "intermediate_size": 512,
     "hidden_act": "quick_gelu",
     "max_position_embeddings": CONTEXT_LENGTH,
     "eos_token_id": 1,
-    "projection_dim": 96,
+    "projection_dim": 128,
     "vocab_size": len(VOCABULARY),
 }
 """CLIP's text ``config`` of the demo model."""
@@ -48,6 +52,21 @@ TEXT_CONFIG = {
 def words_of(prompt: str) -> list[str]:
     """Split a prompt into lower-case words; commas, full stops and underscores between words are dropped."""
     return re.findall(r"[^\s,._]+", prompt.lower())
+
+
+def suggestion(word: str) -> str:
+    """The known word that ``word`` most likely means, "" if none is near."""
+    known = {**{w: w for w in VOCABULARY[2:]}, **SYNONYMS}
+    if word.removesuffix("s") in known:
+        return known[word.removesuffix("s")]
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    return known[near[0]] if near else ""
+
+
+def _meant(unknown: list[str]) -> str:
+    pairs = [(word, suggestion(word)) for word in unknown]
+    said = cut(", ".join(f"{word} → {near}" for word, near in pairs if near))
+    return f"did you mean {said}? Otherwise " if said else ""
 
 
 def token_ids(prompt: str) -> list[int]:
@@ -60,10 +79,11 @@ def token_ids(prompt: str) -> list[int]:
     unknown = [w for w in words if w not in VOCABULARY[2:]]
     if unknown:
         raise ValueError(
-            f"prompt: {shown(prompt)} has words that the demo model does not know: "
-            f"{cut(', '.join(unknown))}; it knows only "
-            f"{', '.join(sorted(VOCABULARY[2:]))}. Write e.g. 'a large red circle on a blue background', or load a "
-            f"real checkpoint"
+            f"prompt: {shown(prompt)} has words that the demo model does not know: {cut(', '.join(unknown))}; "
+            f"{_meant(unknown)}it knows only things: {', '.join(THINGS)}; colours: {', '.join(COLOURS)}; sizes: "
+            f"{', '.join(SIZES)}; relations: {', '.join((*RELATIONS, 'between … and …'))}; grounds: on a <colour> "
+            f"background, {', '.join(PLACES)}; styles: {', '.join(STYLES)}. Write e.g. 'a red boat left of a yellow "
+            f"house at sea', or load a real checkpoint"
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(

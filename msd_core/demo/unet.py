@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 UNET_CONFIG = {
-    "image_size": 8,
+    "image_size": 16,
     "in_channels": 4,
     "out_channels": 4,
     "model_channels": 64,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
-    "transformer_depth": [1, 1],
-    "transformer_depth_output": [1, 1, 1, 1],
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 2, 2],
+    "transformer_depth": [0, 1, 1],
+    "transformer_depth_output": [0, 0, 1, 1, 1, 1],
     "transformer_depth_middle": 1,
     "num_heads": 4,
     "num_head_channels": -1,
-    "context_dim": 96,
+    "context_dim": 128,
     "use_spatial_transformer": True,
     "use_linear_in_transformer": False,
     "use_checkpoint": False,
@@ -128,11 +128,11 @@ class _TransformerBlock(nn.Module):
 
 
 class _SpatialTransformer(nn.Module):
-    def __init__(self, channels: int, context_dim: int, heads: int) -> None:
+    def __init__(self, channels: int, context_dim: int, heads: int, depth: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(32, channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
-        self.transformer_blocks = nn.ModuleList([_TransformerBlock(channels, context_dim, heads)])
+        self.transformer_blocks = nn.ModuleList(_TransformerBlock(channels, context_dim, heads) for _ in range(depth))
         self.proj_out = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
@@ -148,7 +148,8 @@ class _Downsample(nn.Module):
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:
-        return self.op(x)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 weight gradients can be NaN at 1×1 on a CPU
+            return self.op(x.to(self.op.weight.dtype))
 
 
 class _Upsample(nn.Module):
@@ -177,7 +178,8 @@ class _Stage(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`.
+    """Noise-predicting UNet with cross-attention; ``config`` has the keys of :data:`UNET_CONFIG`. Transformers are one
+    block deep where no depth is given.
 
     With ``context_dim`` None it is convolutions alone: no attention, and the context it is called with is not read.
     """
@@ -189,10 +191,14 @@ class UNet(nn.Module):
         emb = 4 * self.model_channels
         context_dim, heads = config["context_dim"], config["num_heads"]
 
-        def block(a: int, b: int) -> list[nn.Module]:
+        blocks = config["num_res_blocks"]
+        depths = list(config.get("transformer_depth", [1] * sum(blocks)))
+        depths_out = list(config.get("transformer_depth_output", [1] * (sum(blocks) + len(blocks))))
+
+        def block(a: int, b: int, depth: int) -> list[nn.Module]:
             layers: list[nn.Module] = [_ResBlock(a, b, emb)]
-            if context_dim is not None:
-                layers.append(_SpatialTransformer(b, context_dim, heads))
+            if context_dim is not None and depth > 0:
+                layers.append(_SpatialTransformer(b, context_dim, heads, depth))
             return layers
 
         self.time_embed = nn.Sequential(nn.Linear(self.model_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
@@ -200,17 +206,19 @@ class UNet(nn.Module):
         skips, width = [widths[0]], widths[0]
         for level, w in enumerate(widths):
             for _ in range(config["num_res_blocks"][level]):
-                self.input_blocks.append(_Stage(block(width, w)))
+                self.input_blocks.append(_Stage(block(width, w, depths.pop(0))))
                 width = w
                 skips.append(width)
             if level < len(widths) - 1:
                 self.input_blocks.append(_Stage([_Downsample(width)]))
                 skips.append(width)
-        self.middle_block = _Stage([*block(width, width), _ResBlock(width, width, emb)])
+        self.middle_block = _Stage(
+            [*block(width, width, config.get("transformer_depth_middle", 1)), _ResBlock(width, width, emb)]
+        )
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(len(widths))):
             for i in range(config["num_res_blocks"][level] + 1):
-                layers = block(width + skips.pop(), widths[level])
+                layers = block(width + skips.pop(), widths[level], depths_out.pop())
                 width = widths[level]
                 if level > 0 and i == config["num_res_blocks"][level]:
                     layers.append(_Upsample(width))

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from msd_core import GENERATORS, Canvas, Generator, View, load_generator, load_state, make_generator, save_generator
 from msd_core.cli.unfinished import check_frames, saved_settings
-from msd_core.demo.model import DEMO_MODEL_PATH, DemoModel
+from msd_core.demo.model import DEMO_MODEL_PATH, FORMAT, VERSION, DemoModel
 from msd_core.jsontext import parse_json
 from msd_core.layout import Entry
 from msd_core.model import MODELS, load_model
@@ -381,7 +381,7 @@ def test_what_is_no_frame(name: str, entry: Entry) -> None:
     ],
 )
 def test_a_model_of_other_tensors(tmp_path: Path, tensors: Callable[[dict], dict], words: str) -> None:
-    found, metadata = read_tensors(DEMO_MODEL_PATH, "msd-demo-model", "1")
+    found, metadata = read_tensors(DEMO_MODEL_PATH, FORMAT, VERSION)
     save_file(tensors(found), tmp_path / "m", metadata)
     model = DemoModel.random(0)
     with pytest.raises(ValueError, match=words):
@@ -389,7 +389,7 @@ def test_a_model_of_other_tensors(tmp_path: Path, tensors: Callable[[dict], dict
 
 
 def test_a_model_of_another_config(tmp_path: Path) -> None:
-    tensors, metadata = read_tensors(DEMO_MODEL_PATH, "msd-demo-model", "1")
+    tensors, metadata = read_tensors(DEMO_MODEL_PATH, FORMAT, VERSION)
     config = json.loads(metadata["config"])
     config["unet"]["num_heads"] = 8
     save_file(tensors, tmp_path / "m", metadata | {"config": json.dumps(config)})

@@ -32,7 +32,7 @@ from msd_core.preset import Preset, preset_of
 from msd_core.state import load_state, save_state
 
 PROMPT = "a large red circle on a blue background"
-QUICK = ("--steps", "6", "--estimator", "one-step")
+QUICK = ("--size", "64x64", "--steps", "6", "--estimator", "one-step")
 EXACT_FILES = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
 FILES = {*EXACT_FILES, "metrics.json", MARKER, LOCK}
 
@@ -76,12 +76,13 @@ def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: 
         return preset_of(method, steps=2, **changes)
 
     monkeypatch.setattr("msd_core.cli.contact_sheet.preset_of", few)
+    monkeypatch.setattr("msd_core.cli.contact_sheet.DDIM_STEPS", 3)
     prompts = [PROMPT, "a small yellow star left of a green square"]
     assert main(["compare", *prompts, "--out", str(tmp_path), "--model", str(model)]) == 0
     report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
     assert [p["prompt"] for p in report["pictures"]] == prompts
     assert list(report["totals"]) == ["ddim", "sds", "sdi", "msd"]
-    assert report["totals"]["ddim"]["evaluations"] == 64 and report["totals"]["sds"]["evaluations"] == 4
+    assert report["totals"]["ddim"]["evaluations"] == 6 and report["totals"]["sds"]["evaluations"] == 4
     assert all(total["accepted"] == 0 for total in report["totals"].values())  # of random weights
     assert Image.open(tmp_path / "contact_sheet.png").width > 600
 
@@ -127,7 +128,7 @@ def test_metrics_tell_every_step_and_the_totals(finished: Path) -> None:
 def test_the_progress_bar_shows_bandwidth_norm_and_evaluations(
     distil: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert distil(PROMPT, "--out", tmp_path, "--steps", 2, "--estimator", "one-step") == 0
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--steps", 2) == 0
     bar = capsys.readouterr().err
     assert "2/2" in bar and "λ 0.7" in bar and "|m| " in bar and "4 evaluations" in bar
 
@@ -194,7 +195,7 @@ def test_resuming_with_another_noise_would_be_noticed(
     tmp_path: Path,
 ) -> None:
     """Negative control of the test above, with an estimator that draws noise."""
-    noisy = ("--steps", 4, "--estimator", "exact", "--solver-steps", 2)
+    noisy = ("--size", "64x64", "--steps", 4, "--estimator", "exact", "--solver-steps", 2)
     assert distil(PROMPT, "--out", tmp_path / "whole", *noisy) == 0
     stop_at(7, KeyboardInterrupt())
     assert distil(PROMPT, "--out", tmp_path / "parts", *noisy) == 130
@@ -212,7 +213,7 @@ def change_noise(path: Path) -> None:
 
 def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "msd_core.cli.main", "distill", PROMPT, "--out", tmp_path, "--model", model]
-    command += ["--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"]
+    command += ["--size", "64x64", "--steps", "100000", "--bandwidth-end", "0.001", "--estimator", "one-step"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background: a child inherits it
     process = subprocess.Popen(command, stderr=subprocess.PIPE)  # noqa: S603
     signal.signal(signal.SIGINT, before)
@@ -274,9 +275,9 @@ def test_samples_depend_on_the_seed_alone(model: Path, tmp_path: Path) -> None:
         return pixels(out)
 
     one, three, other = sample("one"), sample("three", "--n", "3"), sample("other", "--seed", "1")
-    assert one.shape == (64, 64, 3) and three.shape == (128, 128, 3)
-    assert np.abs(three[:64, :64] - one).max() <= 1  # a batch may round differently
-    assert (three[64:, 64:] == 255).all()
+    assert one.shape == (128, 128, 3) and three.shape == (256, 256, 3)
+    assert np.abs(three[:128, :128] - one).max() <= 1  # a batch may round differently
+    assert (three[128:, 128:] == 255).all()
     assert np.abs(other - one).max() > 5
 
 

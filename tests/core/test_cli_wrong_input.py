@@ -176,7 +176,7 @@ def test_nan_in_a_later_step_keeps_what_was_done(
     monkeypatch.setattr(
         PromptDenoiser, "__call__", lambda self, z, s: original(self, z, s) if next(calls) < 3 else z * torch.nan
     )
-    quick = ("--steps", 5, "--estimator", "one-step", "--model", model)
+    quick = ("--size", "64x64", "--steps", 5, "--estimator", "one-step", "--model", model)
     line = refuse("distill", PROMPT, "--out", tmp_path, *quick)
     assert "NaN" in line and "step 3" in line and f"What was done is in {tmp_path}: 2 of 5 steps" in line
     monkeypatch.undo()
@@ -194,7 +194,8 @@ def test_resuming_as_another_run(
 
     original, calls = PromptDenoiser.__call__, iter(range(100))
     monkeypatch.setattr(PromptDenoiser, "__call__", interrupt)
-    start = ("distill", PROMPT, "--out", tmp_path, "--model", model, "--steps", 5, "--estimator", "one-step")
+    start = ("distill", PROMPT, "--out", tmp_path, "--model", model, "--size", "64x64", "--steps", 5)
+    start += ("--estimator", "one-step")
     assert main([str(argument) for argument in start]) == 130
     monkeypatch.undo()
     saved = (tmp_path / "state.safetensors").read_bytes()
@@ -252,10 +253,10 @@ def test_a_latent_that_cannot_be_decoded_is_refused(
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        (("--n", 10**9), ("n: got 1000000000 pictures of 64x64", "4 GB that are free", "Lower n")),
+        (("--n", 10**9), ("n: got 1000000000 pictures of 128x128", "4 GB that are free", "Lower n")),
         (("--steps", 10**9), ("--steps: got 1000000000", "at most 1000000")),
         (("--size", "80000x80000"), ("size: got 80000x80000", "Lower it")),
-        (("--n", 90000, "--out", "a.webp"), ("--n: got a picture of 19200x19200", "at most 16383")),
+        (("--n", 22500, "--out", "a.webp"), ("--n: got a picture of 19200x19200", "at most 16383")),
     ],
 )
 def test_samples_that_cannot_be_held_are_refused(

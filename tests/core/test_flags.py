@@ -14,6 +14,7 @@ from msd_core.bandwidth import BANDWIDTHS
 from msd_core.cli.flags import flag_of, flags, given
 from msd_core.cli.main import main, make_parser
 from msd_core.cli.settings import Settings, new_settings
+from msd_core.cli.unfinished import load_unfinished
 from msd_core.demo.model import load_demo_model
 from msd_core.distillation import METHODS
 from msd_core.generators import load_generator
@@ -165,18 +166,28 @@ def test_the_settings_of_an_earlier_release_are_read() -> None:
 
 
 def test_sizes_are_the_models_own() -> None:
-    assert parse().size == (64, 64)
+    assert parse().size == (128, 128)
     with pytest.raises(ValueError, match="--size: got '60x64'; allowed are multiples of 8, .* write 64x64"):
         parse("--size", "60x64")
 
 
-def test_a_run_that_the_earlier_release_left_ends_as_it_would_have_there(tmp_path: Path) -> None:
-    """Stopped after one of four steps by version 0.1, whose uninterrupted run wrote the generator beside it."""
+def test_a_run_on_a_former_demo_model_is_refused_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped after one of four steps by version 0.1: read, but its model is none of this release."""
     old = Path(__file__).parent / "data" / "run-of-0.1"
     shutil.copy(old / "state.safetensors", tmp_path)
-    frame = torch.zeros(128, 256, 3, dtype=torch.uint8)  # the animation's, which is not compared
+    frame = torch.zeros(128, 256, 3, dtype=torch.uint8)
     write_tensors(tmp_path / "frames.safetensors", {"00000001": frame}, "msd-frames", "1", {})
-    assert main(["distill", "--resume", "--out", str(tmp_path)]) == 0
-    kept = (old / "generator.safetensors", tmp_path / "generator.safetensors")
-    before, after = (load_generator(path).state_dict()["values"] for path in kept)
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)  # to the bit on the machine that wrote it
+    before = (tmp_path / "state.safetensors").read_bytes()
+    settings, done = load_unfinished(tmp_path)
+    assert (settings.method, settings.preset.steps, done.state.step) == ("msd", 4, 1)
+    assert main(["distill", "--resume", "--out", str(tmp_path)]) == 2
+    assert "demo model of version 1 (coloured shapes at 64×64 pixels)" in capsys.readouterr().err
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_a_generator_of_an_earlier_release_is_drawn() -> None:
+    generator = load_generator(Path(__file__).parent / "data" / "run-of-0.1" / "generator.safetensors")
+    picture = generator.render(generator.frame(16, 8)).detach()
+    assert picture.shape[-2:] == (16, 8) and torch.isfinite(picture).all() and float(picture.std()) > 0.01

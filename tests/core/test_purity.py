@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "nodes", "folder_paths", "server", "execution"}
 DRAWS = {"rand", "randn", "randint", "randperm", "normal", "multinomial", "bernoulli"}
 RESEARCH = "msd_core.research"
-ON_DEMAND = {"msd_core/cli/reproduce.py", "msd_core/demo/train.py"}
+ON_DEMAND = {"msd_core/cli/reproduce.py", "msd_core/demo/train_denoiser.py", "msd_core/demo/train_settings.py"}
 """Those that import research inside a function: for `msd reproduce` and for a training with DREAM."""
 GLOBAL = {"manual_seed", "seed", "rand_like", "randn_like", "randint_like"}
 

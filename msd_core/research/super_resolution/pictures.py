@@ -1,9 +1,9 @@
 """Pictures to learn super-resolution from: several things, many striped, on a ground that changes from side to side.
 
-Things and colours are those of the demo model's painter. A thing is plain or striped in two colours, with a period of 3
-to 8 pixels: after reduction by 4 the finer stripes are gone, so that what was there can only be guessed, which is what
-makes a generative model of use. Low resolution is the mean of 4 × 4 pixels; bicubic interpolation of it is the baseline
-and what the network is given.
+The things are six of the demo model's, in a palette of their own. A thing is plain or striped in two colours, with a
+period of 3 to 8 pixels: after reduction by 4 the finer stripes are gone, so that what was there can only be guessed,
+which is what makes a generative model of use. Low resolution is the mean of 4 × 4 pixels; bicubic interpolation of it
+is the baseline and what the network is given.
 
 Conventions: pictures (B, 3, S, S) in [0, 1]; places, radii and periods are fractions of the side.
 """
@@ -16,13 +16,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...demo.scenes import COLOURS, SHAPES, coverage
+from ...demo.scenes import SHAPES, coverage
 from ...validation import check_count
 
 FACTOR = 4
 """Pixels of a high-resolution side for each pixel of a low-resolution one."""
 THINGS = 5
 """Things in a picture, some of them hidden by later ones."""
+PALETTE = (
+    *((0.86, 0.12, 0.14), (0.98, 0.56, 0.08), (0.98, 0.89, 0.20), (0.12, 0.62, 0.24)),
+    *((0.12, 0.32, 0.86), (0.52, 0.18, 0.66), (0.08, 0.08, 0.10), (0.98, 0.98, 0.98)),
+)
+"""Red, orange, yellow, green, blue, purple, black and white."""
 RADII = (0.10, 0.30)
 PERIODS = (3 / 32, 8 / 32)
 
@@ -33,7 +38,7 @@ def _uniform(low: float, high: float, *shape: int, rng: torch.Generator) -> Tens
 
 def _colours(*shape: int, rng: torch.Generator) -> Tensor:
     """Palette colours, each a little lighter or darker: (*shape, 3)."""
-    palette = torch.tensor(list(COLOURS.values()))
+    palette = torch.tensor(PALETTE)
     picked = palette[torch.randint(len(palette), shape, generator=rng)]
     return (picked + _uniform(-0.08, 0.08, *shape, 1, rng=rng)).clamp(0, 1)
 
