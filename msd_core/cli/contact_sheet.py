@@ -122,7 +122,7 @@ def _preset(method: str, cfg: float | None) -> Preset:
 def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
     """The contact sheet: prompts on top of their rows, verdict and evaluations under each picture."""
     width = MARGIN + len(rows[0]) * (PICTURE + MARGIN)
-    height = MARGIN + 2 * LINE + len(rows) * (PICTURE + 4 * LINE)
+    height = MARGIN + 2 * LINE + len(rows) * (PICTURE + 5 * LINE)
     sheet, font, small = (
         Image.new("RGB", (width, height), "white"),
         ImageFont.load_default(13),
@@ -132,7 +132,7 @@ def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
     for j, cell in enumerate(rows[0]):
         draw.text((MARGIN + j * (PICTURE + MARGIN) + PICTURE / 2, MARGIN), cell.method.upper(), INK, font, anchor="ma")
     for i, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
-        y = MARGIN + 2 * LINE + i * (PICTURE + 4 * LINE)
+        y = MARGIN + 2 * LINE + i * (PICTURE + 5 * LINE)
         draw.text((MARGIN, y), caption(scene), INK, font)
         for j, cell in enumerate(row):
             x = MARGIN + j * (PICTURE + MARGIN)
@@ -140,7 +140,7 @@ def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
             picture = to_pil(cell.picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
             sheet.paste(picture, (x, y + LINE + 3))
             draw.rectangle((x - 2, y + LINE + 1, x + PICTURE + 1, y + LINE + PICTURE + 4), outline=colour, width=2)
-            text = f"{cell.label}, {cell.evaluations} evals"
+            text = f"{cell.label}\n{cell.evaluations:,} evaluations"
             draw.text((x, y + LINE + PICTURE + 6), text, colour, small)
     return sheet
 
