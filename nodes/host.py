@@ -33,6 +33,7 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 from .beside import UNCOND, Beside, Sides, is_stock
+from .caches import leave_out_caches
 
 Conditioning = list
 
@@ -450,6 +451,7 @@ def run(
     guider = copy.copy(guider)
     guider.model_options = create_model_options_clone(guider.model_options)
     guider.model_patcher = patcher = guider.model_patcher.clone()
+    leave_out_caches(patcher, guider.model_options)
     latent_format = patcher.get_model_object("latent_format")
     if latent_format.latent_dimensions != 2:
         raise ValueError(
