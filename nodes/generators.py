@@ -22,6 +22,7 @@ from ..msd_core.generators.tiles import render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
 from . import host
 from .bandwidth import CATEGORY
+from .fits import check_decodes
 from .host import CELL
 from .progress import Progress
 
@@ -155,6 +156,8 @@ class RenderGenerator(io.ComfyNode):
     def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
         if generator.generator.space == "latent":
             latent = render_latent(generator, width, height)
+            if vae is not None:
+                check_decodes(vae, generator.latent_format)
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
         else:
             image = render_image(generator, width, height)

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from .beside import UNCOND, Beside, Sides, is_stock
 from .caches import leave_out_caches
+from .fits import check_conditioning, check_guider, explain_width
 
 Conditioning = list
 
@@ -213,6 +214,9 @@ class HostDenoiser:
         guider.conds = guider.conds if self.prompt is None else self.beside[self.prompt]
         try:
             return guider(x, level, **self.options)
+        except RuntimeError as error:
+            explain_width(error, guider, self.prompt, self.beside)
+            raise
         finally:
             guider.cfg, guider.conds = own
 
@@ -402,6 +406,7 @@ def make_guider(
 ) -> CFGGuider:
     """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
     if guider is not None:
+        check_guider(guider)
         return guider
     missing = [name for name, value in (("model", model), ("positive", positive)) if value is None]
     if negative is None and cfg != 1:
@@ -411,6 +416,9 @@ def make_guider(
             f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of "
             "them (negative may stay empty at cfg = 1)"
         )
+    for name, value in (("positive", positive), ("negative", negative)):
+        if value is not None:
+            check_conditioning(name, value)
     guider = CFGGuider(model)
     guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
