@@ -94,6 +94,9 @@ from .generators import (
     View as View,
 )
 from .generators import (
+    fit as fit,
+)
+from .generators import (
     generator_for_size as generator_for_size,
 )
 from .generators import (

@@ -18,7 +18,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from .denoiser import Denoiser, Sigma, Wrapped, name_of
+from .denoiser import Denoiser, Sigma, Wrapped, check_denoiser, name_of
+from .validation import as_finite, as_mask, check_instance
 
 NEEDS = ("source", "negative")
 """What a method may need."""
@@ -31,12 +32,21 @@ class Source:
     Args:
         x: x_src, encoded as x is: (1, *) for all rows, or (B, *).
         denoiser: the model under the prompt that describes it, with the guidance of the other one.
-        mask: (1, 1, H, W) or (B, 1, H, W) in [0, 1], at the size of the picture: where it may change; None everywhere.
+        mask: (H, W) or (B, 1, H, W) in [0, 1], at the size of the picture: where it may change; None everywhere.
+
+    Raises:
+        ValueError: for an x that is no finite tensor, a denoiser that cannot be called, or such a mask.
     """
 
     x: Tensor
     denoiser: Denoiser
     mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", as_finite("x", self.x))
+        check_denoiser(self.denoiser)
+        if self.mask is not None:
+            object.__setattr__(self, "mask", as_mask("mask", self.mask))
 
     def like(self, x: Tensor) -> Tensor:
         """x_src for every row of ``x`` (N, *), a multiple of its own: (N, *), of x's type and device.
@@ -81,7 +91,16 @@ class AccompaniedDenoiser(Wrapped):
 def with_companions(
     denoiser: Denoiser, *, source: Source | None = None, negative: Denoiser | None = None
 ) -> AccompaniedDenoiser:
-    """``denoiser`` with a source, or with a denoiser of the negative prompt alone, for the methods that need them."""
+    """``denoiser`` with a source, or with a denoiser of the negative prompt alone, for the methods that need them.
+
+    Raises:
+        ValueError: for a denoiser that cannot be called, or a source that is none.
+    """
+    check_denoiser(denoiser)
+    if source is not None:
+        check_instance("source", source, Source, "a Source: Source(x, denoiser)")
+    if negative is not None:
+        check_denoiser(negative, "negative")
     given = {name: value for name, value in (("source", source), ("negative", negative)) if value is not None}
     return AccompaniedDenoiser(denoiser, {**getattr(denoiser, "companions", {}), **given})
 

@@ -21,14 +21,17 @@ from .echo import shown
 from .finite import check_finite
 from .generators.base import Generator
 from .generators.batch import Batch
+from .generators.fit import fit
+from .generators.picture import on_canvas
 from .generators.registry import generator_for_size
 from .model import Model, load_model
-from .optimize import ByView, optimize, start
+from .optimize import ByView, optimize
+from .optimize import start as first_state
 from .preset import Preset, preset_of
 from .pull import ImagePull, LatentPull, Masked, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
-from .validation import check_count, check_instance, check_seed, check_text
+from .validation import as_floating, check_count, check_instance, check_seed, check_text
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -43,6 +46,7 @@ def distil(
     n: int = 1,
     seed: int = 0,
     model: Model | str | Path | None = None,
+    start: Tensor | None = None,
     mask: Tensor | None = None,
     source: Tensor | None = None,
     source_prompt: str | list[str] | None = None,
@@ -64,9 +68,11 @@ def distil(
         n: pictures to optimise side by side, with seeds ``seed``, ``seed + 1``, ...
         seed: of the generator and the noise.
         model: the model, or its file; the demo model if left out.
+        start: (1, 3, H, W) in [0, 1], or one a picture: what to begin with. The generator is fitted to it before the
+            first step, as `fit` does.
         mask: (H, W) in [0, 1]: where the picture may change.
         source: (1, 3, H, W) in [0, 1], or one a picture: what an edit starts from, for a method that needs it. The run
-            begins where the generator does; pass one that shows the source.
+            begins where the generator does; ``start`` begins it with the source.
         source_prompt: what describes the source, for the same methods; one, or one a picture.
         settings: of the method and the run, by the names of the command line's flags: ``steps``, ``cfg``, ...
 
@@ -97,8 +103,31 @@ def distil(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
             "or pass a Batch."
         )
-    state = start(generator, steps=preset.steps, seed=seed)
+    if start is not None:
+        generator = fitted(generator, known, start)
+    state = first_state(generator, steps=preset.steps, seed=seed)
     return run(state, preset, known, prompt, negative, mask=mask, source=source, source_prompt=source_prompt)
+
+
+def fitted(generator: Generator, model: Model, start: Tensor) -> Generator:
+    """``generator`` fitted to ``start`` (1, 3, H, W), or each of its pictures to a row of it, (B, 3, H, W).
+
+    Raises:
+        ValueError: as `fit`; for another number of pictures.
+    """
+    start = as_floating("start", start)
+    members = [generator[i] for i in range(generator.rows)] if isinstance(generator, Batch) else [generator]
+    if start.shape[0] not in (1, len(members)):
+        raise ValueError(
+            f"start: got {shown(start)} for {len(members)} pictures; allowed is (1, 3, H, W), or one a picture. Stack "
+            "them along the first dimension."
+        )
+    made = []
+    for i, member in enumerate(members):
+        picture = on_canvas("start", start[i % len(start)][None], member)
+        *_, last = fit(member, picture, encode=model.encode)
+        made.append(last.generator)
+    return Batch(made) if isinstance(generator, Batch) else made[0]
 
 
 def check_prompt(prompt: object, negative: object) -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
-from .validation import as_floating, check_callable, tensor_of
+from .validation import as_mask, check_callable
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]
@@ -138,17 +138,7 @@ class Masked:
     def __post_init__(self) -> None:
         if not hasattr(self.pull, "space"):
             raise ValueError(f"pull: got {shown(self.pull)}; allowed are Pull(), LatentPull, ImagePull. Make one.")
-        given = tensor_of(self.mask, torch.float32)
-        if given is not None and not given.is_complex():
-            given = given if given.is_floating_point() else given.float()
-        object.__setattr__(self, "mask", as_floating("mask", self.mask if given is None else given))
-        mask = self.mask[None, None] if self.mask.ndim == 2 else self.mask
-        if mask.ndim != 4 or mask.shape[1] != 1 or not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ValueError(
-                f"mask: got shape {tuple(self.mask.shape)} with values from {float(self.mask.min()):g} to "
-                f"{float(self.mask.max()):g}; allowed is (H, W) or (B, 1, H, W) with values from 0 to 1. Convert it."
-            )
-        object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "mask", as_mask("mask", self.mask))
 
     @property
     def space(self) -> tuple[Space, ...]:

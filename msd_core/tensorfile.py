@@ -95,12 +95,7 @@ def read_tensors(
         ValueError: if the file is missing, truncated, foreign or of another version, or ``check`` refuses it.
     """
     path = as_path("path", path)
-    if not path.is_file():
-        raise ValueError(f"path: there is no file {str(path)!r}; allowed is a {format} file. Check the name.")
-    with _errors_of(path, format):
-        _check_header(path)
-        file = safe_open(str(path), framework="pt")
-    with file:
+    with _opened(path, format) as file:
         metadata = file.metadata() or {}
         _check_format(path, metadata, format, version)
         with _errors_of(path, format):
@@ -109,6 +104,29 @@ def read_tensors(
         with _errors_of(path, format):
             tensors = {name: file.get_tensor(name) for name in layout}
     return tensors, metadata
+
+
+def text_entries(path: str | Path) -> dict[str, str]:
+    """The text entries of a safetensors file of any format, for the cost of its header; no tensor is read.
+
+    Raises:
+        ValueError: if the file is missing, truncated or no safetensors file.
+    """
+    path = as_path("path", path)
+    with _opened(path, "safetensors") as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path, format: str) -> Iterator[Any]:  # noqa: A002
+    """safetensors' reader of a file that is there and whose header is of a size to read."""
+    if not path.is_file():
+        raise ValueError(f"path: there is no file {str(path)!r}; allowed is a {format} file. Check the name.")
+    with _errors_of(path, format):
+        _check_header(path)
+        file = safe_open(str(path), framework="pt")
+    with file:
+        yield file
 
 
 def _entry(lazy: Any) -> Entry:  # noqa: ANN401 - safetensors' own

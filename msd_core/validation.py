@@ -155,6 +155,25 @@ def as_finite(name: str, value: Any) -> Tensor:  # noqa: ANN401
     return tensor
 
 
+def as_mask(name: str, value: Any) -> Tensor:  # noqa: ANN401
+    """``value`` as a mask (B, 1, H, W): a tensor, array or lists of numbers or bools, (H, W) or (B, 1, H, W).
+
+    Raises:
+        ValueError: for another shape, or with values outside of [0, 1].
+    """
+    given = tensor_of(value, torch.float32)
+    if given is not None and not given.is_complex():
+        given = given if given.is_floating_point() else given.float()
+    tensor = as_floating(name, value if given is None else given)
+    mask = tensor[None, None] if tensor.ndim == 2 else tensor
+    if mask.ndim != 4 or mask.shape[1] != 1 or not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise ValueError(
+            f"{name}: got shape {tuple(tensor.shape)} with values from {float(tensor.min()):g} to "
+            f"{float(tensor.max()):g}; allowed is (H, W) or (B, 1, H, W) with values from 0 to 1. Convert it."
+        )
+    return mask
+
+
 def as_levels(name: str, value: Any, fix: str) -> Tensor:  # noqa: ANN401
     """``value`` as a 1-D tensor of real numbers: a tensor is itself, but whole numbers and lists become float64."""
     tensor = tensor_of(value, torch.float64)

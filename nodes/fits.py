@@ -1,4 +1,4 @@
-"""What belongs together: a model, its conditioning, its latents and its VAE; what does not is refused by name.
+"""What belongs together: a model, its conditioning and its latents; what does not is refused by name.
 
 A conditioning of the wrong width cannot be told beforehand, since every architecture takes its text its own way: where
 the network refuses one, `explain_width` says which, and what the model takes.
@@ -12,7 +12,6 @@ from typing import Any
 
 from comfy.latent_formats import LatentFormat
 from comfy.samplers import CFGGuider
-from comfy.sd import VAE
 
 from .beside import NEGATIVE, SOURCE, UNCOND
 
@@ -34,7 +33,7 @@ def check_guider(guider: CFGGuider) -> None:
 
 
 def check_latent_format(met: LatentFormat | None, guider: CFGGuider) -> None:
-    """Refuse a latent generator that was optimised with a model whose latents are another's: ``met`` is their format."""
+    """Refuse a latent generator that was optimised with a model of other latents: ``met`` is their format."""
     own = guider.model_patcher.get_model_object("latent_format")
     if met is not None and (type(met), _scale(met)) != (type(own), _scale(own)):
         raise ValueError(
@@ -45,15 +44,6 @@ def check_latent_format(met: LatentFormat | None, guider: CFGGuider) -> None:
 
 def _scale(latent_format: LatentFormat) -> float:
     return float(getattr(latent_format, "scale_factor", 1.0))
-
-
-def check_decodes(vae: VAE, latent_format: LatentFormat) -> None:
-    """Refuse a VAE that cannot decode latents of this format."""
-    if vae.latent_channels != latent_format.latent_channels:
-        raise ValueError(
-            f"vae: decodes {vae.latent_channels} channels, this latent has {latent_format.latent_channels} "
-            f"({type(latent_format).__name__}); connect the VAE that belongs to the latent's model"
-        )
 
 
 def explain_width(error: RuntimeError, guider: CFGGuider, prompt: str | None, beside: Mapping[str, object]) -> None:

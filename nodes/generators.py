@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import comfy.model_management
 import torch
 from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..msd_core.generators.base import View
 from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
-from ..msd_core.generators.tiles import render_tiles, tiles_of
+from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
-from . import host
+from . import fitted, host, views
 from .bandwidth import CATEGORY
-from .fits import check_decodes
-from .host import CELL
+from .cells import CELL, check_size
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -38,11 +40,12 @@ class HostGenerator:
     """What travels on an MSD_GENERATOR socket: a generator, which knows the canvas that it is optimised on.
 
     Never mutated: a step node returns a new one. `latent_format` is that of the model that a latent generator was last
-    optimised with, None before.
+    optimised with, None before. `about` says how it was made: what the step was, or what the file says that it is from.
     """
 
     generator: Generator
     latent_format: LatentFormat | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def canvas(self) -> Canvas:
@@ -82,7 +85,7 @@ class NeuralImageGenerator(io.ComfyNode):
                     default=4,
                     min=1,
                     max=256,
-                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux.",
+                    tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux, 128 for Flux 2.",
                 ),
                 io.Int.Input(
                     "batch",
@@ -93,8 +96,20 @@ class NeuralImageGenerator(io.ComfyNode):
                     tooltip="Pictures side by side, with the seeds seed, seed + 1, ...: a step moves all of them in "
                     "one pass, each as it would move alone.",
                 ),
+                io.Int.Input(
+                    "cell",
+                    default=CELL,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="Pixels a side of the model's latent cell: 8 for most models, 16 for Flux 2, 32 for "
+                    "HunyuanImage 2.1, 1 for models that work on pixels. Width and height are multiples of it.",
+                    extra_dict={"advanced": True},
+                ),
+                *fitted.inputs(),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -108,28 +123,31 @@ class NeuralImageGenerator(io.ComfyNode):
         layers: int,
         channels: int,
         batch: int = 1,
+        cell: int = CELL,
+        image: Tensor | None = None,
+        fit_steps: int = fitted.STEPS,
+        aspect: str = fitted.AS_SET,
+        vae: VAE | None = None,
+        model: ModelPatcher | None = None,
     ) -> io.NodeOutput:
-        check_size(width, height)
+        width, height = fitted.size_for(aspect, width, height, image, cell)
+        check_size(width, height, cell)
         kind = GENERATORS.find("representation", representation)
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
         with host.grad_mode():
             made = [
-                generator_for_size(representation, width, height, seed=own, channels=channels, cell=CELL, **options)
+                generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
                 for own in range(seed, seed + batch)
             ]
-            return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse a side that a VAE cannot encode."""
-    for name, side in (("width", width), ("height", height)):
-        if side < CELL or side % CELL:
-            raise ValueError(
-                f"{name}: got {side}; allowed are multiples of {CELL}, the side of a latent's cell; "
-                f"use {max(CELL, round(side / CELL) * CELL)}"
-            )
+            latent_format = fitted.latent_format_of(model, channels, cell) if representation == "latent" else None
+            if image is not None:
+                pictures = fitted.check_image(image, batch)
+                encode = fitted.stock_encoder(vae, latent_format) if representation == "latent" else None
+                node_id = cls.hidden.unique_id if cls.hidden else None
+                made = fitted.fit_all(made, pictures, fit_steps, encode, node_id)
+            return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made), latent_format))
 
 
 class RenderGenerator(io.ComfyNode):
@@ -148,21 +166,37 @@ class RenderGenerator(io.ComfyNode):
                 io.Int.Input("width", default=512, min=1, max=16384, tooltip="Pixels."),
                 io.Int.Input("height", default=512, min=1, max=16384, tooltip="Pixels."),
                 io.Vae.Input("vae", optional=True, tooltip="For the output that is not the generator's own."),
+                *views.inputs(),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
         )
 
     @classmethod
-    def execute(cls, generator: HostGenerator, width: int, height: int, vae: VAE | None = None) -> io.NodeOutput:
-        if generator.generator.space == "latent":
-            latent = render_latent(generator, width, height)
+    def execute(
+        cls,
+        generator: HostGenerator,
+        width: int,
+        height: int,
+        vae: VAE | None = None,
+        scale: float = 0.0,
+        left: float = 0.0,
+        top: float = 0.0,
+        right: float = 1.0,
+        bottom: float = 1.0,
+    ) -> io.NodeOutput:
+        latent_space = generator.generator.space == "latent"
+        if latent_space and not scale:
+            check_size(width, height, generator.canvas.cell)
+        view = views.view_of(generator.canvas, width, height, scale, (left, top, right, bottom))
+        if latent_space:
+            latent = draw_latent(generator, view)
             if vae is not None:
-                check_decodes(vae, generator.latent_format)
-            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"])
+                host.check_vae(vae, generator.latent_format)
+            image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"]).float()
         else:
-            image = render_image(generator, width, height)
+            image = draw_image(generator, view)
             latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
-        empty = vae is None and generator.generator.space == "latent"
+        empty = vae is None and latent_space
         shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
 
@@ -174,21 +208,32 @@ def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlo
 
 
 def render_image(generator: HostGenerator, width: int, height: int) -> Tensor:
-    """IMAGE (B, height, width, 3) of an image generator, one picture a member, drawn tile by tile on the host's device.
+    """IMAGE (B, height, width, 3) of an image generator, all of it."""
+    return draw_image(generator, View(height, width))
 
-    Each tile gives way to the host's Cancel, and moves the node's progress bar.
+
+def draw_image(generator: HostGenerator, view: View) -> Tensor:
+    """IMAGE (B, h, w, 3) of a view's window, one picture a member, drawn tile by tile on the host's device.
+
+    Each tile gives way to the host's Cancel, and moves the node's progress bar where there are several.
     """
-    drawn = generator.generator
-    check_render(width, height, whole=not drawn.windows, n=drawn.rows)
+    drawn, (height, width) = generator.generator, view.box[2:]
+    if drawn.windows:
+        check_render(width, height, n=drawn.rows)
+    else:
+        check_render(view.width, view.height, whole=True, n=drawn.rows)
     device = comfy.model_management.get_torch_device()
     if any(tensor.device != device for tensor in drawn.state_dict().values()):
         drawn = copy.deepcopy(drawn).to(device)
-    progress = Progress(len(tiles_of(drawn, height, width)))
+    tiles = len(tiles_of(drawn, height, width))
+    given_way = (
+        Progress(tiles).update if tiles > 1 else comfy.model_management.throw_exception_if_processing_interrupted
+    )
     image = torch.empty(drawn.rows, height, width, 3)
-    for top, left, tile in render_tiles(drawn, height, width):
+    for top, left, tile in render_tiles(drawn, view.height, view.width, window=view.window):
         rows, columns = tile.shape[-2:]
         image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
-        progress.update()
+        given_way()
     return image
 
 
@@ -201,7 +246,7 @@ def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
     height, width = image.shape[1:3]
     fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
     check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=len(image)), fix)
-    return {"samples": vae.encode(image)}
+    return {"samples": vae.encode(image).float()}  # the host may be told to keep half precision
 
 
 def bounded(image: Tensor) -> Tensor:
@@ -215,14 +260,21 @@ def bounded(image: Tensor) -> Tensor:
 
 
 def render_latent(generator: HostGenerator, width: int, height: int) -> dict[str, Tensor]:
-    """LATENT of a latent generator, in the host's own scale."""
-    check_size(width, height)
+    """LATENT of a latent generator at a size in pixels, in the host's own scale."""
+    cell = generator.canvas.cell
+    check_size(width, height, cell)
+    return draw_latent(generator, View(height // cell, width // cell))
+
+
+def draw_latent(generator: HostGenerator, view: View) -> dict[str, Tensor]:
+    """LATENT of a view's window, in latent cells, in the host's own scale."""
     if generator.latent_format is None:
         raise ValueError(
-            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it"
+            "generator: this latent has not met a model yet, so its scale is unknown; put a step node before it, or "
+            "connect the model to Neural Image Generator"
         )
     with torch.no_grad():
-        x = generator.generator.render(generator.generator.frame(height // CELL, width // CELL))
+        x = render_part(generator.generator, view)
         return {"samples": generator.latent_format.process_out(x).float().cpu()}
 
 

@@ -8,22 +8,22 @@ Three facts about the host shape this file:
 
 - A prompt runs under `torch.inference_mode()`. The network is evaluated in that mode, the loop outside it; whatever
   crosses over is cloned.
-- The weights of loaded modules are inference tensors, which autograd refuses. `thaw` replaces them by aliases on the
-  same storage, at no cost in memory, before the VAE is differentiated.
-- ε and v models keep the variance-exploding coordinates of `msd_core` (z = x0 + σ n); flow models do not. `Axis`
+- The weights of loaded modules are inference tensors, which autograd refuses; `vae` makes the VAE differentiable.
+- ε and v models keep the variance-exploding coordinates of `msd_core` (z = x0 + σ n); flow models do not. `axis`
   converts.
+- The size of a latent's cell is the model's own (`cells`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management
-import comfy.model_sampling
 import torch
 from comfy.latent_formats import LatentFormat
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
@@ -32,17 +32,21 @@ from comfy.samplers import CFGGuider, Sampler
 from comfy.sd import VAE
 from torch import Tensor, nn
 
+from .axis import Axis
 from .beside import UNCOND, Beside, Sides, is_stock
 from .caches import leave_out_caches
+from .cells import CELL, cell_of, grid_of
 from .fits import check_conditioning, check_guider, explain_width
+from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
+from .vae import vae_bytes as vae_bytes
+
+if TYPE_CHECKING:
+    from ..msd_core.generators.base import Canvas
 
 Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
-CELL = 8  # pixels a side of a latent's cell, of every image model that this pack can work on
-FLOW_T_MAX = 0.999  # σ = 999; the same limit as msd_core's FlowDenoiser
-ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
 
 
 def grad_mode() -> torch.inference_mode:
@@ -55,77 +59,20 @@ def own(tensor: Tensor, device: torch.device | None = None) -> Tensor:
     return tensor.detach().to(device=device, dtype=torch.float32, copy=True)
 
 
-def thaw(module: nn.Module) -> int:
-    """Let autograd differentiate *through* a host module; returns how many tensors were replaced.
-
-    Each inference-mode parameter and buffer is replaced by an ordinary tensor on the same storage, with
-    `requires_grad=False`: no copy, no change of value, harmless to stock nodes. To be repeated after every load by the
-    host, which makes inference tensors again.
-    """
-    count = 0
-    with torch.inference_mode(False), torch.no_grad():
-        for part in module.modules():
-            for table in (part._parameters, part._buffers):
-                for name, tensor in table.items():
-                    if tensor is None:
-                        continue
-                    if tensor.is_inference():
-                        table[name] = _alias(tensor)
-                        count += 1
-                    elif tensor.requires_grad:
-                        tensor.requires_grad_(False)
-    return count
-
-
-def _alias(tensor: Tensor) -> Tensor:
-    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
-    return nn.Parameter(alias, requires_grad=False) if isinstance(tensor, nn.Parameter) else alias
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Noise levels and latents of the host against those of `msd_core` (z = x0 + σ n).
-
-    ε and v models: the same. Flow models (the host's CONST): x = (1 − t) x0 + t n = z·(1 − t), σ = t / (1 − t), which
-    is infinite at t = 1; they are used up to t = 0.999.
-    """
-
-    flow: bool
-    sigma_min: float
-    sigma_max: float
-
-    @classmethod
-    def of(cls, model_sampling: nn.Module) -> Axis:
-        """The axis of a host `model_sampling` object."""
-        low, high = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
-        if not isinstance(model_sampling, comfy.model_sampling.CONST):
-            return cls(False, low, high)
-        high = min(high, FLOW_T_MAX)
-        return cls(True, low / (1 - low), high / (1 - high))
-
-    def level(self, sigma: Tensor | float) -> Tensor | float:
-        """σ → the host's level: t = σ / (1 + σ) for flow models."""
-        return sigma / (1 + sigma) if self.flow else sigma
-
-    def sigma(self, level: Tensor | float) -> Tensor | float:
-        """The host's level → σ: t / (1 − t) for flow models, defined below t = 1."""
-        return level / (1 - level) if self.flow else level
-
-    def latent(self, z: Tensor, sigma: Tensor | float) -> Tensor:
-        """z (B, *) at σ, () or (B, 1, …) → the host's x."""
-        return z / (1 + sigma) if self.flow else z
-
-
 class Rows:
-    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called for every batch that reaches the network."""
+    """Counts network rows, exactly: the host's APPLY_MODEL wrapper, called for every batch that reaches the network.
+
+    With several graphics cards the host evaluates the parts of a batch in threads.
+    """
 
     def __init__(self) -> None:
         self.total = 0
+        self.lock = threading.Lock()
         self.per_row: dict[tuple[float | None, str | None], int] = {}  # a row of z in the last evaluation
 
     def __call__(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        self.total += x.shape[0]
+        with self.lock:
+            self.total += x.shape[0]
         return executor(x, *args, **kwargs)
 
 
@@ -268,7 +215,7 @@ class Session:
 
     def model(self) -> HostModel:
         """The model as `msd_core` knows one."""
-        return HostModel(self)
+        return HostModel(self, cell_of(self.latent_format))
 
 
 @dataclass(frozen=True)
@@ -322,8 +269,10 @@ class HostModel:
 class _LoopSampler(Sampler):
     """A host sampler whose `sample` is our loop; what it returned is left in `result`."""
 
-    def __init__(self, loop: Callable[[Session], T], vae: VAE | None, rows: Rows, beside: Beside) -> None:
-        self.loop, self.vae, self.rows, self.beside = loop, vae, rows, beside
+    def __init__(
+        self, loop: Callable[[Session], T], vae: VAE | None, loaded: ModelPatcher | None, rows: Rows, beside: Beside
+    ) -> None:
+        self.loop, self.vae, self.loaded, self.rows, self.beside = loop, vae, loaded, rows, beside
         self.result: T | None = None
 
     def sample(  # the host's signature
@@ -343,46 +292,12 @@ class _LoopSampler(Sampler):
         denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows, beside=beside)
         with grad_mode(), torch.enable_grad():
             scales = model.model_sampling, model.latent_format
-            pair = (None, None) if self.vae is None else (f(self.vae, model.latent_format) for f in (encoder, decoder))
+            pair = (None, None)
+            if self.vae is not None:
+                pair = (make(self.vae, model.latent_format, self.loaded.model) for make in (encoder, decoder))
             self.result = self.loop(Session(denoiser, *pair, noise.device, *scales))
         self.beside.give_back(model_wrap.conds)
         return torch.zeros_like(noise)
-
-
-def encoder(vae: VAE, latent_format: LatentFormat) -> Callable[[Tensor], Tensor]:
-    """Differentiable image (B, 3, H, W) in [0, 1] → the model's latent (B, C, H/8, W/8), float32.
-
-    Not `vae.encode`: that falls back to tiles when memory is short, and tiles are not differentiable.
-    """
-    if vae.latent_channels != latent_format.latent_channels:
-        raise ValueError(
-            f"vae: encodes to {vae.latent_channels} channels, the model works on {latent_format.latent_channels}; "
-            "connect the VAE that belongs to this model"
-        )
-    thaw(vae.first_stage_model)
-    factor = vae.downscale_ratio
-
-    def encode(image: Tensor) -> Tensor:
-        if any(side % factor for side in image.shape[-2:]):
-            raise ValueError(
-                f"image: {image.shape[-1]}×{image.shape[-2]} cannot be encoded, both sides must be multiples of "
-                f"{factor}; change width and height of the generator"
-            )
-        pixels = vae.process_input(image).to(device=vae.device, dtype=vae.vae_dtype)
-        return latent_format.process_in(vae.first_stage_model.encode(pixels).float())
-
-    return encode
-
-
-def decoder(vae: VAE, latent_format: LatentFormat) -> Callable[[Tensor], Tensor]:
-    """The model's latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], without gradient."""
-
-    @torch.no_grad()
-    def decode(x: Tensor) -> Tensor:
-        latent = latent_format.process_out(x).to(device=vae.device, dtype=vae.vae_dtype)
-        return vae.process_output(vae.first_stage_model.decode(latent).float())
-
-    return decode
 
 
 def latent_colours(x: Tensor, latent_format: LatentFormat) -> Tensor | None:
@@ -436,6 +351,11 @@ def check_latent(samples: Tensor, guider: CFGGuider) -> Tensor:
     return samples
 
 
+def latent_grid(guider: CFGGuider, canvas: Canvas) -> tuple[int, int]:
+    """Height and width of the latents that the guider's model has for a canvas; errors of `grid_of`."""
+    return grid_of(canvas, guider.model_patcher.get_model_object("latent_format"))
+
+
 def run(
     guider: CFGGuider,
     loop: Callable[[Session], T],
@@ -469,26 +389,18 @@ def run(
     counter, beside = Rows(), Beside()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
     patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, beside))
+    loaded = None
     if vae is not None:
-        patcher.set_additional_models(KEY, [vae.patcher])
+        check_vae(vae, latent_format)
+        loaded = plain_patcher(vae)
+        patcher.set_additional_models(KEY, [loaded])
     sampling = patcher.get_model_object("model_sampling")
     sigmas = torch.stack([torch.as_tensor(s).float().cpu() for s in (sampling.sigma_max, sampling.sigma_min)])
     zeros = torch.zeros(1, latent_format.latent_channels, height, width)  # all zero: the host leaves it unscaled
-    sampler = _LoopSampler(loop, vae, counter, beside)
+    sampler = _LoopSampler(loop, vae, loaded, counter, beside)
     with torch.inference_mode():
         guider.sample(zeros, zeros.clone(), sampler, sigmas, disable_pbar=True, seed=seed)
     return sampler.result
-
-
-def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
-    """The host's own estimate of what the VAE takes for `n` pictures of that size, to encode and to decode; 0 where it
-    does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
-    """
-    if vae.device.type != "cpu":
-        return 0.0
-    encode = 0.0 if latent else vae.memory_used_encode((n, 3, height, width), vae.vae_dtype)
-    cells = (n, vae.latent_channels, height // vae.downscale_ratio, width // vae.downscale_ratio)
-    return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
 
 
 def _prepare(vae: VAE | None, rows: int, pictures: int, beside: Beside) -> Callable[..., Any]:
@@ -501,7 +413,8 @@ def _prepare(vae: VAE | None, rows: int, pictures: int, beside: Beside) -> Calla
     ) -> T:
         wanted = rows
         if vae is not None:
-            pixels = (pictures, 3, shape[-2] * vae.downscale_ratio, shape[-1] * vae.downscale_ratio)
+            factor = vae.spacial_compression_encode()
+            pixels = (pictures, 3, shape[-2] * factor, shape[-1] * factor)
             encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
             wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
         prepared = executor(model, [wanted, *shape[1:]], *args, **kwargs)

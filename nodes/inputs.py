@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from . import host
+from .cells import CELL
 
 if TYPE_CHECKING:
     from .generators import HostGenerator
@@ -40,7 +41,7 @@ def mask_for(mask: Tensor, generator: HostGenerator) -> Tensor:
         )
     height, width = shape[-2:]
     off = abs(width * canvas.height - height * canvas.width) / (height * canvas.width)
-    if off > host.CELL / min(canvas.width, canvas.height):  # what rounding both sides to cells may do
+    if off > CELL / min(canvas.width, canvas.height):  # what rounding both sides to cells may do
         raise ValueError(
             f"mask: got {width}x{height} for a picture of {canvas.width}x{canvas.height}; allowed is any size of the "
             "picture's proportions; crop it, or make the generator in the mask's proportions"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
 from . import host
+from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
 from .progress import Progress
 
@@ -84,7 +85,7 @@ class DDIMInversion(io.ComfyNode):
     ) -> io.NodeOutput:
         guider = host.make_guider(model, positive, negative, cfg, guider)
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        axis = host.Axis.of(sampling)
+        axis = Axis.of(sampling)
         levels = own_levels(sampling, axis, scheduler, steps) if sigmas is None else check_levels(sigmas, axis)
         samples = host.check_latent(latent_image["samples"], guider)
         progress = Progress(len(levels) - 1)
@@ -99,7 +100,7 @@ class DDIMInversion(io.ComfyNode):
         return cls._outputs(trajectory, guider, axis, levels)
 
     @classmethod
-    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: host.Axis, levels: Tensor) -> io.NodeOutput:
+    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: Axis, levels: Tensor) -> io.NodeOutput:
         latent_format = guider.model_patcher.get_model_object("latent_format")
         with host.grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
@@ -108,14 +109,14 @@ class DDIMInversion(io.ComfyNode):
             return io.NodeOutput({"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}, noise, levels)
 
 
-def own_levels(sampling: nn.Module, axis: host.Axis, scheduler: str, steps: int) -> Tensor:
+def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:
     """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
     with host.grad_mode():
         levels = calculate_sigmas(sampling, scheduler, steps).cpu().clone()
         return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
 
 
-def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
+def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:
     """Refuse levels that do not decrease strictly to 0, or that a flow model cannot be inverted to."""
     with host.grad_mode():
         levels = host.own(sigmas, torch.device("cpu"))
@@ -125,10 +126,10 @@ def check_levels(sigmas: Tensor, axis: host.Axis) -> Tensor:
             f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give "
             "them; connect a scheduler, or leave sigmas empty"
         )
-    if axis.flow and float(levels[0]) > host.FLOW_T_MAX:
+    if axis.flow and float(levels[0]) > FLOW_T_MAX:
         raise ValueError(
             f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left; allowed is "
-            f"at most {host.FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
+            f"at most {FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
         )
     return levels
 
@@ -138,13 +139,13 @@ class InvertedNoise:
     """NOISE with which a stock sampler, started at `level`, starts at the inverted state, whatever latent it is given.
 
     The host starts at x = latent + σ·noise (at the model's highest level latent + √(1 + σ²)·noise; flow models at
-    (1 − t)·latent + t·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
+    (1 − t)·latent + t·s·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
     """
 
     state: Tensor
     level: float
     sigma_max: float
-    axis: host.Axis
+    axis: Axis
     latent_format: LatentFormat
     seed: int = 0
 
@@ -159,7 +160,7 @@ class InvertedNoise:
         x0 = self.latent_format.process_in(latent) if bool(latent.any()) else latent
         x = self.axis.latent(self.state, self.axis.sigma(self.level))
         if self.axis.flow:
-            return (x - (1 - self.level) * x0) / self.level
+            return (x - (1 - self.level) * x0) / (self.level * self.axis.scale)
         highest = self.level > self.sigma_max or math.isclose(self.sigma_max, self.level, rel_tol=1e-5)
         return (x - x0) / (math.sqrt(1 + self.level**2) if highest else self.level)
 

@@ -81,9 +81,12 @@ class Kept:
         return replace(state, generator=generator, optimizer_state=memory)
 
     def remove(self) -> None:
-        """The step is finished."""
+        """The step is finished; what a server that was killed in mid-saving has left goes, too."""
+        from ..msd_core.atomic import remove_partial
+
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
+            remove_partial(self.path)
 
 
 def kept_for(

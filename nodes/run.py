@@ -15,10 +15,12 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
 from . import host
+from .about import FORMAT
 from .beside import NEGATIVE, SOURCE
 from .fits import check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
@@ -56,11 +58,11 @@ class Run:
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
             state = self._walk(session)
-            made = replace(self.start, generator=state.generator.cpu(), latent_format=session.latent_format)
+            made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
             return made, state.history
 
         canvas, pictures = self.start.canvas, self.start.generator.rows
-        grid, rows = (canvas.height // host.CELL, canvas.width // host.CELL), samples_of(self.preset.method) * pictures
+        grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
         generator, history = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
         )
@@ -78,7 +80,7 @@ class Run:
         from ..msd_core.optimize import planned_steps
 
         total = planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth)
-        state = self._first(session.device)
+        state = self._first(session)
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
         keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
@@ -92,18 +94,25 @@ class Run:
             raise
         return state
 
+    def _about(self, state: State) -> dict[str, str]:
+        """What the new generator says of how it was made."""
+        name = METHODS.name_of(self.preset.method)
+        return {"method": name, "steps": str(state.step), "seed": str(self.seed)}
+
     def _beside(self) -> dict[str, Any]:
         """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""
         prompt = None if self.source is None else SOURCE
         negative = NEGATIVE if "negative" in needs_of(self.preset.method) else None
         return {"negative": negative, "mask": self.mask, "source": self.source, "source_prompt": prompt}
 
-    def _first(self, device: torch.device) -> State:
-        """The state to begin with: the one that was kept, or a new one."""
+    def _first(self, session: host.Session) -> State:
+        """The state to begin with: the one that was kept, or a new one. Its file says what Load Generator asks."""
         from ..msd_core.optimize import start
 
+        device, method = session.device, METHODS.name_of(self.preset.method)
         first = start(copy.deepcopy(self.start.generator).to(device), steps=self.preset.steps, seed=self.seed)
-        return (self.kept.load(first, device) if self.kept else None) or first
+        state = (self.kept.load(first, device) if self.kept else None) or first
+        return replace(state, metadata={"method": method, FORMAT: type(session.latent_format).__name__})
 
     def _keep(self, state: State) -> bool:
         """Whether ``state`` could be kept; a folder that cannot be written to stops no run."""
@@ -133,6 +142,7 @@ class Run:
         if self.source is not None and self.vae is None:
             raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
+            host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
             latent = generator.space == "latent"
             needed = host.vae_bytes(
                 self.vae,
@@ -163,7 +173,7 @@ class Run:
             return render_image(generator, width, height)
         latent = render_latent(generator, width, height)["samples"]
         if self.vae is not None:
-            return self.vae.decode(latent)
+            return self.vae.decode(latent).float()
         colours = host.latent_colours(generator.latent_format.process_in(latent), generator.latent_format)
         return None if colours is None else colours.movedim(1, -1)
 

@@ -50,10 +50,10 @@ def patient_threads() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. Without ``arguments`` they are the process's, and it ends with them."""
     patient_threads()
     try:
-        with reliable_streams(), signals.watched():
+        with reliable_streams(), signals.watched(to_the_end=arguments is None):
             return _run(arguments)
     except BrokenPipeError:
         return GONE

@@ -38,8 +38,11 @@ class Signals:
         self._shut = False
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Answer signals inside, as before afterwards. One that the caller ignores (nohup) stays ignored."""
+    def watched(self, *, to_the_end: bool = False) -> Iterator[None]:
+        """Answer signals inside, as before afterwards. One that the caller ignores (nohup) stays ignored.
+
+        With ``to_the_end`` they are ignored afterwards: the process has said how it ends, and only has to go.
+        """
         self.__init__()
         numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
         if threading.current_thread() is not threading.main_thread():
@@ -51,7 +54,7 @@ class Signals:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if to_the_end else handler)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..atomic import remove_partial
 from ..echo import shortened
 from ..jsontext import entry, parse_json
 from ..layout import Layout
@@ -128,6 +129,7 @@ def check_no_unfinished(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """The run is finished: nothing is left to resume."""
+    """The run is finished: nothing is left to resume, nor what a run that was killed in mid-saving has left."""
     for name in (STATE, FRAMES_FILE):
         (folder / name).unlink(missing_ok=True)
+        remove_partial(folder / name)

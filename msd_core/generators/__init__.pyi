@@ -5,9 +5,12 @@ from .base import View as View
 from .batch import Batch as Batch
 from .files import load_generator as load_generator
 from .files import save_generator as save_generator
+from .fit import Fitted as Fitted
+from .fit import fit as fit
 from .latent import Latent as Latent
 from .neural_image import FIELDS as FIELDS
 from .neural_image import NeuralImage as NeuralImage
+from .picture import cover as cover
 from .pixels import Pixels as Pixels
 from .points import Points as Points
 from .registry import (

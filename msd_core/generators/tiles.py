@@ -44,7 +44,7 @@ def tiles_of(generator: Generator, height: int, width: int, tile: int = TILE) ->
 
 
 def render_tiles(
-    generator: Generator, height: int, width: int, *, tile: int = TILE
+    generator: Generator, height: int, width: int, *, tile: int = TILE, window: Window | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield ``(top, left, picture)`` for every tile of a frame, row by row, without gradient.
 
@@ -52,19 +52,23 @@ def render_tiles(
         generator: of any kind.
         height, width: of the frame, in pixels or in cells of a latent.
         tile: largest side of a tile, likewise.
+        window: the part of the frame to give, as in `View`; all of it if left out.
 
     Yields:
-        Where the tile lies, and its picture (B, C, h, w), h and w at most ``tile``.
+        Where the tile lies, counted from the top left of the window, and its picture (B, C, h, w), h and w at most
+        ``tile``.
 
     Raises:
-        ValueError: at the call, for a size below 1.
+        ValueError: at the call, for a size below 1, or a window that leaves the frame.
     """
-    return _render(generator, height, width, tiles_of(generator, height, width, tile))
+    view = View(height, width, window)
+    return _render(generator, view, tiles_of(generator, *view.box[2:], tile))
 
 
-def _render(generator: Generator, height: int, width: int, places: list[Window]) -> Iterator[tuple[int, int, Tensor]]:
-    for window in places:
-        yield window[0], window[1], render_part(generator, View(height, width, window))
+def _render(generator: Generator, view: View, places: list[Window]) -> Iterator[tuple[int, int, Tensor]]:
+    top, left = view.box[:2]
+    for down, right, height, width in places:
+        yield down, right, render_part(generator, replace(view, window=(top + down, left + right, height, width)))
 
 
 @torch.no_grad()

@@ -14,14 +14,17 @@ misses its start, measured against the scale of a noisy state whose picture has 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, Sigma, expand_sigma
+from ..denoiser import Denoiser, RowCounter, Sigma, as_level, check_denoiser, expand_sigma
+from ..echo import shown
 from ..randomness import Rng
+from ..validation import as_floating, check_number, is_number
 
 EXACT_AT_ANY_CFG = "Or use the inversion 'direct', which re-samples exactly at any cfg."
 
@@ -85,6 +88,25 @@ Inversion = UpwardStep | UpwardWalk
 def sampler_of(inversion: Any) -> str:  # noqa: ANN401 - an inversion, or None
     """The sampler that leads back from what ``inversion`` makes."""
     return getattr(inversion, "sampler", "ddim")
+
+
+def upward(z: Any, denoiser: object, sigma: Any, sigma_next: Any) -> tuple[Tensor, float, Sigma]:  # noqa: ANN401
+    """The arguments ``z``, ``sigma`` and ``sigma_next`` of an `UpwardStep`: a tensor (B, *) and two levels.
+
+    Raises:
+        ValueError: they are none, the second level is not above the first, or ``denoiser`` cannot be called.
+    """
+    z = as_floating("z", z)
+    check_denoiser(denoiser)
+    check_number("sigma", sigma, "It is where z lies.", low=0)
+    sigma = float(sigma)
+    if not isinstance(sigma_next, (int, float)):
+        return z, sigma, as_level(sigma_next, "sigma_next")
+    if not is_number(sigma_next) or not sigma < sigma_next < math.inf:
+        raise ValueError(
+            f"sigma_next: got {shown(sigma_next)} after {sigma}; allowed is a higher level. Walk down with ddim_steps."
+        )
+    return z, sigma, float(sigma_next)
 
 
 def rms(values: Tensor) -> Tensor:

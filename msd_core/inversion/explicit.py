@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, as_level, ask, eps, expand_sigma
-from ..echo import shown
+from ..denoiser import Denoiser, Sigma, ask, eps, expand_sigma
 from ..randomness import Rng
-from ..validation import as_floating, check_number, is_number
+from .base import upward
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,7 @@ class ExplicitStep:
         self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None = None
     ) -> Tensor:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
-        z = as_floating("z", z)
-        check_number("sigma", sigma, "It is where z lies.", low=0)
-        sigma = float(sigma)
-        if not isinstance(sigma_next, (int, float)):
-            sigma_next = as_level(sigma_next, "sigma_next")
-        elif not is_number(sigma_next) or not sigma_next > sigma:
-            raise ValueError(
-                f"sigma_next: got {shown(sigma_next)} after {sigma}; allowed is a higher level. Walk down "
-                "with ddim_steps."
-            )
+        z, sigma, sigma_next = upward(z, denoiser, sigma, sigma_next)
         asked = sigma if sigma > 0 else sigma_next
-        width = sigma_next - sigma if isinstance(sigma_next, (int, float)) else expand_sigma(sigma_next - sigma, z)
+        width = sigma_next - sigma if isinstance(sigma_next, float) else expand_sigma(sigma_next - sigma, z)
         return z + width * eps(z, asked, ask(denoiser, z, asked))

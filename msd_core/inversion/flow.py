@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, eps
+from ..validation import as_levels
 
 
 def time_of(sigma: float) -> float:
@@ -32,19 +33,20 @@ def level_of(t: float) -> float:
     return t / (1 - t)
 
 
-def flow_sigmas(times: Sequence[float]) -> Tensor:
+def flow_sigmas(times: Sequence[float] | Tensor) -> Tensor:
     """Levels sigma of a flow model's ``times``: shape (N,), float64, in the same order.
 
     Raises:
-        ValueError: a time outside of [0, 1).
+        ValueError: a time outside of [0, 1), or none at all.
     """
-    for i, t in enumerate(times):
+    levels = as_levels("times", times, "Pass a flow model's times.").tolist()
+    for i, t in enumerate(levels):
         if not 0 <= t < 1:
             raise ValueError(
                 f"times: entry {i} is {t}; allowed is from 0 to below 1, since at t = 1 nothing of the picture is left "
                 "(sigma is infinite). Begin at 0.999, or lower."
             )
-    return torch.tensor([level_of(float(t)) for t in times], dtype=torch.float64)
+    return torch.tensor([level_of(t) for t in levels], dtype=torch.float64)
 
 
 def velocity(denoiser: Denoiser, state: Tensor, t: float, instead: float = 0.0) -> Tensor:

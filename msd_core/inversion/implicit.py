@@ -15,9 +15,9 @@ from functools import partial
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma
+from ..denoiser import Denoiser, Sigma, ask
 from ..randomness import Rng
-from .base import Solved, ddim_down, residual_of, same_variance
+from .base import Solved, ddim_down, residual_of, same_variance, upward
 from .solve import Solving
 
 
@@ -29,12 +29,13 @@ class ImplicitStep(Solving):
         self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None = None
     ) -> Tensor:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
+        z, sigma, sigma_next = upward(z, denoiser, sigma, sigma_next)
         return self.rise(z, denoiser, sigma, sigma_next).state
 
     def rise(self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma) -> Solved:
         """As the call, with the residual and the evaluations of each sample."""
 
         def missed(y: Tensor) -> Tensor:
-            return z - ddim_down(y, denoiser(y, sigma_next), sigma_next, sigma)
+            return z - ddim_down(y, ask(denoiser, y, sigma_next), sigma_next, sigma)
 
         return self.solve(missed, same_variance(z, sigma, sigma_next), partial(residual_of, sigma_next=sigma_next))

@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, eps, expand_sigma
+from ..denoiser import Denoiser, Sigma, ask, eps, expand_sigma
 from ..randomness import Rng
-from .base import Solved, ddim_down, residual_of, same_variance
+from .base import Solved, ddim_down, residual_of, same_variance, upward
 from .solve import Solving
 
 
@@ -32,6 +32,7 @@ class ImplicitHeunStep(Solving):
         self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None = None
     ) -> Tensor:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
+        z, sigma, sigma_next = upward(z, denoiser, sigma, sigma_next)
         return self.rise(z, denoiser, sigma, sigma_next).state
 
     def rise(self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma) -> Solved:
@@ -46,7 +47,7 @@ class ImplicitHeunStep(Solving):
 
 def _heun_down(y: Tensor, denoiser: Denoiser, sigma: Sigma, sigma_next: float) -> Tensor:
     """`sampling.heun_step` for a level a row."""
-    denoised = denoiser(y, sigma)
+    denoised = ask(denoiser, y, sigma)
     end = ddim_down(y, denoised, sigma, sigma_next)
     if sigma_next == 0:
         return end

@@ -9,10 +9,9 @@ differ, cfg scales the edit.
 
 from __future__ import annotations
 
-import math
-
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, check_denoiser
 from ..guidance import GuidedDenoiser
+from ..validation import check_number
 from .direct import unguided
 
 
@@ -25,10 +24,9 @@ def negative_prompt(source: Denoiser, target: Denoiser, cfg: float) -> GuidedDen
         cfg: scale of the edit, >= 0; 0 is the source, 1 the target alone.
 
     Raises:
-        ValueError: for a ``cfg`` below 0 or not finite.
+        ValueError: for a ``cfg`` below 0 or not finite, or what is no denoiser.
     """
-    if not (math.isfinite(cfg) and cfg >= 0):
-        raise ValueError(
-            f"cfg: got {cfg!r}; allowed is a finite number >= 0. Swap source and target to go the other way."
-        )
+    check_denoiser(source, "source")
+    check_denoiser(target, "target")
+    check_number("cfg", cfg, "Swap source and target to go the other way.", low=0)
     return GuidedDenoiser(unguided(target, 1.0), unguided(source, 1.0), cfg)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, eps, expand_sigma
+from ..denoiser import Denoiser, Sigma, ask, eps, expand_sigma
 from ..randomness import Rng
 from ..settings import check_settings, setting
-from .base import same_variance
+from .base import same_variance, upward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,11 @@ class ReNoiseStep:
         self, z: Tensor, denoiser: Denoiser, sigma: float, sigma_next: Sigma, rng: Rng | None = None
     ) -> Tensor:
         """The state (B, *) at ``sigma_next``, a number or a level per row (B,), from ``z`` (B, *) at ``sigma``."""
+        z, sigma, sigma_next = upward(z, denoiser, sigma, sigma_next)
         width = expand_sigma(sigma_next, z) - sigma
         y, total = same_variance(z, sigma, sigma_next), torch.zeros_like(z)
         for k in range(self.evaluations):
-            y = z + width * eps(y, sigma_next, denoiser(y, sigma_next))
+            y = z + width * eps(y, sigma_next, ask(denoiser, y, sigma_next))
             if k >= self.evaluations - self.averaged:
                 total = total + y
         return total / self.averaged

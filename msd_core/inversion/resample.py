@@ -13,10 +13,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter
+from ..denoiser import Denoiser, RowCounter, check_denoiser
+from ..echo import shown
 from ..multistep import dpmpp_2m_steps
 from ..sampling import ddim_steps, heun_steps
-from ..validation import check_same_shape
+from ..validation import as_floating, check_instance, check_positive, check_same_shape, is_number
 from .base import sampler_of
 from .trajectory import Trajectory
 
@@ -29,6 +30,8 @@ def resample_steps(
     trajectory: Trajectory, denoiser: Denoiser, below: float = math.inf
 ) -> Iterator[tuple[float, Tensor]]:
     """Yield ``(sigma, z)`` after each step down; arguments and errors of `resample`. Gradients flow through."""
+    check_instance("trajectory", trajectory, Trajectory, "a Trajectory, as invert returns it")
+    check_denoiser(denoiser)
     top = _top(trajectory, below)
     counted, inversion = RowCounter(denoiser), cast("Any", trajectory.inversion)
     levels = trajectory.sigmas.tolist()
@@ -65,20 +68,24 @@ def round_trip_psnr(x: Tensor, back: Tensor, peak: float | None = None) -> Tenso
         peak: the range of values, 1 for pictures in [0, 1]; the range of each sample of ``x`` if left out.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or they are no pictures; ``peak`` is not above 0.
     """
+    x, back = as_floating("x", x), as_floating("back", back)
     check_same_shape("back", back, "x", x)
+    if peak is not None:
+        check_positive("peak", peak)
     rows, error = x.double().flatten(1), (back.double() - x.double()).flatten(1).square().mean(dim=1)
-    span = rows.max(dim=1).values - rows.min(dim=1).values if peak is None else torch.full_like(error, peak)
+    span = rows.max(dim=1).values - rows.min(dim=1).values if peak is None else torch.full_like(error, float(peak))
     return 10 * (span.square() / error).log10()
 
 
 def _top(trajectory: Trajectory, below: float) -> int:
     """Number of the highest level of ``trajectory`` that is at most ``below``."""
     levels = trajectory.sigmas.tolist()
-    top = sum(level <= below for level in levels) - 1
+    top = sum(level <= float(below) for level in levels) - 1 if is_number(below) else 0
     if top < 1:
         raise ValueError(
-            f"below: got {below}; allowed is at least {levels[1]:g}, the first level above the picture's own. Raise it."
+            f"below: got {shown(below)}; allowed is at least {levels[1]:g}, the first level above the picture's own. "
+            "Raise it."
         )
     return top

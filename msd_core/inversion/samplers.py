@@ -5,6 +5,8 @@ Euler and DDIM without noise are one sampler in the coordinates z = x + sigma n.
 
 from __future__ import annotations
 
+from ..echo import shown
+from ..validation import check_text
 from . import INVERSIONS
 
 BY_SAMPLER = {"euler": "implicit", "ddim": "implicit", "heun": "implicit-heun", "dpmpp_2m": "implicit-dpmpp-2m"}
@@ -20,15 +22,16 @@ def inversion_for(sampler: str) -> type:
     Raises:
         ValueError: ``sampler`` draws noise, or is none of `BY_SAMPLER`.
     """
+    check_text("sampler", sampler)
     allowed = f"allowed are {', '.join(map(repr, BY_SAMPLER))}"
-    if sampler in _STOCHASTIC or any(part in str(sampler) for part in _STOCHASTIC_PARTS):
+    if sampler in _STOCHASTIC or any(part in sampler for part in _STOCHASTIC_PARTS):
         raise ValueError(
-            f"sampler: got {sampler!r}, which draws fresh noise at every step, so no noise at the start leads back "
-            f"to the picture; {allowed}. Sample with one of these, or use the inversion 'edit-friendly', which keeps "
-            "the noise of every step."
+            f"sampler: got {shown(sampler)}, which draws fresh noise at every step, so no noise at the start leads "
+            f"back to the picture; {allowed}. Sample with one of these, or use the inversion 'edit-friendly', which "
+            "keeps the noise of every step."
         )
     if sampler not in BY_SAMPLER:
         raise ValueError(
-            f"sampler: got {sampler!r}, whose steps have no inverse here; {allowed}. Sample with one of these."
+            f"sampler: got {shown(sampler)}, whose steps have no inverse here; {allowed}. Sample with one of these."
         )
     return INVERSIONS[BY_SAMPLER[sampler]]

@@ -39,7 +39,8 @@ __all__ = ["BAD_DENOISERS", "RECORDS"]
 def tame(value: Any) -> bool:
     """Whether a value is finite and of usual size, so that a result has to be finite."""
     if isinstance(value, Tensor):
-        plain = value.is_floating_point() and not value.is_meta and value.dtype != torch.float8_e5m2
+        usual = value.layout == torch.strided and value.dtype != torch.float8_e5m2
+        plain = usual and value.is_floating_point() and not value.is_meta
         return plain and bool((value.detach().abs() < 1e6).all())
     if isinstance(value, (int, float, np.number)):
         return bool(abs(value) < 1e6)

@@ -16,7 +16,8 @@ from api_values import eps_network, mixture
 import msd_core
 
 RECORDS = {
-    "Bandwidths", "Denoiser", "Estimator", "Generator", "Guided", "Method", "Model", "Rng",  # protocols, abstract
+    "Bandwidths", "Denoiser", "Estimator", "Generator", "Guided", "Method", "Model", "Rng",
+    "Inversion",  # protocols, abstract
     "Info", "State", "NonFiniteError",  # records that the core itself makes
     "SIGMA_SCHEDULES", "SOLVERS", "setting", "sd15_schedule",  # tuples; a field's description; no argument
 }  # fmt: skip
@@ -69,6 +70,24 @@ def core_targets() -> list[Target]:
                {"x": "x", "denoiser": "denoiser", "sigmas": "sigmas"}, "x"),
         Target("invert", lambda x, denoiser, sigmas, step, rng: m.invert(x, denoiser, sigmas, step, rng).states[-1],
                {"x": "x", "denoiser": "denoiser", "sigmas": "sigmas", "step": "upward", "rng": "rng"}, "x"),
+        Target("ImplicitStep", m.ImplicitStep, {"evaluations": "count", "tolerance": "small", "window": "count",
+               "damping": "small"}),
+        Target("ImplicitStep", lambda z, denoiser, sigma, sigma_next: m.ImplicitStep()(z, denoiser, sigma, sigma_next),
+               {"z": "x", "denoiser": "denoiser"} | {"sigma": "small", "sigma_next": "big"}, "z"),
+        Target("Direct", m.Direct, {"inversion_cfg": "cfg_or_none"}),
+        Target("resample", m.resample, {"trajectory": "inverted", "denoiser": "denoiser", "below": "big"}),
+        Target("resample_steps", lambda trajectory, denoiser, below: first(m.resample_steps(trajectory, denoiser,
+               below))[1], {"trajectory": "inverted", "denoiser": "denoiser", "below": "big"}),
+        Target("round_trip_psnr", m.round_trip_psnr, {"x": "x", "back": "like", "peak": "number"}),
+        Target("inversion_for", m.inversion_for, {"sampler": "sampler"}),
+        Target("flow_sigmas", m.flow_sigmas, {"times": "times"}),
+        Target("negative_prompt", lambda source, target, cfg, z, sigma: m.negative_prompt(source, target, cfg)(
+               z, sigma),
+               {"source": "denoiser", "target": "denoiser", "cfg": "on_upwards", **at}, "z", ("denoiser",)),
+        Target("Source", lambda x, denoiser, mask: m.Source(x, denoiser, mask).like(torch.ones(6, 2)),
+               {"x": "x", "denoiser": "callable", "mask": "mask"}, also=("source",)),
+        Target("with_companions", m.with_companions, {"denoiser": "callable", "source": "optional",
+               "negative": "optional"}),
         Target("Trajectory", lambda sigma: m.ddim_invert(torch.ones(1, 2), mixture(), torch.tensor([2.0, 0])).at(sigma),
                {"sigma": "number"}),
         Target("mean_shift", lambda **k: m.mean_shift(**k)[0], shift | {"estimator": "estimator"}, "x"),
@@ -175,6 +194,11 @@ def core_targets() -> list[Target]:
                {"kind": "field_kind", "seed": "seed"}, also=("options", "height", "width")),
         Target("generator_for_size", m.generator_for_size, {"kind": "kind", "width": "side", "height": "side",
                "seed": "seed", "channels": "count", "cell": "count"}, also=("generator", "resolution")),
+        Target("fit", lambda picture, steps, lr, psnr: first(m.fit(
+            m.NeuralImage(resolution=16, hidden=4, layers=1), picture, steps=steps, lr=lr, psnr=psnr)),
+            {"picture": "picture", "steps": "steps", "lr": "small", "psnr": "optional"}),
+        Target("fit", lambda generator: m.fit(generator, torch.full((1, 3, 4, 5), 0.5)), {"generator": "generator"},
+               also=("encode",)),
         Target("save_generator", saved(m.save_generator), {"generator": "generator", "metadata": "metadata"}),
         Target("save_state", saved(m.save_state), {"state": "state", "metadata": "metadata"}),
         Target("load_generator", m.load_generator, {"path": "path"}, refuses=True),

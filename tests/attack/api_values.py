@@ -215,6 +215,12 @@ def never_right(kind: str, value: Any) -> bool:
 
 
 GOOD |= {
+    "inverted": lambda c: msd_core.ddim_invert(c.normal(c.rows, 2), mixture(), torch.tensor([2.0, 0.5, 0.0])),
+    "times": lambda c: torch.tensor([0.999, 0.5, 0.0], dtype=c.dtype),
+    "sampler": lambda c: c.r.choice(["euler", "ddim", "heun", "dpmpp_2m"]),
+    "cfg_or_none": lambda c: c.r.choice([None, 1.0, 3]),
+    "on_upwards": lambda c: c.r.choice([0.5, 7.5]),
+    "like": lambda c: c.normal(c.rows, 2),
     "taken": lambda c: "batch",
     "leaf": lambda c: torch.rand(1, 3, 4, 4, generator=c.torch, dtype=torch.float32).requires_grad_(),
     "callable": lambda c: leveled(),

@@ -82,8 +82,9 @@ def moment(folder: Path, kind: str, chance: random.Random, length: float) -> obj
     number, seen = chance.randrange(1, 20), set()
 
     def saving() -> bool:
-        seen.update(path.stat().st_mtime_ns for path in _there(folder, "state.*.partial*"))
-        return len(seen) >= number
+        with contextlib.suppress(FileNotFoundError):  # put in place at this moment
+            seen.update(path.stat().st_mtime_ns for path in _there(folder, "state.*.partial*"))
+        return len(seen) >= number and (folder / STATE).exists()
 
     def writing() -> bool:
         return bool(_there(folder, chance.choice(EXACT).replace(".", ".*.partial.")))
@@ -138,7 +139,7 @@ def check_equal(folder: Path, whole: Path) -> None:
             raise AssertionError(f"{name} differs from that of the uninterrupted run")
     left = {path.name for path in folder.iterdir()} - {*EXACT, "metrics.json", MARKER, ".msd-run.lock"}
     if left:
-        raise AssertionError(f"left behind: {left}")
+        raise AssertionError(f"left behind: {left} {sorted(p.name for p in folder.iterdir())}")
 
 
 def strike(
@@ -166,6 +167,11 @@ def strike(
         return check_equal(folder, whole)
     if process.returncode not in (STATUS[number], 0) or "Traceback" in told:
         raise AssertionError(f"exit status {process.returncode}: {told[-500:]}")
+    if "stopped before the end of the first step; nothing to keep" in told:
+        counts.add(f"{name}, {kind}: no step was done")
+        if (folder / STATE).exists():
+            raise AssertionError("a state is left, although nothing was kept")
+        return None
     left = check_left(folder, seconds, length / STEPS, struck, counts)
     counts.add(f"{name}, {kind}: {left} left")
     return check_resumed(folder, whole) if left == "state" else check_equal(folder, whole)
@@ -235,9 +241,9 @@ def main() -> int:
                     kind = chance.choice(["any", "saving", "writing"])
                     twice = number != signal.SIGKILL and chance.random() < 0.5
                     strike(folder, whole, number, kind, twice, chance, counts)
-            except AssertionError as error:
+            except (AssertionError, OSError) as error:
                 failures += 1
-                print(f"FAILED, run {i} ({number}): {error}")
+                print(f"FAILED, run {i} ({number}, {kind}) {counts.done}: {error}", flush=True)
             shutil.rmtree(folder, ignore_errors=True)
             print(f"\r{i + 1} of {len(plan)}, {failures} failures", end="", file=sys.stderr)
     print(file=sys.stderr)

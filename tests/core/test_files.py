@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from msd_core.generators import GENERATORS, Generator, View, load_generator, make_generator, save_generator
-from msd_core.tensorfile import read_tensors, write_tensors
+from msd_core.tensorfile import read_tensors, text_entries, write_tensors
 
 pytestmark = pytest.mark.core
 SIZES = {"pixels": {"height": 4, "width": 6}, "latent": {"channels": 4, "height": 4, "width": 6}}
@@ -132,3 +132,19 @@ def test_tensors_of_any_layout_are_written(tmp_path: Path) -> None:
     strided = torch.arange(12.0).reshape(3, 4).T
     write_tensors(tmp_path / "t", {"x": strided}, "f", "1", {})
     assert torch.equal(read_tensors(tmp_path / "t", "f", "1")[0]["x"], strided)
+
+
+def test_text_is_read_without_the_tensors(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any format; a file that is none is said to be none."""
+    assert text_entries(saved) == read_tensors(saved, "msd-generator", "1")[1]
+    plain = tmp_path / "plain.safetensors"
+    save_file({"x": torch.zeros(2)}, plain)
+    assert text_entries(plain) == {}
+    plain.write_bytes(saved.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="path: .* is truncated"):
+        text_entries(plain)
+    with pytest.raises(ValueError, match="path: there is no file"):
+        text_entries(tmp_path / "none.safetensors")
+    monkeypatch.setattr("msd_core.tensorfile.LARGEST_HEADER", 10)
+    with pytest.raises(ValueError, match="a header of .* bytes; allowed are 10"):
+        text_entries(saved)

@@ -253,10 +253,12 @@ def test_one_run_at_a_time(distil: Callable[..., int], tmp_path: Path, capsys: p
 
 
 def test_what_a_killed_writer_left_is_cleared_away(distil: Callable[..., int], tmp_path: Path) -> None:
-    left, own = tmp_path / "picture.4711.partial.png", tmp_path / "other.4711.partial.png"
-    left.write_bytes(b"half"), own.write_bytes(b"mine")
+    names = ("picture.4711.partial.png", "state.4711.partial.safetensors", "frames.4711.partial.safetensors")
+    left, own = [tmp_path / name for name in names], tmp_path / "other.4711.partial.png"
+    for path in (*left, own):
+        path.write_bytes(b"half")
     assert distil(tmp_path, PROMPT, *QUICK) == 0
-    assert not left.exists() and own.exists()
+    assert not any(path.exists() for path in left) and own.exists()
 
 
 def test_force_gives_an_unfinished_run_up(
@@ -285,6 +287,19 @@ def test_a_signal_waits_while_it_is_held_and_is_raised_once() -> None:
         signal.raise_signal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)  # as before
+
+
+def test_a_process_that_only_has_to_go_is_not_stopped() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with Signals().watched(to_the_end=True):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)  # as a second one, when the command is over
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -122,6 +122,20 @@ def test_a_generator_that_knows_no_windows_is_rendered_whole_and_once() -> None:
     assert torch.equal(rows, torch.ones(3, 2))
 
 
+@pytest.mark.parametrize("kind", ["siren", "pixels"])
+def test_a_window_is_tiled_too(kind: str) -> None:
+    """Its tiles are those pixels of the whole, counted from its own corner."""
+    generator, (top, left, height, width) = structured(kind), (7, 5, 20, 11)
+    whole, found = generator.render(View(29, 37)).detach(), torch.full((1, 3, height, width), torch.nan)
+    for down, right, picture in render_tiles(generator, 29, 37, tile=8, window=(top, left, height, width)):
+        assert max(picture.shape[-2:]) <= 8
+        found[..., down : down + picture.shape[-2], right : right + picture.shape[-1]] = picture
+    assert_same(found, whole[..., top : top + height, left : left + width])
+    assert (found - whole[..., top + 1 : top + 1 + height, left : left + width]).abs().max() > 1e-3
+    ((_, _, part),) = render_tiles(Aside(), 29, 37, window=(top, left, height, width))
+    assert torch.equal(part, Aside().render(View(29, 37))[..., top : top + height, left : left + width])
+
+
 def test_the_caller_goes_on_between_two_tiles() -> None:
     walk = render_tiles(structured("fourier"), 40, 40, tile=10)
     assert isinstance(walk, Iterator) and next(walk)[:2] == (0, 0) and torch.is_grad_enabled()
@@ -198,6 +212,7 @@ def test_tiles_cover_the_frame_in_order() -> None:
         (lambda: View.zoom((0, 0, 1, 1), 0, 4), "height: got 0"),
         (lambda: render_tiles(structured("pixels"), 4, 0), "width: got 0"),
         (lambda: render_tiles(structured("pixels"), 4, 4, tile=0), "tile: got 0"),
+        (lambda: render_tiles(structured("pixels"), 4, 4, window=(0, 0, 5, 4)), "window: got"),
     ],
 )
 def test_wrong_input(call: object, words: str) -> None:

@@ -8,6 +8,8 @@ import comfy.samplers
 import pytest
 import torch
 from msd_pack.nodes import host
+from msd_pack.nodes.axis import Axis
+from msd_pack.nodes.vae import thaw
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
 POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
@@ -190,8 +192,8 @@ def test_thaw_keeps_values_and_storage_and_is_idempotent() -> None:
     with torch.inference_mode():
         module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     before = {name: (t.clone(), t.data_ptr()) for name, t in module.state_dict().items()}
-    assert host.thaw(module) == len(before)
-    assert host.thaw(module) == 0
+    assert thaw(module) == len(before)
+    assert thaw(module) == 0
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name][0]) and tensor.data_ptr() == before[name][1]
     assert not any(p.requires_grad or p.is_inference() for p in module.parameters())
@@ -199,7 +201,7 @@ def test_thaw_keeps_values_and_storage_and_is_idempotent() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_axis_is_inverted_by_itself(kind: str) -> None:
-    axis = host.Axis.of(tiny_model(kind).get_model_object("model_sampling"))
+    axis = Axis.of(tiny_model(kind).get_model_object("model_sampling"))
     sigmas = torch.tensor([0.01, 0.5, 3.0, 80.0])
     assert torch.allclose(axis.sigma(axis.level(sigmas)), sigmas, rtol=1e-4)
     assert axis.flow == (kind == "flow")

@@ -93,5 +93,5 @@ def test_a_vae_that_cannot_decode_a_latent_is_refused() -> None:
     with torch.inference_mode():
         RenderGenerator.execute(made, 32, 16, vae)
         vae.latent_channels = 16
-        with pytest.raises(ValueError, match=r"vae: decodes 16 channels, this latent has 4 \(SD15\); connect the VAE"):
+        with pytest.raises(ValueError, match="vae: encodes to 16 channels, the model works on 4; connect the VAE"):
             RenderGenerator.execute(made, 32, 16, vae)

@@ -69,6 +69,31 @@ def test_a_latent_is_given_in_the_scale_of_the_host() -> None:
     assert drawn(met, 32, 16, tiny_vae())[0].shape == (1, 16, 32, 3)
 
 
+def test_a_vae_in_half_precision_gives_full_precision_outputs() -> None:
+    """As under the host's --fp16-intermediates."""
+    vae = tiny_vae()
+    encode, decode = vae.encode, vae.decode
+    vae.encode, vae.decode = lambda image: encode(image).half(), lambda latent: decode(latent).half()
+    assert drawn(born(), vae=vae)[1]["samples"].dtype == torch.float32
+    image, latent = drawn(replace(born("latent"), latent_format=LATENT_FORMAT), 32, 16, vae)
+    assert image.dtype == latent["samples"].dtype == torch.float32 and bool(image.isfinite().all())
+
+
+def test_a_cell_of_another_size() -> None:
+    made = born("latent", width=48, cell=16)
+    assert (made.canvas.cell, made.generator.render(made.canvas.view).shape) == (16, (1, 4, 1, 3))
+    latent = drawn(replace(made, latent_format=LATENT_FORMAT), 64, 32)[1]["samples"]
+    assert latent.shape == (1, 4, 2, 4)
+    assert born("pixels", width=33, height=17, cell=1).canvas.width == 33
+
+
+def test_a_vae_of_another_model_is_refused_before_it_decodes() -> None:
+    vae = tiny_vae()
+    vae.latent_channels = 16
+    with pytest.raises(ValueError, match="vae: encodes to 16 channels, the model works on 4"):
+        drawn(replace(born("latent"), latent_format=LATENT_FORMAT), 32, 16, vae)
+
+
 def test_drawing_does_not_change_the_generator() -> None:
     made = born()
     before = {name: tensor.clone() for name, tensor in made.generator.state_dict().items()}

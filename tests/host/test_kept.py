@@ -141,9 +141,12 @@ def test_it_is_kept_by_time_as_for_a_kill(output: Path, stop_after, monkeypatch:
     stop_after(4, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         step(checkpoint_every=1e-9)
+    (kept,) = output.iterdir()
+    kept.with_name(f"{kept.stem}.4711.partial{kept.suffix}").write_bytes(b"half")
     monkeypatch.undo()
     steps = stop_after(99, RuntimeError())
     assert torch.equal(step(), whole) and steps == [5, 6]
+    assert not list(output.iterdir())
 
 
 def test_a_damaged_state_is_set_aside(output: Path, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001

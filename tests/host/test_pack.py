@@ -27,6 +27,9 @@ NODES = {
     "MSD_DDIMInversion": "DDIM Inversion",
     "MSD_LoadDemoModel": "Load Demo Model",
     "MSD_RenderGenerator": "Render Generator",
+    "MSD_SaveGenerator": "Save Generator",
+    "MSD_LoadGenerator": "Load Generator",
+    "MSD_GeneratorInfo": "Generator Info",
 }
 SCHEMAS: dict[str, io.Schema] = {
     (schema := node.GET_SCHEMA()).node_id: schema for node in asyncio.run(MeanShiftExtension().get_node_list())
