@@ -152,7 +152,7 @@ def _check_kinds(run: _Run, state: State) -> None:
         raise ValueError(f"pull: got {shown(run.pull)}; allowed are Pull(), LatentPull, ImagePull, Masked. Make one.")
     for name, value in (("min_bandwidth", run.min_bandwidth), ("tolerance", run.tolerance)):
         if value is not None:
-            check_number(name, value, "Leave it out to stop at steps.", low=0)
+            check_number(name, value, "Use 0 to stop at steps alone.", low=0)
 
 
 def _check(run: _Run, state: State) -> None:
@@ -169,8 +169,8 @@ def _check(run: _Run, state: State) -> None:
         )
     if run.tolerance is not None and any(row is not None for row in state.generator.groups().values()):
         raise ValueError(
-            f"tolerance: got {run.tolerance} for a batch, whose members would stop at different steps; allowed is None "
-            "there. Leave it out, or run the members one by one."
+            f"tolerance: got {run.tolerance} for a batch, whose members would stop at different steps; allowed is none "
+            "there. Set its widget to 0 or leave the argument out, or run the members one by one."
         )
     if state.step < state.steps:
         _check_bandwidth(run, bandwidth_of(run.method, 0, state.steps))
@@ -178,7 +178,9 @@ def _check(run: _Run, state: State) -> None:
 
 def _check_bandwidth(run: _Run, first: float | None) -> None:
     if run.min_bandwidth and first is None:
-        raise ValueError(f"min_bandwidth: got {run.min_bandwidth} for a method without bandwidth; leave it out.")
+        raise ValueError(
+            f"min_bandwidth: got {run.min_bandwidth} for a method without bandwidth; allowed is 0 there. Set it to 0."
+        )
     if run.min_bandwidth and first is not None and first < run.min_bandwidth:
         raise ValueError(
             f"min_bandwidth: got {run.min_bandwidth}; allowed is at most {first:g}, the first bandwidth, or no step is "

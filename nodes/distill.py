@@ -26,6 +26,7 @@ from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
 from .beside import with_source, with_unconditional
+from .fits import check_conditioning
 from .generators import GeneratorSocket, HostGenerator
 from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
@@ -224,6 +225,9 @@ class StepNode(io.ComfyNode):
     ) -> io.NodeOutput:
         given = {"source": source, "source_positive": source_positive, "unconditional": unconditional}
         check_beside(cls.method, given)
+        for name, value in (("source_positive", source_positive), ("unconditional", unconditional)):
+            if value is not None:
+                check_conditioning(name, value)
         every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
         with host.grad_mode():
             preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)

@@ -34,7 +34,9 @@ from torch import Tensor, nn
 
 from .axis import Axis
 from .beside import UNCOND, Beside, Sides, is_stock
+from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
+from .fits import check_conditioning, check_guider, explain_width
 from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
 from .vae import vae_bytes as vae_bytes
 
@@ -159,6 +161,9 @@ class HostDenoiser:
         guider.conds = guider.conds if self.prompt is None else self.beside[self.prompt]
         try:
             return guider(x, level, **self.options)
+        except RuntimeError as error:
+            explain_width(error, guider, self.prompt, self.beside)
+            raise
         finally:
             guider.cfg, guider.conds = own
 
@@ -316,6 +321,7 @@ def make_guider(
 ) -> CFGGuider:
     """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
     if guider is not None:
+        check_guider(guider)
         return guider
     missing = [name for name, value in (("model", model), ("positive", positive)) if value is None]
     if negative is None and cfg != 1:
@@ -325,6 +331,9 @@ def make_guider(
             f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of "
             "them (negative may stay empty at cfg = 1)"
         )
+    for name, value in (("positive", positive), ("negative", negative)):
+        if value is not None:
+            check_conditioning(name, value)
     guider = CFGGuider(model)
     guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
@@ -370,6 +379,7 @@ def run(
     guider = copy.copy(guider)
     guider.model_options = create_model_options_clone(guider.model_options)
     guider.model_patcher = patcher = guider.model_patcher.clone()
+    leave_out_caches(patcher, guider.model_options)
     latent_format = patcher.get_model_object("latent_format")
     if latent_format.latent_dimensions != 2:
         raise ValueError(

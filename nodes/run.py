@@ -22,6 +22,7 @@ from ..msd_core.preset import Preset
 from . import host
 from .about import FORMAT
 from .beside import NEGATIVE, SOURCE
+from .fits import check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .progress import Progress, tell, to_image
@@ -155,6 +156,7 @@ class Run:
             size = f"{canvas.width}x{canvas.height}" + (f", {generator.rows} of them," if generator.rows > 1 else "")
             check_fits("generator", f"{size} through the VAE", needed, fix)
         if generator.space == "latent":
+            check_latent_format(self.start.latent_format, self.guider)
             with host.grad_mode(), torch.no_grad():
                 view = canvas.view
                 host.check_latent(generator.render(generator.frame(view.height, view.width)), self.guider)
