@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=count_to(MOST_SCENES), default=12, help="scenes to draw if no prompt is given (default: 12)"
     )
     parser.add_argument("--cfg", type=number, help="guidance scale of every method (default: each preset's own)")
+    parser.add_argument("--pull", help="image or latent, for every method but DDIM (default: each preset's own)")
     parser.add_argument("--seed", type=seed, default=0, help="of the scenes, the generators and the noise (default: 0)")
     parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
     parser.add_argument("--force", action="store_true", help="replace what is in --out, whoever has written it")

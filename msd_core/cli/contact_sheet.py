@@ -26,6 +26,7 @@ from ..distillation import METHODS
 from ..generators import NeuralImage
 from ..optimize import start
 from ..preset import Preset, preset_of
+from ..pull import PULLS
 from ..validation import check_choice
 from .pictures import to_pil
 from .signals import Stopped, signals
@@ -56,6 +57,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
     """Draw, judge and write; stopped, write the rows that are done. Returns the exit status."""
     for method in arguments.methods:
         check_choice("--methods", method, ("ddim", *METHODS))
+    if arguments.pull is not None:
+        check_choice("--pull", arguments.pull, PULLS)
     scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed)
     rows: list[list[Cell]] = []
     status = 0
@@ -86,16 +89,17 @@ def _rows(arguments: argparse.Namespace, scenes: list[Scene]) -> Iterator[list[C
         for scene in scenes:
             row = []
             for method in arguments.methods:
-                row.append(_cell(model, scene, method, arguments.cfg, arguments.seed))
+                row.append(_cell(model, scene, method, arguments))
                 bar.update()
             yield row
 
 
-def _cell(model: DemoModel, scene: Scene, method: str, cfg: float | None, seed: int) -> Cell:
-    start = time.monotonic()
-    picture, evaluations = (
-        _ddim(model, scene, cfg, seed) if method == "ddim" else _distil(model, caption(scene), method, cfg, seed)
-    )
+def _cell(model: DemoModel, scene: Scene, method: str, arguments: argparse.Namespace) -> Cell:
+    start, seed = time.monotonic(), arguments.seed
+    if method == "ddim":
+        picture, evaluations = _ddim(model, scene, arguments.cfg, seed)
+    else:
+        picture, evaluations = _distil(model, caption(scene), _preset(method, arguments), seed)
     return Cell(method, picture, judge(picture, scene), evaluations, time.monotonic() - start)
 
 
@@ -106,17 +110,18 @@ def _ddim(model: DemoModel, scene: Scene, cfg: float | None, seed: int) -> tuple
     return picture, DDIM_STEPS * model.denoiser("", cfg=scale).cost
 
 
-def _distil(model: DemoModel, prompt: str, method: str, cfg: float | None, seed: int) -> tuple[Tensor, int]:
-    """A neural image distilled with the method's preset, and its evaluations."""
-    preset = _preset(method, cfg)
+def _distil(model: DemoModel, prompt: str, preset: Preset, seed: int) -> tuple[Tensor, int]:
+    """A neural image distilled with the preset, and its evaluations."""
     generator = NeuralImage(resolution=SIDE, seed=seed)
     states = run(start(generator, steps=preset.steps, seed=seed), preset, model, prompt)
     last = deque(states, maxlen=1)[0]
     return last.picture(2 * PICTURE, 2 * PICTURE)[0], last.evaluations
 
 
-def _preset(method: str, cfg: float | None) -> Preset:
-    return preset_of(method) if cfg is None else preset_of(method, cfg=cfg)
+def _preset(method: str, arguments: argparse.Namespace) -> Preset:
+    """The method's own, with what the arguments change in all of them."""
+    changed = {name: getattr(arguments, name) for name in ("cfg", "pull") if getattr(arguments, name) is not None}
+    return preset_of(method, **changed)
 
 
 def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
@@ -168,6 +173,7 @@ def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Nam
         }
         for scene, row in zip(scenes, rows, strict=True)
     ]
-    presets = {name: _preset(name, arguments.cfg).to_json() for name in arguments.methods if name != "ddim"}
-    settings = {"seed": arguments.seed, "cfg": arguments.cfg, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
+    presets = {name: _preset(name, arguments).to_json() for name in arguments.methods if name != "ddim"}
+    given = {name: getattr(arguments, name) for name in ("seed", "cfg", "pull")}
+    settings = {**given, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
     return {"totals": totals, "pictures": pictures, "settings": settings}

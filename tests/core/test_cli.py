@@ -87,6 +87,11 @@ def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: 
     assert Image.open(tmp_path / "contact_sheet.png").width > 600
 
 
+def test_compare_refuses_an_unknown_pull(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["compare", PROMPT, "--out", str(tmp_path), "--pull", "both"]) == 2
+    assert "--pull: got 'both'; allowed are 'image', 'latent'" in capsys.readouterr().err
+
+
 def test_compare_refuses_an_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "vsd"]) == 2
     assert "--methods: got 'vsd'" in capsys.readouterr().err
