@@ -327,15 +327,15 @@ def test_saving_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
             Autosave(saved.append, seconds)
 
 
-def test_threads_wait_asleep_unless_the_user_says_otherwise() -> None:
+def test_threads_spin_briefly_unless_the_user_says_otherwise() -> None:
     code = (
-        "import os; from msd_core.cli.main import patient_threads as p; p(); print(os.environ.get('OMP_WAIT_POLICY'))"
+        "import os; from msd_core.cli.main import patient_threads as p; p(); print(os.environ.get('GOMP_SPINCOUNT'))"
     )
 
-    def policy(**environment: str) -> str:
+    def turns(**environment: str) -> str:
         clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
         return subprocess.check_output([sys.executable, "-c", code], env=clean | environment, text=True).strip()  # noqa: S603
 
-    assert policy() == "PASSIVE"
-    assert policy(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
-    assert policy(KMP_BLOCKTIME="200") == "None"
+    assert turns() == "10000"
+    assert turns(GOMP_SPINCOUNT="7") == "7"
+    assert turns(OMP_WAIT_POLICY="ACTIVE") == turns(KMP_BLOCKTIME="200") == "None"
