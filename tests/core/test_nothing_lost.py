@@ -216,7 +216,7 @@ def test_threads_are_the_runs_own(
     """A run goes on with as many as it began with, wherever that is, and says so in its record."""
     before = torch.get_num_threads()
     try:
-        at(2, raiser(KeyboardInterrupt()))
+        at(4, raiser(KeyboardInterrupt()))
         assert distil(tmp_path, PROMPT, *QUICK[:-1], "2") == 130
         torch.set_num_threads(1)
         assert distil(tmp_path, "--resume", "--threads", "1") == 2
@@ -328,9 +328,7 @@ def test_saving_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_spin_briefly_unless_the_user_says_otherwise() -> None:
-    code = (
-        "import os; from msd_core.cli.main import patient_threads as p; p(); print(os.environ.get('GOMP_SPINCOUNT'))"
-    )
+    code = "import os; from msd_core.cli.main import patient_threads as p; p(); print(os.environ.get('GOMP_SPINCOUNT'))"
 
     def turns(**environment: str) -> str:
         clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
