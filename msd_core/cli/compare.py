@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=count_to(MOST_SCENES), default=12, help="scenes to draw if no prompt is given (default: 12)"
     )
+    parser.add_argument(
+        "--things",
+        type=count_to(3),
+        nargs="+",
+        default=[1, 2, 3],
+        help="in the drawn scenes, in turn; 2 3 are the harder ones (default: 1 2 3)",
+    )
     parser.add_argument("--cfg", type=number, help="guidance scale of every method (default: each preset's own)")
     parser.add_argument("--pull", help="image or latent, for every method but DDIM (default: each preset's own)")
     parser.add_argument("--seed", type=seed, default=0, help="of the scenes, the generators and the noise (default: 0)")

@@ -59,7 +59,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
         check_choice("--methods", method, ("ddim", *METHODS))
     if arguments.pull is not None:
         check_choice("--pull", arguments.pull, PULLS)
-    scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed)
+    scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed, arguments.things)
     rows: list[list[Cell]] = []
     status = 0
     try:
@@ -174,6 +174,6 @@ def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Nam
         for scene, row in zip(scenes, rows, strict=True)
     ]
     presets = {name: _preset(name, arguments).to_json() for name in arguments.methods if name != "ddim"}
-    given = {name: getattr(arguments, name) for name in ("seed", "cfg", "pull")}
+    given = {name: getattr(arguments, name) for name in ("seed", "cfg", "pull", "things")}
     settings = {**given, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
     return {"totals": totals, "pictures": pictures, "settings": settings}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,10 +30,10 @@ FIGURES = (
 COUNTS = {"one thing": 1, "two things": 2, "three things": 3}
 
 
-def draw_scenes(count: int, seed: int) -> list[Scene]:
-    """``count`` scenes from the grammar, by turns of one, two and three things."""
+def draw_scenes(count: int, seed: int, things: Sequence[int] = (1, 2, 3)) -> list[Scene]:
+    """``count`` scenes from the grammar, whose numbers of things are ``things`` in turn."""
     generator = torch.Generator().manual_seed(seed)
-    return [random_scene(generator, objects=1 + i % 3) for i in range(count)]
+    return [random_scene(generator, objects=things[i % len(things)]) for i in range(count)]
 
 
 @torch.no_grad()

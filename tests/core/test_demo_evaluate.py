@@ -34,6 +34,7 @@ def test_prompts_take_turns() -> None:
     scenes = draw_scenes(9, 0)
     assert [len(scene.things) for scene in scenes] == [1, 2, 3] * 3
     assert scenes == draw_scenes(9, 0) != draw_scenes(9, 1)
+    assert [len(s.things) for s in draw_scenes(4, 0, (2, 3))] == [2, 3, 2, 3]
 
 
 def test_true_drawings_have_full_marks_and_others_none(model: DemoModel, monkeypatch: pytest.MonkeyPatch) -> None:
