@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from .signals import Stopped, signals
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
 RESULTS = ("contact_sheet.png", "compare.json")
-PICTURE, MARGIN, LINE = 144, 10, 15
+PICTURE, MARGIN, LINE, LETTERS = 144, 10, 15, 26
 RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
 
 
@@ -145,7 +146,7 @@ def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
             picture = to_pil(cell.picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
             sheet.paste(picture, (x, y + LINE + 3))
             draw.rectangle((x - 2, y + LINE + 1, x + PICTURE + 1, y + LINE + PICTURE + 4), outline=colour, width=2)
-            text = f"{cell.label}\n{cell.evaluations:,} evaluations"
+            text = "\n".join([f"{cell.evaluations:,} evaluations", *textwrap.wrap(cell.label, LETTERS)])
             draw.text((x, y + LINE + PICTURE + 6), text, colour, small)
     return sheet
 
