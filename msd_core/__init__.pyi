@@ -247,6 +247,8 @@ from .settings import (
 from .state import State as State
 from .state import load_state as load_state
 from .state import save_state as save_state
+from .warm import Sampled as Sampled
+from .warm import sample as sample
 
 def register_method(name: str, method: type) -> None: ...
 def register_estimator(name: str, estimator: type) -> None: ...

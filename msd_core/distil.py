@@ -24,14 +24,15 @@ from .generators.batch import Batch
 from .generators.fit import fit
 from .generators.picture import on_canvas
 from .generators.registry import generator_for_size
-from .model import Model, load_model
+from .model import Model, check_model, check_prompt, load_model
 from .optimize import ByView, optimize
 from .optimize import start as first_state
 from .preset import Preset, preset_of
 from .pull import ImagePull, LatentPull, Masked, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
-from .validation import as_floating, check_count, check_instance, check_seed, check_text
+from .validation import as_floating, check_choice, check_count, check_instance, check_seed
+from .warm import sample
 
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
@@ -46,7 +47,7 @@ def distil(
     n: int = 1,
     seed: int = 0,
     model: Model | str | Path | None = None,
-    start: Tensor | None = None,
+    start: Tensor | str | None = None,
     mask: Tensor | None = None,
     source: Tensor | None = None,
     source_prompt: str | list[str] | None = None,
@@ -69,7 +70,8 @@ def distil(
         seed: of the generator and the noise.
         model: the model, or its file; the demo model if left out.
         start: (1, 3, H, W) in [0, 1], or one a picture: what to begin with. The generator is fitted to it before the
-            first step, as `fit` does.
+            first step, as `fit` does. "sample": a sample of the prompt, `warm.STEPS` rows a picture (twice as many with
+            cfg) that no state counts.
         mask: (H, W) in [0, 1]: where the picture may change.
         source: (1, 3, H, W) in [0, 1], or one a picture: what an edit starts from, for a method that needs it. The run
             begins where the generator does; ``start`` begins it with the source.
@@ -81,7 +83,7 @@ def distil(
     """
     known: Model = load_model(model) if model is None or isinstance(model, (str, Path)) else model
     check_prompt(prompt, negative)
-    _check_model(known)
+    check_model(known)
     preset = preset_with(method, settings)
     count = _count(n, prompt)
     check_seed("seed", seed)
@@ -103,6 +105,8 @@ def distil(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
             "or pass a Batch."
         )
+    if isinstance(start, str):
+        start = _sampled(start, generator, known, prompt, negative, preset.cfg, seed)
     if start is not None:
         generator = fitted(generator, known, start)
     state = first_state(generator, steps=preset.steps, seed=seed)
@@ -130,20 +134,19 @@ def fitted(generator: Generator, model: Model, start: Tensor) -> Generator:
     return Batch(made) if isinstance(generator, Batch) else made[0]
 
 
-def check_prompt(prompt: object, negative: object) -> None:
-    """Refuse a prompt that is no text, list of texts or function, and a negative one that is no text."""
-    texts = prompt if isinstance(prompt, list) else [prompt]
-    if not callable(prompt) and not all(isinstance(text, str) for text in texts):
+def _sampled(
+    start: str, generator: Generator, model: Model, prompt: Prompt, negative: str, cfg: float, seed: int
+) -> Tensor:
+    """The pictures to start from, one for each of the generator's, when ``start`` names where they come from."""
+    check_choice("start", start, ("sample",))
+    if callable(prompt):
         raise ValueError(
-            f"prompt: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
-            "Pass one."
+            "start: got 'sample' with a prompt by view; allowed is a text, or one a picture, since a sample has no "
+            "view. Sample a picture yourself, and pass it."
         )
-    check_text("negative", negative)
-
-
-def _check_model(model: object) -> None:
-    if not callable(getattr(model, "denoiser", None)):
-        raise ValueError(f"model: got {shown(model)}; allowed is a Model, or the path of its file. Pass load_model().")
+    width, height = generator.canvas.width, generator.canvas.height
+    made = sample(model, prompt, negative, cfg=cfg, width=width, height=height, n=generator.rows, seed=seed)
+    return made.pictures
 
 
 def _sides(size: tuple[int, int] | None, model: Model) -> tuple[int, int]:
@@ -203,7 +206,7 @@ def run(
     Raises:
         ValueError: for a combination that is not allowed; from a step as `optimize`.
     """
-    _check_model(model)
+    check_model(model)
     check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
     check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
     pull = pull_for(state.generator, model, preset.pull, mask)

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .echo import shortened
+from .echo import shortened, shown
 from .registry import Registry
-from .validation import as_path
+from .validation import as_path, check_text
 
 
 class Model(Protocol):
@@ -73,3 +73,20 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
             f"path: {str(path)!r} cannot be read as a model of the kind {kind!r} ({shortened(error)}). Use another "
             "copy, or another kind."
         ) from error
+
+
+def check_model(model: object) -> None:
+    """Refuse a ``model`` that gives no denoiser."""
+    if not callable(getattr(model, "denoiser", None)):
+        raise ValueError(f"model: got {shown(model)}; allowed is a Model, or the path of its file. Pass load_model().")
+
+
+def check_prompt(prompt: object, negative: object) -> None:
+    """Refuse a prompt that is no text, list of texts or function, and a negative one that is no text."""
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    if not callable(prompt) and not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"prompt: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
+            "Pass one."
+        )
+    check_text("negative", negative)

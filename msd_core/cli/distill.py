@@ -26,6 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in --out")
     parser.add_argument("--generator", help=f"{', '.join(GENERATORS)} (default: fourier)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT to optimise at, pixels (default: the model's)")
+    parser.add_argument("--start", help="begin with this picture, cut to the size, or with a 'sample' (default: noise)")
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
     parser.add_argument("--model", type=Path, help="the model's file (default: the demo model that ships)")

@@ -1,15 +1,18 @@
-"""Tensors to picture files."""
+"""Tensors to picture files, and back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from ..echo import shortened
 from ..generators import Generator, render_tiles, tiles_of
 
 Decode = Callable[[Tensor], Tensor]
@@ -45,6 +48,25 @@ def to_pil(picture: Tensor) -> Image.Image:
     """RGB (3, H, W) in [0, 1] as 8-bit pixels, rounded."""
     pixels = (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy())
+
+
+def read_picture(path: Path) -> Tensor:
+    """The picture in a file, upright, (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: it cannot be read, or is transparent somewhere.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"path: {str(path)!r} cannot be read as a picture ({shortened(error)}). Use a PNG or a JPEG."
+        ) from error
+    pixels = torch.from_numpy(np.array(picture)).movedim(-1, 0)
+    if int(pixels[3].min()) < 255:
+        raise ValueError(f"path: {str(path)!r} is transparent; allowed are opaque pictures. Put it on a ground first.")
+    return pixels[None, :3].float() / 255
 
 
 def sheet_size(count: int, width: int, height: int) -> tuple[int, int]:

@@ -14,14 +14,18 @@ from tqdm import tqdm
 
 from ..autosave import Autosave
 from ..demo.model import DEMO_MODEL_PATH
+from ..distil import fitted
 from ..distil import run as steps_of
+from ..generators.picture import cover
 from ..memory import check_distillation
 from ..model import Model, load_model
 from ..optimize import planned_steps, start
 from ..state import State
+from ..warm import sample
 from .claim import Claim, claimed, digest_of
+from .pictures import read_picture
 from .run_folder import RESULTS, Done, frame_of, is_frame, write_results
-from .settings import Settings, check_unchanged, new_settings
+from .settings import SAMPLE, Settings, check_unchanged, new_settings
 from .signals import Stopped, signals
 from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
 
@@ -43,7 +47,8 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
             settings, done = kept
             check_unchanged(arguments, settings, digest_of(path))
         check_distillation(settings.generator, *settings.size, model, pull=settings.preset.pull)
-        return _end(Run(claim, settings, model, done, again(arguments)), arguments.checkpoint)
+        begin = Path(arguments.start) if settings.start not in ("", SAMPLE) and kept is None else None
+        return _end(Run(claim, settings, model, done, again(arguments), begin), arguments.checkpoint)
 
 
 def again(arguments: argparse.Namespace) -> str:
@@ -79,22 +84,40 @@ class Run:
         settings, model: what it is a run of.
         done: where it was stopped; None for a new run.
         again: the command that goes on with it.
+        begin: file of the picture that a new run starts from, if it does.
     """
 
-    def __init__(self, claim: Claim, settings: Settings, model: Model, done: Done | None, again: str) -> None:
+    def __init__(
+        self, claim: Claim, settings: Settings, model: Model, done: Done | None, again: str, begin: Path | None = None
+    ) -> None:
         self.claim, self.folder, self.settings, self.model, self.again = claim, claim.folder, settings, model, again
         torch.set_num_threads(settings.threads)
-        self.done = Done(self._first(done), done.frames if done else {}, done.seconds if done else 0.0)
+        self.done = self._first(begin) if done is None else replace(done, state=self._on_canvas(done.state))
         self.states = steps_of(self.done.state, settings.preset, model, settings.prompt, settings.negative)
         self.decode = model.decode if settings.generator == "latent" else None
 
-    def _first(self, done: Done | None) -> State:
-        """The state to start from: that of a new run, or the last one that was done."""
-        settings, generator = self.settings, self.settings.make_generator(self.model)
-        if done is None:
-            return start(generator, steps=settings.preset.steps, seed=settings.seed)
-        generator.load_state_dict(done.state.generator.state_dict())  # its file may not know the canvas
-        return replace(done.state, generator=generator)
+    def _first(self, begin: Path | None) -> Done:
+        """A new run at its start: the generator as it is made, or fitted to a sample or a picture."""
+        settings, began, before = self.settings, time.monotonic(), 0
+        generator = settings.make_generator(self.model)
+        if settings.start:
+            print("msd: fitting the generator to its start", file=sys.stderr)
+            width, height = settings.size
+            if begin is None:
+                words = settings.prompt, settings.negative
+                sizes = {"width": width, "height": height}
+                picture, before = sample(self.model, *words, cfg=settings.preset.cfg, seed=settings.seed, **sizes)
+            else:
+                picture = cover(read_picture(begin), width, height)
+            generator = fitted(generator, self.model, picture)
+        state = start(generator, steps=settings.preset.steps, seed=settings.seed)
+        return Done(state, {}, time.monotonic() - began, before)
+
+    def _on_canvas(self, state: State) -> State:
+        """The last state of a run to resume, on its canvas, which the file may not know."""
+        generator = self.settings.make_generator(self.model)
+        generator.load_state_dict(state.generator.state_dict())
+        return replace(state, generator=generator)
 
     def optimise(self, seconds: float) -> None:
         """Walk to the end under a progress bar, saving every ``seconds``, the start included."""
@@ -108,9 +131,9 @@ class Run:
                 frames = self.done.frames
                 if is_frame(state.step, total):
                     frames = frames | {state.step: frame_of(self.settings, state, self.decode)}
-                self.done = Done(state, frames, before + time.monotonic() - began)
+                self.done = Done(state, frames, before + time.monotonic() - began, self.done.before)
                 keep(self.done)
-                bar.set_postfix_str(_report(state), refresh=False)
+                bar.set_postfix_str(_report(self.done), refresh=False)
 
     def _save(self, done: Done) -> None:
         with signals.held():
@@ -167,7 +190,7 @@ class Run:
 
     def _told(self) -> str:
         state = self.done.state
-        return f"{state.step} of {state.steps} steps, {state.evaluations} evaluations, {self.done.seconds:.1f} s"
+        return f"{state.step} of {state.steps} steps, {self.done.evaluations} evaluations, {self.done.seconds:.1f} s"
 
 
 def _said(error: Exception) -> str:
@@ -178,8 +201,8 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:500]}."
 
 
-def _report(state: State) -> str:
+def _report(done: Done) -> str:
     """Level, norm and evaluations for the progress bar."""
-    info = state.info
+    info = done.state.info
     level = f"σ {info.sigma:.3g}" if info.bandwidth is None else f"λ {info.bandwidth:.3g}"
-    return f"{level}, |m| {info.norm:.3g}, {state.evaluations} evaluations"
+    return f"{level}, |m| {info.norm:.3g}, {done.evaluations} evaluations"

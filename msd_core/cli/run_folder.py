@@ -38,11 +38,20 @@ Frames = dict[int, Image.Image]
 
 @dataclass(frozen=True)
 class Done:
-    """What a run has so far: its state, the animation's frames by step, and the seconds it took."""
+    """What a run has so far: its state, the animation's frames by step, and the seconds it took.
+
+    ``before`` are the evaluations that the start took, before the first step.
+    """
 
     state: State
     frames: Frames
     seconds: float
+    before: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Network rows in all."""
+        return self.before + self.state.evaluations
 
 
 def is_frame(step: int, steps: int) -> bool:
@@ -88,7 +97,7 @@ def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, A
         "finished": finished,
         "settings": settings.to_json(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages},
-        "evaluations": done.state.evaluations,
+        "evaluations": done.evaluations,
         "steps": [{"step": step, **asdict(info)} for step, info in enumerate(done.state.history, 1)],
         "timing": {"seconds": round(done.seconds, 3)},
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..demo.model import former_model
 from ..distillation import METHODS
+from ..echo import shown
 from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
 from ..model import Model
@@ -18,11 +20,21 @@ from ..preset import Preset, preset_of
 from ..settings import build, flatten
 from ..validation import check_choice, check_count
 from .arguments import check_cells
+from .claim import digest_of
 from .flags import flag_of, given
 
 MOST_THREADS = 1024
+SAMPLE = "sample"
+"""The run begins with a sample of its own prompt."""
 
-DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "negative": "", "threads": None}
+DEFAULTS: dict[str, Any] = {
+    "generator": "fourier",
+    "size": None,
+    "seed": 0,
+    "negative": "",
+    "threads": None,
+    "start": "",
+}
 """Of what is no part of a preset; the size is the model's own, the threads are torch's."""
 
 
@@ -30,8 +42,8 @@ DEFAULTS: dict[str, Any] = {"generator": "fourier", "size": None, "seed": 0, "ne
 class Settings:
     """One run; two runs of equal settings give equal files.
 
-    ``model`` is the SHA-256 of the model's file. ``threads`` of the processor belong to it: sums are split among them,
-    and the last bits of a result depend on how.
+    ``model`` is the SHA-256 of the model's file, ``start`` that of the picture to begin with, or "sample", or nothing.
+    ``threads`` of the processor belong to it: sums are split among them, and the last bits of a result depend on how.
     """
 
     prompt: str
@@ -42,6 +54,7 @@ class Settings:
     seed: int
     model: str
     threads: int
+    start: str = ""
 
     @property
     def method(self) -> str:
@@ -75,7 +88,7 @@ class Settings:
 
     def _check(self) -> None:
         """Refuse entries that are not a preset's and not what `new_settings` makes."""
-        for name in ("prompt", "negative", "model"):
+        for name in ("prompt", "negative", "model", "start"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
         check_choice("generator", self.generator, GENERATORS)
@@ -110,6 +123,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     }
     run["size"] = run["size"] or (model.side, model.side)
     run["threads"] = run["threads"] or torch.get_num_threads()
+    run["start"] = start_of(run["start"])
     check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
     changes = given(arguments)
@@ -120,6 +134,20 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     except ValueError as error:
         raise ValueError(_by_flag(str(error))) from error
     return Settings(prompt=arguments.prompt, preset=preset, model=digest, **run)
+
+
+def start_of(given: str) -> str:
+    """What `Settings` says of ``--start``.
+
+    Raises:
+        ValueError: it is neither "sample" nor a file.
+    """
+    if given in ("", SAMPLE):
+        return given
+    digest = digest_of(Path(given))
+    if not digest:
+        raise ValueError(f"--start: got {shown(given)}, which is no file; allowed are a picture and 'sample': name one")
+    return digest
 
 
 def _by_flag(message: str) -> str:
@@ -139,6 +167,8 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
     """
     saved = {**settings.to_json(), **flatten(settings.preset)}
     names = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS) if getattr(arguments, name) is not None}
+    if "start" in names:
+        names["start"] = start_of(names["start"])
     for name, value in {**names, **given(arguments)}.items():
         if _plain(value) != _plain(saved.get(name)):
             flag = "PROMPT" if name == "prompt" else flag_of(name)

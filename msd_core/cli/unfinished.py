@@ -24,7 +24,7 @@ from ..jsontext import entry, parse_json
 from ..layout import Layout
 from ..state import load_state, save_state
 from ..tensorfile import read_tensors, write_tensors
-from ..validation import check_number
+from ..validation import check_count, check_number
 from .run_folder import FRAME_SIZE, FRAMES, Done, Frames
 from .settings import Settings
 
@@ -37,7 +37,7 @@ def save_unfinished(folder: Path, settings: Settings, done: Done) -> None:
     """Write what `load_unfinished` reads; the state last, because it is what makes a run resumable."""
     frames = {f"{step:08}": torch.from_numpy(np.array(frame)) for step, frame in done.frames.items()}
     write_tensors(folder / FRAMES_FILE, frames, *_FRAMES_FORMAT, {})
-    about = {"settings": json.dumps(settings.to_json()), "seconds": str(done.seconds)}
+    about = {"settings": json.dumps(settings.to_json()), "seconds": str(done.seconds), "before": str(done.before)}
     save_state(done.state, folder / STATE, about)
 
 
@@ -50,12 +50,12 @@ def load_unfinished(folder: Path) -> tuple[Settings, Done]:
     if not (folder / STATE).is_file():
         raise ValueError(f"--resume: {str(folder)!r} holds no unfinished run; leave --resume out to start one")
     state = load_state(folder / STATE)
-    settings, seconds = saved_settings(folder / STATE, state.metadata)
-    return settings, Done(state, _frames(folder, state.step), seconds)
+    settings, seconds, before = saved_settings(folder / STATE, state.metadata)
+    return settings, Done(state, _frames(folder, state.step), seconds, before)
 
 
-def saved_settings(path: Path, metadata: Mapping[str, str]) -> tuple[Settings, float]:
-    """The settings that the command line saved with a state, and the seconds that the run took.
+def saved_settings(path: Path, metadata: Mapping[str, str]) -> tuple[Settings, float, int]:
+    """The settings that the command line saved with a state, the run's seconds, and the evaluations before it.
 
     Raises:
         ValueError: they are not there, or damaged.
@@ -64,7 +64,9 @@ def saved_settings(path: Path, metadata: Mapping[str, str]) -> tuple[Settings, f
         settings = parse_json("settings", entry(metadata, "settings"), infinite=True)
         seconds = json.loads(entry(metadata, "seconds")[:40])
         check_number("seconds", seconds, "Use another copy.", low=0)
-        return Settings.from_json(settings), float(seconds)
+        before = json.loads(metadata.get("before", "0")[:40])  # a run of version 0.1 has none
+        check_count("before", before, minimum=0, maximum=2**53)
+        return Settings.from_json(settings), float(seconds), before
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"path: {str(path)!r} is not of a run of the command line, or damaged ({shortened(error)}). Use another "

@@ -18,7 +18,7 @@ import msd_core
 RECORDS = {
     "Bandwidths", "Denoiser", "Estimator", "Generator", "Guided", "Method", "Model", "Rng",
     "Inversion",  # protocols, abstract
-    "Info", "State", "NonFiniteError",  # records that the core itself makes
+    "Info", "Sampled", "State", "NonFiniteError",  # records that the core itself makes
     "SIGMA_SCHEDULES", "SOLVERS", "setting", "sd15_schedule",  # tuples; a field's description; no argument
 }  # fmt: skip
 
@@ -225,6 +225,9 @@ def core_targets() -> list[Target]:
                {"prompt": "prompt", "negative": "negative", "size": "size", "n": "count", "seed": "seed",
                "model": "model",
                 "mask": "mask"}, also=("width", "height", "path", "pull")),
+        Target("sample", lambda **k: m.sample(**k, steps=2),
+               {"model": "model", "prompt": "prompt", "negative": "negative", "cfg": "cfg", "width": "side",
+                "height": "side", "n": "count", "seed": "seed"}, also=("path",)),
         Target("distil", lambda method, generator, cfg, model: first(m.distil(
             "a", method=method, generator=generator, cfg=cfg, model=model)),
             {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path", "picture")),
