@@ -13,6 +13,7 @@ from ..msd_core.distillation import MSD
 from ..msd_core.preset import Preset
 from ..msd_core.settings import Setting, build, menu, settings_of
 from .host import grad_mode, own
+from .schema import schema
 from .widgets import value_of, widget
 
 CATEGORY = "mean-shift distillation"
@@ -36,11 +37,12 @@ class BandwidthScheduler(io.ComfyNode):
         family, known = settings_of(MSD)["bandwidths"], curve_settings()
         known["steps"] = settings_of(Preset)["steps"]
         order = [*FIRST, *(name for name in known if name not in FIRST)]
-        return io.Schema(
+        return schema(
             node_id="MSD_BandwidthScheduler",
             display_name="Bandwidth Scheduler",
             category=CATEGORY,
             description="Strictly decreasing bandwidths λ, the standard deviation of the mean-shift kernel.",
+            search_aliases=["mean-shift distillation", "lambda", "anneal", "sigmas"],
             inputs=[
                 widget(family, "schedule"),
                 *(widget(known[name], name, optional=name not in FIRST[:4]) for name in order),

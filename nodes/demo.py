@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from .bandwidth import CATEGORY
 from .host import grad_mode
+from .schema import schema
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -13,12 +14,13 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_LoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
             description="A small text-to-image model that ships with the pack. It draws flat illustrations at 128×128, "
             "such as 'a red boat left of a yellow house at sea', and works with the stock nodes on any machine.",
+            search_aliases=["mean-shift distillation", "msd", "toy model"],
             inputs=[],
             outputs=[io.Model.Output("MODEL"), io.Clip.Output("CLIP"), io.Vae.Output("VAE")],
         )

@@ -31,6 +31,7 @@ from .generators import GeneratorSocket, HostGenerator
 from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
 from .run import Run
+from .schema import FOLDED, schema
 from .widgets import value_of, widget
 
 LEARNING_RATE = "learning_rate"
@@ -64,7 +65,7 @@ CHECKPOINT = io.Float.Input(
     optional=True,
     tooltip="Seconds between two savings. After Cancel, an error or a crash the same graph goes on from there. 0: "
     "nothing is kept, and every run starts anew.",
-    extra_dict={"advanced": True},
+    extra_dict=FOLDED,
 )
 
 
@@ -194,12 +195,13 @@ class StepNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         kind = METHODS[cls.method]
         described = (inspect.getdoc(kind) or kind.__name__).split("\n\n")[0].replace("\n", " ")
-        return io.Schema(
+        return schema(
             node_id=cls.node_id,
             display_name=f"{label_of(cls.method)} Step",
             category=CATEGORY,
             description=f"Moves a generator's picture. {described}",
             is_output_node=True,
+            search_aliases=aliases(cls.method),
             inputs=step_inputs(cls.method, cls.node_id),
             outputs=outputs(),
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -260,6 +262,16 @@ def check_beside(method: str, given: Mapping[str, object]) -> None:
 def label_of(name: str) -> str:
     """A method's name in menus."""
     return getattr(METHODS[name], "label", "") or name
+
+
+def aliases(method: str) -> list[str]:
+    """Further words that the menu's search finds a method's step by."""
+    return [
+        "score distillation",
+        "distillation",
+        method,
+        *(["mode seeking"] if has_bandwidths(METHODS[method]) else []),
+    ]
 
 
 def step_node(method: str) -> type[StepNode]:

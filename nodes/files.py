@@ -10,6 +10,7 @@ from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator
 from .host import grad_mode
 from .progress import tell
+from .schema import schema
 
 
 class SaveGenerator(io.ComfyNode):
@@ -17,13 +18,14 @@ class SaveGenerator(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_SaveGenerator",
             display_name="Save Generator",
             category=CATEGORY,
             is_output_node=True,
             description="Writes a generator into the output folder, with the workflow that made it. Load Generator "
             "goes on with it another day; dropped on the canvas, the file brings the workflow back.",
+            search_aliases=["save neural image", "safetensors"],
             inputs=[
                 GeneratorSocket.Input("generator"),
                 io.String.Input(
@@ -57,11 +59,12 @@ class LoadGenerator(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_LoadGenerator",
             display_name="Load Generator",
             category=CATEGORY,
             description="Reads a generator that was saved, or the state that a stopped step has kept.",
+            search_aliases=["load neural image", "safetensors", "go on"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -99,12 +102,13 @@ class GeneratorInfo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_GeneratorInfo",
             display_name="Generator Info",
             category=CATEGORY,
             is_output_node=True,
             description="Kind, size and parameters of a generator, and what it or its file says of how it was made.",
+            search_aliases=["inspect neural image", "metadata"],
             inputs=[GeneratorSocket.Input("generator")],
             outputs=[io.String.Output("info", display_name="info")],
             hidden=[io.Hidden.unique_id],

@@ -25,6 +25,7 @@ from ..msd_core.validation import as_finite, check_choice
 from . import host
 from .cells import cell_of
 from .progress import PREVIEW_SIZE, Progress, tell
+from .schema import FOLDED
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Generator
@@ -56,7 +57,7 @@ def inputs() -> list[io.Input]:
             optional=True,
             tooltip="Steps at most of fitting a neural image to the image; it ends before where nothing is gained. "
             "More come nearer to a detailed picture; 100 to 1000 are usual.",
-            extra_dict={"advanced": True},
+            extra_dict=FOLDED,
         ),
         io.Combo.Input(
             "aspect",

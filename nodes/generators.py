@@ -27,6 +27,7 @@ from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
 from .progress import Progress
+from .schema import FOLDED, schema
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
@@ -62,11 +63,12 @@ class NeuralImageGenerator(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_NeuralImageGenerator",
             display_name="Neural Image Generator",
             category=CATEGORY,
             description="A picture as a small coordinate network, as pixels or as a latent: what a step optimises.",
+            search_aliases=["mean-shift distillation", "neural field", "implicit image", "siren", "hash grid"],
             inputs=[
                 io.Combo.Input(
                     "representation",
@@ -78,14 +80,24 @@ class NeuralImageGenerator(io.ComfyNode):
                 io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
                 io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of the first parameters."),
-                io.Int.Input("hidden", default=64, min=1, max=4096, tooltip="Units a layer, of a neural image."),
-                io.Int.Input("layers", default=3, min=1, max=64, tooltip="Hidden layers, of a neural image."),
+                io.Int.Input(
+                    "hidden",
+                    default=64,
+                    min=1,
+                    max=4096,
+                    tooltip="Units a layer, of a neural image.",
+                    extra_dict=FOLDED,
+                ),
+                io.Int.Input(
+                    "layers", default=3, min=1, max=64, tooltip="Hidden layers, of a neural image.", extra_dict=FOLDED
+                ),
                 io.Int.Input(
                     "channels",
                     default=4,
                     min=1,
                     max=256,
                     tooltip="Of a latent: 4 for SD 1.5 and SDXL, 16 for SD 3 and Flux, 128 for Flux 2.",
+                    extra_dict=FOLDED,
                 ),
                 io.Int.Input(
                     "batch",
@@ -104,7 +116,7 @@ class NeuralImageGenerator(io.ComfyNode):
                     optional=True,
                     tooltip="Pixels a side of the model's latent cell: 8 for most models, 16 for Flux 2, 32 for "
                     "HunyuanImage 2.1, 1 for models that work on pixels. Width and height are multiples of it.",
-                    extra_dict={"advanced": True},
+                    extra_dict=FOLDED,
                 ),
                 *fitted.inputs(),
             ],
@@ -155,12 +167,13 @@ class RenderGenerator(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_RenderGenerator",
             display_name="Render Generator",
             category=CATEGORY,
             is_output_node=True,
             description="Draws a generator at any size. The VAE decodes a latent generator, and encodes every other.",
+            search_aliases=["mean-shift distillation", "upscale", "zoom", "draw neural image"],
             inputs=[
                 GeneratorSocket.Input("generator"),
                 io.Int.Input("width", default=512, min=1, max=16384, tooltip="Pixels."),

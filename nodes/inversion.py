@@ -17,6 +17,7 @@ from . import host
 from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
 from .progress import Progress
+from .schema import schema
 
 
 class DDIMInversion(io.ComfyNode):
@@ -24,12 +25,13 @@ class DDIMInversion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="MSD_DDIMInversion",
             display_name="DDIM Inversion",
             category=CATEGORY,
             description="The noise that a picture would have come from. To get the picture back: SamplerCustomAdvanced "
             "with noise, sigmas, the euler sampler and the same model, prompt and cfg; its latent is free.",
+            search_aliases=["invert", "inversion", "unsample", "noise from picture"],
             inputs=[
                 io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode."),
                 io.Model.Input("model", optional=True),

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..msd_core.generators.base import Canvas, Region, View
 from ..msd_core.validation import check_number
+from .schema import FOLDED
 
 LARGEST = 16384
 """Pixels of a side that is rendered."""
@@ -43,7 +44,7 @@ def inputs() -> list[io.Input]:
             optional=True,
             tooltip=f"{name.capitalize()} edge of the part that is shown, 0 to 1 across the whole picture: a zoom. The "
             "part alone fills the image.",
-            extra_dict={"advanced": True},
+            extra_dict=FOLDED,
         )
         for name, default in EDGES.items()
     ]

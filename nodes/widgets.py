@@ -13,6 +13,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..msd_core.settings import Setting, menu
+from .schema import FOLDED
 
 LOWEST, HIGHEST = -1e6, 1e6
 STEPS = {"cfg": 0.1, "lr": 0.001, "t_min": 0.01, "t_max": 0.01}
@@ -23,7 +24,7 @@ def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
     """The input called ``name`` of a setting."""
     common: dict[str, Any] = {"tooltip": sentence(entry.help), "optional": optional}
     if entry.expert:
-        common["extra_dict"] = {"advanced": True}
+        common["extra_dict"] = FOLDED
     if entry.family is not None or entry.choices:
         names = list(entry.choices) or menu(entry.family or {})  # pyright: ignore[reportArgumentType]
         default = entry.default if entry.family is None else entry.family.name_of(entry.default)

@@ -48,10 +48,16 @@ class ISM:
     t_min: float = t_min_setting()
     t_max: float = t_max_setting()
     t_late: float = setting(0.5, "highest noise after the warm-up, as a fraction of the model's chain", above=0, high=1)
-    warm_up: float = setting(0.3, "share of the run over which the highest noise falls to t_late", low=0, high=1)
+    warm_up: float = setting(
+        0.3, "share of the run over which the highest noise falls to t_late", low=0, high=1, expert=True
+    )
     delta_t: float = setting(0.08, "interval that is matched, as a fraction of the chain", low=0, high=1)
     delta_s: float = setting(
-        0.2, "step of the inversion, as a fraction of the chain; smaller is exacter and costs more", above=0, high=1
+        0.2,
+        "step of the inversion, as a fraction of the chain; smaller is exacter and costs more",
+        above=0,
+        high=1,
+        expert=True,
     )
 
     def __post_init__(self) -> None:

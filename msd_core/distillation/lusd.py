@@ -47,9 +47,11 @@ class LUSD(Drawing):
 
     t_min: float = t_min_setting(0.05)
     t_max: float = t_max_setting(0.95)
-    keep: float = setting(0.02, "share of the way back to the source in every step", low=0, high=1)
+    keep: float = setting(0.02, "share of the way back to the source in every step", low=0, high=1, expert=True)
     strength: float = setting(0.15, "standard deviation of the first gradient", above=0, usual=(0.001, 10))
-    strength_end: float = setting(0.01, "standard deviation of the last gradient", above=0, usual=(0.001, 10))
+    strength_end: float = setting(
+        0.01, "standard deviation of the last gradient", above=0, usual=(0.001, 10), expert=True
+    )
 
     @torch.no_grad()
     def __call__(self, x: Tensor, denoiser: Denoiser, *, step: int, steps: int, rng: Rng) -> tuple[Tensor, Info]:

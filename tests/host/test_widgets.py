@@ -20,7 +20,7 @@ from msd_pack.nodes import MeanShiftExtension
 from msd_pack.nodes.bandwidth import BandwidthScheduler
 from msd_pack.nodes.distill import BESIDE, OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
 from msd_pack.nodes.kept import EVERY
-from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of
+from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of, widget
 
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
 BEFORE = json.loads(Path(__file__).with_name("schemas.json").read_text(encoding="utf-8"))
@@ -44,6 +44,31 @@ def test_inputs_stay_where_saved_graphs_have_them(node_id: str) -> None:
     if now:
         renamed = [{**now[0], "id": "renamed"}, *now[1:]]
         assert not kept(renamed, BEFORE[node_id]) and not kept(now[1:], BEFORE[node_id]), "planted changes must show"
+
+
+def seen_at_first(inputs: list[io.Input]) -> list[str]:
+    """Widgets of a node that was just added; the host puts "control after generate" below every seed."""
+    seen = [entry.id for entry in inputs if isinstance(entry, io.WidgetInput) and not entry.as_dict().get("advanced")]
+    return seen + ["control"] * seen.count("seed")
+
+
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_at_most_twelve_widgets_are_seen_at_first(node_id: str) -> None:
+    assert len(seen_at_first(SCHEMAS[node_id].inputs)) <= 12
+    more = [widget(Setting(f"x{i}", f"x{i}", "help", 1.0), f"x{i}") for i in range(13)]
+    assert len(seen_at_first(more)) == 13, "a planted excess must show"
+    folded = widget(Setting("x", "x", "help", 1.0, expert=True), "x")
+    assert seen_at_first([folded]) == []
+
+
+def test_the_search_finds_nodes_by_what_people_call_them() -> None:
+    """On hosts that know aliases; the others search by name alone."""
+    found = {node_id: getattr(schema, "search_aliases", None) for node_id, schema in SCHEMAS.items()}
+    if all(words is None for words in found.values()):
+        return
+    assert all("score distillation" in found[node.GET_SCHEMA().node_id] for node in STEPS.values())
+    assert {"invert", "unsample"} <= set(found["MSD_DDIMInversion"])
+    assert all(found.values())
 
 
 def widgets_of(node_id: str) -> dict[str, io.Input]:
