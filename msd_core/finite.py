@@ -12,11 +12,12 @@ class NonFiniteError(ValueError):
     """A NaN or infinity where a number is needed.
 
     Attributes:
-        name: of what gave it; what: the numbers that hold it; count, total: how many do, of how many; fix: what to do.
+        name: of what gave it; what: the numbers that hold it; count, total: how many do, of how many; fix: what to do;
+            where: the step, as far as it is known.
     """
 
     def __init__(self, name: str, what: str, count: int, total: int, fix: str, where: str = "") -> None:
-        self.name, self.what, self.count, self.total, self.fix = name, what, count, total, fix
+        self.name, self.what, self.count, self.total, self.fix, self.where = name, what, count, total, fix, where
         super().__init__(
             f"{name}: NaN or infinity in {count} of {total} numbers of the {what}{where}; allowed are finite numbers. "
             f"{fix}"

@@ -20,7 +20,9 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management
@@ -37,6 +39,8 @@ from .beside import UNCOND, Beside, Sides, is_stock
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
 from .fits import check_conditioning, check_guider, explain_width
+from .precision import in_float32, is_half
+from .room import Room, unit_of
 from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
 from .vae import vae_bytes as vae_bytes
 
@@ -88,6 +92,7 @@ class HostDenoiser:
     options: dict[str, Any]
     axis: Axis
     rows: Rows
+    room: Room = field(default_factory=lambda: Room("model"))
     cfg: float | None = None
     watch: Callable[[], None] | None = None  # called after every evaluation
     beside: Mapping[str, Sides] = field(default_factory=dict)
@@ -95,17 +100,25 @@ class HostDenoiser:
 
     def __call__(self, z: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoise z (B, C, H, W) at sigma: float, () or (B,). Returns a tensor of z's shape, detached."""
+        denoised = self._ask(z, sigma, lambda denoised: denoised)
+        if self.watch is not None:
+            self.watch()
+        return denoised
+
+    def _ask(self, z: Tensor, sigma: Tensor | float, wanted: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is ``wanted`` of each evaluation, given its result; as many rows at once as there is room for."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=z.device).reshape(-1).expand(z.shape[0])
         x = self.axis.latent(z.detach().float(), sigma.reshape(-1, *[1] * (z.ndim - 1)))
-        before = self.rows.total
+        level = self.axis.level(sigma).contiguous()
+
+        def evaluate(part: slice) -> Tensor:
+            return wanted(self._evaluate(x[part].contiguous(), level[part]))
+
         with torch.inference_mode():
-            denoised = self._evaluate(x.contiguous(), self.axis.level(sigma).contiguous())
-        self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / z.shape[0])
-        if self.watch is not None:
-            self.watch()
+            found = self.room.ask(evaluate, len(x), unit_of(self._conds))
         with grad_mode():
-            return denoised.to(z.dtype, copy=True)
+            return found.to(z.dtype, copy=True)
 
     @property
     def sigma_min(self) -> float:
@@ -143,9 +156,9 @@ class HostDenoiser:
         options = create_model_options_clone(self.options.get("model_options", {}))
         options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
         options.pop("sampler_post_cfg_function", None)  # its result is not looked at, and it may cost rows of its own
-        replace(self, options={**self.options, "model_options": options})(z, sigma)
-        with grad_mode():
-            return captured["cond"].to(z.dtype, copy=True), captured["uncond"].to(z.dtype, copy=True)
+        asked = replace(self, options={**self.options, "model_options": options})
+        both = asked._ask(z, sigma, lambda _: torch.stack((captured["cond"], captured["uncond"]), dim=1))
+        return both[:, 0], both[:, 1]
 
     def _check_stock(self, purpose: str) -> None:
         """Refuse a guider without a single cfg between a positive and a negative side."""
@@ -155,12 +168,19 @@ class HostDenoiser:
                 "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
             )
 
+    @property
+    def _conds(self) -> Sides:
+        """The conditionings that are asked."""
+        return self.guider.conds if self.prompt is None else self.beside[self.prompt]
+
     def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
         guider, own = self.guider, (self.guider.cfg, self.guider.conds)
         guider.cfg = guider.cfg if self.cfg is None else self.cfg
-        guider.conds = guider.conds if self.prompt is None else self.beside[self.prompt]
+        guider.conds, before = self._conds, self.rows.total
         try:
-            return guider(x, level, **self.options)
+            denoised = guider(x, level, **self.options)
+            self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / x.shape[0])
+            return denoised
         except RuntimeError as error:
             explain_width(error, guider, self.prompt, self.beside)
             raise
@@ -202,6 +222,7 @@ class HostDenoiser:
 class Session:
     """What a loop gets inside the host: denoiser, encoder and decoder (None without a VAE), device, the model's scales.
 
+    `in_float32` is a context in which model and VAE compute in it; None where they do so anyway.
     `decode` is for the image pull and for previews: latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], not
     differentiated.
     """
@@ -212,6 +233,7 @@ class Session:
     device: torch.device
     model_sampling: nn.Module
     latent_format: LatentFormat
+    in_float32: Callable[[], AbstractContextManager[None]] | None = None
 
     def model(self) -> HostModel:
         """The model as `msd_core` knows one."""
@@ -292,10 +314,12 @@ class _LoopSampler(Sampler):
         denoiser = HostDenoiser(model_wrap, options, Axis.of(model.model_sampling), self.rows, beside=beside)
         with grad_mode(), torch.enable_grad():
             scales = model.model_sampling, model.latent_format
-            pair = (None, None)
+            pair, module = (None, None), None
             if self.vae is not None:
-                pair = (make(self.vae, model.latent_format, self.loaded.model) for make in (encoder, decoder))
-            self.result = self.loop(Session(denoiser, *pair, noise.device, *scales))
+                module = self.loaded.model
+                pair = (make(self.vae, model.latent_format, module) for make in (encoder, decoder))
+            whole = partial(in_float32, model, self.vae, module) if is_half(model, self.vae) else None
+            self.result = self.loop(Session(denoiser, *pair, noise.device, *scales, whole))
         self.beside.give_back(model_wrap.conds)
         return torch.zeros_like(noise)
 

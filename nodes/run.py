@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +26,13 @@ from .beside import NEGATIVE, SOURCE
 from .fits import check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
+from .precision import rescued
 from .progress import Progress, tell, to_image
+from .room import is_out_of_memory, out_of_memory
 
 if TYPE_CHECKING:
     from ..msd_core.info import Info
+    from ..msd_core.model import Model
     from ..msd_core.state import State
 
 
@@ -76,7 +80,6 @@ class Run:
     def _walk(self, session: host.Session) -> State:
         """The last state; on the way each is shown, and kept by time and when it is the last one for now."""
         from ..msd_core.autosave import Autosave
-        from ..msd_core.distil import run
         from ..msd_core.optimize import planned_steps
 
         total = planned_steps(self.preset.method, self.preset.steps, self.preset.min_bandwidth)
@@ -84,15 +87,23 @@ class Run:
         progress, began, before = Progress(total, state.step), time.monotonic(), state.step
         keep = Autosave(self._keep, self.every if self.kept else 0)
         try:
-            for made in run(state, self.preset, session.model(), None, **self._beside()):
+            for made in rescued(partial(self._states, session.model()), state, session):
                 state = made
                 keep(state)
                 tell(self.node_id, report(state, total, (time.monotonic() - began) / (state.step - before)))
                 progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
         except BaseException as error:
             self._stopped(state, total, error)
+            if is_out_of_memory(error):
+                raise out_of_memory(state.step, self._size(), self._smaller()) from error
             raise
         return state
+
+    def _states(self, model: Model, state: State) -> Iterator[State]:
+        """The states after ``state``."""
+        from ..msd_core.distil import run
+
+        return run(state, self.preset, model, None, **self._beside())
 
     def _about(self, state: State) -> dict[str, str]:
         """What the new generator says of how it was made."""
@@ -153,13 +164,24 @@ class Run:
                 n=generator.rows,
             )
             fix = "Lower width, height or batch of the generator."
-            size = f"{canvas.width}x{canvas.height}" + (f", {generator.rows} of them," if generator.rows > 1 else "")
-            check_fits("generator", f"{size} through the VAE", needed, fix)
+            check_fits("generator", f"{self._size()} through the VAE", needed, fix)
         if generator.space == "latent":
             check_latent_format(self.start.latent_format, self.guider)
             with host.grad_mode(), torch.no_grad():
                 view = canvas.view
                 host.check_latent(generator.render(generator.frame(view.height, view.width)), self.guider)
+
+    def _size(self) -> str:
+        """The canvas in words, and how many there are."""
+        canvas, rows = self.start.canvas, self.start.generator.rows
+        return f"{canvas.width}x{canvas.height}" + (f", {rows} of them," if rows > 1 else "")
+
+    def _smaller(self) -> list[str]:
+        """What would take less memory, in words."""
+        batch = " or batch" if self.start.generator.rows > 1 else ""
+        through = self.preset.pull == "latent" and self.start.generator.space == "image"
+        pull = ["choose the pull 'image', which goes through the VAE without a gradient"] if through else []
+        return [f"lower width, height{batch} of the generator", *pull]
 
     def _preview(self, state: State, session: host.Session) -> Tensor | None:
         x = state.picture()

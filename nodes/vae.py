@@ -21,6 +21,7 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 from .cells import cell_of
+from .room import Room
 
 ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
 OF_LOADING = {
@@ -152,7 +153,7 @@ def encoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callabl
     tiles are not differentiable.
     """
     thaw(module)
-    factor = vae.spacial_compression_encode()
+    factor, room = vae.spacial_compression_encode(), Room("VAE's encoder")
 
     def encode(image: Tensor) -> Tensor:
         if any(side % factor for side in image.shape[-2:]):
@@ -162,7 +163,8 @@ def encoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callabl
             )
         pixels = vae.process_input(image).to(device=vae.device, dtype=vae.vae_dtype)
         with training():
-            latent = module.encode(pixels)
+            unit = len(pixels) if torch.is_grad_enabled() else 1  # what the backward pass needs is kept of all parts
+            latent = room.ask(lambda part: module.encode(pixels[part]), len(pixels), unit)
         return latent_format.process_in(latent.float())
 
     return encode
@@ -170,11 +172,13 @@ def encoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callabl
 
 def decoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """The model's latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], without gradient; `module` as for `encoder`."""
+    room = Room("VAE's decoder")
 
     @torch.no_grad()
     def decode(x: Tensor) -> Tensor:
         latent = latent_format.process_out(x).to(device=vae.device, dtype=vae.vae_dtype)
-        return vae.process_output(module.decode(latent).float())
+        image = room.ask(lambda part: module.decode(latent[part]).float(), len(latent))
+        return vae.process_output(image)
 
     return decode
 

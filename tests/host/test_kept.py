@@ -92,7 +92,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
 ENDS = {
     "Cancel": comfy.model_management.InterruptProcessingException(),
     "an error": RuntimeError("out of luck"),
-    "no memory": MemoryError(),
+    "no memory": comfy.model_management.OOM_EXCEPTION("out of memory"),
 }
 
 

@@ -1,0 +1,85 @@
+"""Out of memory: fewer rows at once, and in the end a message that says what to lower.
+
+A batch of rows is asked as a whole. When the device's memory is out, it is asked again in parts of half the rows, and
+so is every later one of the run; each row's result is what it would be, to rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+ON_THE_CPU = "DefaultCPUAllocator"
+"""In what torch says when it is the processor's memory that is out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is the host's, torch's or Python's word for it."""
+    management = comfy.model_management
+    known = getattr(management, "is_oom", lambda error: isinstance(error, management.OOM_EXCEPTION))
+    return isinstance(error, MemoryError) or ON_THE_CPU in str(error) or known(error)
+
+
+class Room:
+    """How many rows of ``what`` are asked at once: all, until the memory is out."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.most: int | None = None
+
+    def ask(self, evaluate: Callable[[slice], Tensor], rows: int, unit: int = 1) -> Tensor:
+        """``evaluate(part)`` of all ``rows``, joined.
+
+        Args:
+            evaluate: a part of the rows, a slice, to its result, one row a row.
+            rows: how many there are.
+            unit: rows that belong together, as those of a batch of prompts; a part is a multiple of it.
+
+        Raises:
+            The device's own error: a part of ``unit`` rows is too much.
+        """
+        while True:
+            size = min(self.most or rows, rows)
+            try:
+                parts = [evaluate(slice(first, first + size)) for first in range(0, rows, size)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except Exception as error:
+                if not is_out_of_memory(error) or size <= unit or rows % unit:
+                    raise
+            self.most = max(unit, size // 2 // unit * unit)  # here, where no traceback holds the tensors any more
+            comfy.model_management.soft_empty_cache()
+            logging.warning(
+                "out of memory with %d rows of the %s at once; going on with %d", size, self.what, self.most
+            )
+
+
+def unit_of(conds: Mapping[str, list[dict[str, Any]]]) -> int:
+    """Rows that a guider's conditionings are for: more than one for a batch of prompts, masks or hints."""
+    found = [1]
+    for entries in conds.values():
+        for entry in entries:
+            tensors = [entry.get("mask"), *(getattr(cond, "cond", None) for cond in entry["model_conds"].values())]
+            control = entry.get("control")
+            while control is not None:
+                tensors.append(getattr(control, "cond_hint_original", None))
+                control = getattr(control, "previous_controlnet", None)
+            found += [len(tensor) for tensor in tensors if isinstance(tensor, Tensor) and tensor.ndim]
+    return max(found)
+
+
+def out_of_memory(step: int, size: str, lower: list[str]) -> Exception:
+    """What to raise, of the host's own kind, so that it unloads what it can.
+
+    Args:
+        step: iterations that are done.
+        size: of what was optimised, in words.
+        lower: what would take less, in words.
+    """
+    return comfy.model_management.OOM_EXCEPTION(
+        f"generator: {size} took more memory than there is, in step {step + 1}; {', or '.join(lower)}"
+    )
