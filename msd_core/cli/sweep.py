@@ -1,6 +1,6 @@
 """Run every cell of a grid, prompts x settings x seeds, and compare the settings with intervals.
 
-Writes results.csv, results.parquet, summary.csv and contact_sheet.png into --out, and every cell, as soon as it is
+Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet.png into --out, and every cell, as soon as it is
 done, into --out/cells. Whatever ends the sweep, the same command goes on from there.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..sweep.pool import Batch, Spread
 
 HELP = "prompts x settings x seeds, on many processes or machines"
-EXTRA = {"yaml", "joblib", "pyarrow", "ray"}
+EXTRA = {"yaml", "joblib", "pyarrow", "matplotlib", "ray"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 results.csv, results.parquet    every cell: setting, options, prompt, seed, figures
 summary.csv                     every setting: the mean of each figure, and its interval of 95 %
+frontier.png                    each figure of quality against evaluations
 contact_sheet.png               one column a setting, one row a prompt, of the first seed
 """
 
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from ..atomic import replacing
 from .cells import Row
+from .plot import frontier
 
 FIGURES = ("accepted", "iou", "stray", "surprise", "evaluations", "seconds")
-RESULTS = ("results.csv", "results.parquet", "summary.csv", "contact_sheet.png")
+RESULTS = ("results.csv", "results.parquet", "summary.csv", "frontier.png", "contact_sheet.png")
 RESAMPLES, LEVEL = 1000, 0.95
 SHOWN = 24
 """Prompts on the sheet."""
@@ -82,14 +84,16 @@ def write(folder: Path, cells: Cells, pictures: Sequence[Path], grid: Sequence[s
     with replacing(folder / "results.csv") as file:
         _csv(file, columns, [[row[name] for name in columns] for row in rows])
     _parquet(folder / "results.parquet", columns, rows)
-    lines = []
-    for name, means in summary(cells, grid).items():
+    settings, lines = summary(cells, grid), []
+    for name, means in settings.items():
         numbers = [x for figure in FIGURES if (m := means.get(figure)) for x in (m.value, m.low, m.high)]
         lines.append([name, next(iter(means.values())).count, *numbers])
-    known = [f for f in FIGURES if f in next(iter(summary(cells, grid).values()))]
+    known = [f for f in FIGURES if f in next(iter(settings.values()))]
     head = [part for figure in known for part in (figure, f"{figure} low", f"{figure} high")]
     with replacing(folder / "summary.csv") as file:
         _csv(file, ["setting", "count", *head], lines)
+    with replacing(folder / "frontier.png") as file:
+        file.write_bytes(frontier(settings))
     with replacing(folder / "contact_sheet.png") as file:
         _sheet(file, cells, pictures, grid)
 
