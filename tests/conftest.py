@@ -8,9 +8,9 @@ are skipped, loudly.
 The host tier needs the host's own Python with its own packages, which is rarely the one that runs pytest. Its files are
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 
-With `-n 2 --dist loadgroup` (pytest-xdist) one process has the host tier, one the server, and core files go to whichever
-is free. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two that share their cores
-would wait for each other.
+With `-n 2 --dist loadgroup` (pytest-xdist) one process has the host tier, one the server, and core files go to
+whichever is free. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two that share
+their cores would wait for each other.
 """
 
 from __future__ import annotations

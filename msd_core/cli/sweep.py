@@ -1,7 +1,7 @@
 """Run every cell of a grid, prompts x settings x seeds, and compare the settings with intervals.
 
-Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet.png into --out, and every cell, as soon as it is
-done, into --out/cells. Whatever ends the sweep, the same command goes on from there.
+Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet.png into --out, and every cell, as
+soon as it is done, into --out/cells. Whatever ends the sweep, the same command goes on from there.
 """
 
 from __future__ import annotations
