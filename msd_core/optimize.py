@@ -226,11 +226,13 @@ def _advance(run: _Run, state: State) -> State:
         generator = copy.deepcopy(state.generator)
         rng = _streams(state.rng_state)
         try:
-            view, pulled, cotangent = _pull(run, generator, state, rng, known)
+            view = generator.view(state.step, rng)
+            render = generator.renderer(view)
+            pulled, cotangent = _pull(run, _rendered(render), view, state, rng, known)
             target, memory = pulled.detach() - cotangent, state.optimizer_state
             for inner in range(run.inner_steps):
                 if inner:
-                    pulled = run.pull.pulled(_rendered(generator, view))
+                    pulled = run.pull.pulled(_rendered(render))
                     cotangent = pulled.detach() - target
                 count = state.step * run.inner_steps + inner + 1
                 memory = _update(run, generator, count, memory, pulled, cotangent, known[0])
@@ -263,17 +265,22 @@ def _stream_states(rng: Rng) -> Tensor:
     return torch.stack([source.get_state() for source in rng])
 
 
-def _rendered(generator: Generator, view: Any) -> Tensor:  # noqa: ANN401 - of the generator's own kind
-    picture = generator.render(view)
+def _rendered(render: Callable[[], Tensor]) -> Tensor:
+    picture = render()
     check_finite("generator", [picture], "picture", "Use a smaller learning rate.")
     return picture
 
 
-def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[Info]) -> tuple[Any, Tensor, Tensor]:
-    """The view, what is pulled of it, with its graph, and its cotangent; the method's `Info` is left in ``known``."""
-    view = generator.view(state.step, rng)
+def _pull(
+    run: _Run,
+    picture: Tensor,
+    view: Any,  # noqa: ANN401 - of the generator's own kind
+    state: State,
+    rng: Rng,
+    known: list[Info],
+) -> tuple[Tensor, Tensor]:
+    """What is pulled of ``picture``, with its graph, and its cotangent; the method's `Info` is left in ``known``."""
     denoiser = run.denoiser.pick(view) if isinstance(run.denoiser, ByView) else run.denoiser
-    picture = _rendered(generator, view)
 
     def distil(x: Tensor) -> Tensor:
         check_finite("encode", [x], "latent", "Run the encoder in float32.")
@@ -289,7 +296,7 @@ def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[I
         check_finite("denoiser", [gradient], "gradient", fix)
         return gradient.detach().to(x, copy=True)
 
-    return view, *run.pull(picture, distil)
+    return run.pull(picture, distil)
 
 
 def _update(
