@@ -50,6 +50,7 @@ COMMANDS = {
     "compare": ["--out", "--methods", "--count", "--cfg", "--seed", "--model", "--help"],
     "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],
     "reproduce": ["--quick", "--out", "--seed", "--help"],
+    "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip
 
