@@ -233,6 +233,7 @@ def run(
         optimizer=preset.optimizer_config,
         min_bandwidth=preset.min_bandwidth or None,
         tolerance=preset.tolerance,
+        inner_steps=preset.inner_steps,
     )
 
 

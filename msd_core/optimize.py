@@ -6,6 +6,9 @@
 enters the chain rule is the `pull`'s affair. `start` makes the state that a run begins with, `optimize` goes on from
 any state.
 
+With n ``inner_steps`` the generator takes n updates towards each target, x - method(x), before the model is asked
+again: at n times its own cost and the encoder's, and none of the model's.
+
 The loop prints nothing, shows nothing and catches nothing: progress, preview, interruption and saving belong to the
 caller, between two states.
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -58,6 +61,7 @@ class _Run:
     optimizer: OptimizerConfig
     min_bandwidth: float | None
     tolerance: float | None
+    inner_steps: int
 
     def bandwidth(self, state: State) -> float | None:
         """The kernel's bandwidth in the step after ``state``."""
@@ -115,6 +119,7 @@ def optimize(
     optimizer: str | OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
     min_bandwidth: float | None = None,
     tolerance: float | None = None,
+    inner_steps: int = 1,
 ) -> Iterator[State]:
     """Go on from ``state`` to the end of its run, and yield a `State` after each step.
 
@@ -127,6 +132,7 @@ def optimize(
         min_bandwidth: stop before the first step with lambda_k below it (the paper's lambda_min); None or 0: never.
         tolerance: stop after the first step with |m| = ``info.norm`` at or below it; not for a batch, whose members
             would have to stop at different steps.
+        inner_steps: updates of the generator towards the target of each step.
 
     Yields:
         The state after each step; none if nothing is left to do.
@@ -136,7 +142,7 @@ def optimize(
             refuse, for shapes that do not fit, and (`NonFiniteError`) for NaN or infinity.
     """
     config = OptimizerConfig(optimizer) if isinstance(optimizer, str) else optimizer
-    run = _Run(METHODS.made("method", method), denoiser, pull, config, min_bandwidth, tolerance)
+    run = _Run(METHODS.made("method", method), denoiser, pull, config, min_bandwidth, tolerance, inner_steps)
     _check_kinds(run, state)
     _check(run, state)
     return _walk(run, state)
@@ -150,6 +156,7 @@ def _check_kinds(run: _Run, state: State) -> None:
         check_denoiser(run.denoiser)
     if not hasattr(run.pull, "space"):
         raise ValueError(f"pull: got {shown(run.pull)}; allowed are Pull(), LatentPull, ImagePull, Masked. Make one.")
+    check_count("inner_steps", run.inner_steps, maximum=MOST_STEPS)
     for name, value in (("min_bandwidth", run.min_bandwidth), ("tolerance", run.tolerance)):
         if value is not None:
             check_number(name, value, "Use 0 to stop at steps alone.", low=0)
@@ -219,14 +226,18 @@ def _advance(run: _Run, state: State) -> State:
         generator = copy.deepcopy(state.generator)
         rng = _streams(state.rng_state)
         try:
-            pulled, cotangent = _pull(run, generator, state, rng, known)
-            new, memory = _update(run, generator, state, pulled, cotangent, known[0])
+            view = generator.view(state.step, rng)
+            render = generator.renderer(view)
+            pulled, cotangent = _pull(run, _rendered(render), view, state, rng, known)
+            target, memory = pulled.detach() - cotangent, state.optimizer_state
+            for inner in range(run.inner_steps):
+                if inner:
+                    pulled = run.pull.pulled(_rendered(render))
+                    cotangent = pulled.detach() - target
+                count = state.step * run.inner_steps + inner + 1
+                memory = _update(run, generator, count, memory, pulled, cotangent, known[0])
         except NonFiniteError as error:
             _locate(error, state.step, known)
-        with torch.no_grad():
-            for name, parameter in generator.named_parameters():
-                if name in new:
-                    parameter.copy_(new[name])
     return replace(
         state,
         step=state.step + 1,
@@ -254,12 +265,22 @@ def _stream_states(rng: Rng) -> Tensor:
     return torch.stack([source.get_state() for source in rng])
 
 
-def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[Info]) -> tuple[Tensor, Tensor]:
-    """What is pulled, with its graph, and its cotangent; the method's `Info` is left in ``known``."""
-    view = generator.view(state.step, rng)
-    denoiser = run.denoiser.pick(view) if isinstance(run.denoiser, ByView) else run.denoiser
-    picture = generator.render(view)
+def _rendered(render: Callable[[], Tensor]) -> Tensor:
+    picture = render()
     check_finite("generator", [picture], "picture", "Use a smaller learning rate.")
+    return picture
+
+
+def _pull(
+    run: _Run,
+    picture: Tensor,
+    view: Any,  # noqa: ANN401 - of the generator's own kind
+    state: State,
+    rng: Rng,
+    known: list[Info],
+) -> tuple[Tensor, Tensor]:
+    """What is pulled of ``picture``, with its graph, and its cotangent; the method's `Info` is left in ``known``."""
+    denoiser = run.denoiser.pick(view) if isinstance(run.denoiser, ByView) else run.denoiser
 
     def distil(x: Tensor) -> Tensor:
         check_finite("encode", [x], "latent", "Run the encoder in float32.")
@@ -279,9 +300,15 @@ def _pull(run: _Run, generator: Generator, state: State, rng: Rng, known: list[I
 
 
 def _update(
-    run: _Run, generator: Generator, state: State, pulled: Tensor, cotangent: Tensor, info: Info
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """New parameters and the optimiser's new memory, each group of parameters on its own."""
+    run: _Run,
+    generator: Generator,
+    count: int,
+    before: Mapping[str, Tensor],
+    pulled: Tensor,
+    cotangent: Tensor,
+    info: Info,
+) -> dict[str, Tensor]:
+    """Update the generator in place, each group of parameters on its own; returns the optimiser's new memory."""
     parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
     found = torch.autograd.grad(pulled, list(parameters.values()), cotangent, allow_unused=True)
     gradients = {name: p for name, p in zip(parameters, found, strict=True) if p is not None}
@@ -292,11 +319,14 @@ def _update(
     for prefix, row in generator.groups().items():
         own = {name: p for name, p in gradients.items() if name.startswith(prefix)}
         norm2 = float((cotangent if row is None else cotangent[row]).double().square().sum())
-        update = Update(count=state.step + 1, rate=rate, norm2=norm2)
-        moved, kept = apply_update(run.optimizer, update, parameters, own, state.optimizer_state)
+        update = Update(count=count, rate=rate, norm2=norm2)
+        moved, kept = apply_update(run.optimizer, update, parameters, own, before)
         new, memory = new | moved, memory | kept
     check_finite("lr", new.values(), "new parameters", "Use a smaller learning rate.")
-    return new, memory
+    with torch.no_grad():
+        for name, value in new.items():
+            parameters[name].copy_(value)
+    return memory
 
 
 def _locate(error: NonFiniteError, step: int, known: list[Info]) -> NoReturn:

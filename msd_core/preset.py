@@ -62,6 +62,15 @@ class Preset:
         expert=True,
     )
 
+    inner_steps: int = setting(
+        1,
+        "updates of the generator towards the target of each iteration: fewer evaluations for as many updates",
+        low=1,
+        high=10_000,
+        usual=(1, 100),
+        expert=True,
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "method", METHODS.made("method", self.method))
         check_settings(self)

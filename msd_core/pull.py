@@ -9,6 +9,9 @@ cotangent back from what is pulled to the parameters.
     ImagePull   x = encode(picture)          pulled = picture   cotangent = picture - decode(x - g_x)
     Masked      as the pull within                              cotangent times the mask
 
+``pulled(picture)`` is the first of the two alone: what is pulled of another picture, towards the same target
+pulled - cotangent.
+
 `LatentPull` is the paper's (Algs. 1 and 2). `ImagePull` is the image-space residual of HiFA (Zhu et al. 2023) on its
 own: no backward pass through the encoder, and no picture that merely has the right latent.
 """
@@ -50,6 +53,10 @@ class Pulling(Protocol):
         """
         ...
 
+    def pulled(self, picture: Tensor) -> Tensor:
+        """What is pulled of ``picture``, with its graph."""
+        ...
+
 
 @dataclass(frozen=True)
 class Pull:
@@ -59,9 +66,13 @@ class Pull:
 
     def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
         """x itself, and g_x."""
-        check_differentiable("generator", picture)
-        x = at_least_float32(picture)
+        x = self.pulled(picture)
         return x, distil(x.detach())
+
+    def pulled(self, picture: Tensor) -> Tensor:
+        """x itself."""
+        check_differentiable("generator", picture)
+        return at_least_float32(picture)
 
 
 @dataclass(frozen=True)
@@ -80,12 +91,16 @@ class LatentPull:
 
     def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
         """x = encode(picture), and g_x."""
+        x = self.pulled(picture)
+        return x, distil(x.detach())
+
+    def pulled(self, picture: Tensor) -> Tensor:
+        """x = encode(picture)."""
         check_differentiable("generator", picture)
         x = _encoded(self.encode, picture)
         check_differentiable("encode", x)
         check_finite("encode", [x], "latent", "Run the encoder in float32.")
-        x = at_least_float32(x)
-        return x, distil(x.detach())
+        return at_least_float32(x)
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,11 @@ class ImagePull:
                 "picture's. Use the decoder that belongs to the encoder, and a size that it can give."
             )
         return picture, picture.detach() - target
+
+    def pulled(self, picture: Tensor) -> Tensor:
+        """The picture."""
+        check_differentiable("generator", picture)
+        return picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +175,10 @@ class Masked:
             )
         height, width = pulled.shape[-2:]
         return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), (height, width))
+
+    def pulled(self, picture: Tensor) -> Tensor:
+        """As the pull within."""
+        return self.pull.pulled(picture)
 
 
 def _tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - whatever was returned

@@ -8,7 +8,8 @@ noise of picture i is that of seed + i, whatever the others are.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -42,8 +43,9 @@ def sample(
     width: int | None = None,
     height: int | None = None,
     n: int = 1,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     steps: int = STEPS,
+    device: str | torch.device = "cpu",
 ) -> Sampled:
     """Draw ``n`` DDIM samples of ``prompt`` (Song et al. 2021, Eq. 12, eta = 0).
 
@@ -53,8 +55,9 @@ def sample(
         cfg: guidance scale.
         width, height: in pixels, multiples of the model's cell; its own side if left out.
         n: pictures.
-        seed: of the first picture's noise.
+        seed: of the first picture's noise, or one a picture.
         steps: of DDIM.
+        device: where the model is.
 
     Raises:
         ValueError: for an argument of another kind or out of range, a model without a chain, and pictures that are
@@ -65,7 +68,7 @@ def sample(
     check_cfg("cfg", cfg)
     check_count("n", n)
     check_count("steps", steps, maximum=MOST_STEPS)
-    check_seed("seed", seed)
+    seeds = _seeds(seed, n)
     sides = [model.side if side is None else side for side in (height, width)]
     for name, side in zip(("height", "width"), sides, strict=True):
         check_count(name, side, minimum=model.cell)
@@ -77,8 +80,21 @@ def sample(
     denoiser = model.denoiser(prompt, negative, cfg)
     levels = [level_at(denoiser, 1 - i / steps) for i in range(steps)]
     shape = model.channels, sides[0] // model.cell, sides[1] // model.cell
-    noise = torch.stack([normal(shape, seeded(seed + i)) for i in range(n)])
+    noise = torch.stack([normal(shape, seeded(one)) for one in seeds]).to(device)
     x = ddim_sample(noise * (1 + levels[0] ** 2) ** 0.5, denoiser, torch.tensor([*levels, 0.0], dtype=torch.float64))
     pictures = (x + 1) / 2 if model.decode is None else model.decode(x)
     check_finite("model", [pictures], "sample", "Run it in float32, or lower cfg.")
     return Sampled(pictures.clamp(0, 1), n * steps * cost(denoiser))
+
+
+def _seeds(seed: int | Sequence[int], n: int) -> list[int]:
+    """A seed for each of ``n`` pictures."""
+    if not isinstance(seed, (list, tuple, range)):
+        check_seed("seed", seed)
+        return [cast(int, seed) + i for i in range(n)]
+    seeds = list(seed)
+    if len(seeds) != n:
+        raise ValueError(f"seed: got {len(seeds)} seeds for {n} pictures; allowed is one a picture. Set n.")
+    for one in seeds:
+        check_seed("seed", one)
+    return seeds

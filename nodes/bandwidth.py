@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..msd_core.bandwidth import BANDWIDTHS, bandwidth_schedule, check_bandwidths
 from ..msd_core.distillation import MSD
-from ..msd_core.preset import Preset
+from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, menu, settings_of
 from .host import grad_mode, own
 from .schema import schema
@@ -35,7 +36,7 @@ class BandwidthScheduler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         family, known = settings_of(MSD)["bandwidths"], curve_settings()
-        known["steps"] = settings_of(Preset)["steps"]
+        known["steps"] = replace(settings_of(Preset)["steps"], default=preset_of("msd").steps)
         order = [*FIRST, *(name for name in known if name not in FIRST)]
         return schema(
             node_id="MSD_BandwidthScheduler",

@@ -7,6 +7,10 @@ are skipped, loudly.
 
 The host tier needs the host's own Python with its own packages, which is rarely the one that runs pytest. Its files are
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
+
+With `-n 2 --dist loadgroup` (pytest-xdist) one process has the host tier, one the server, and core files go to
+whichever is free. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two that share
+their cores would wait for each other.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = "MSD_HOST_TIER"  # set in the pytest that runs in the host's Python
 TIERS = ("core", "host", "server")
@@ -79,16 +84,23 @@ def host_of(config: pytest.Config) -> Host:
     return config.stash[HOST]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    spread = config.pluginmanager.hasplugin("xdist")
     for item in items:
         relative = item.path.relative_to(ROOT / "tests").parts
-        if relative[0] in (*TIERS, "attack"):
-            item.add_marker("core" if relative[0] == "attack" else relative[0])
+        tier = "core" if relative[0] == "attack" else relative[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+        if spread:
+            item.add_marker(pytest.mark.xdist_group(tier if tier in ("host", "server") else str(item.path)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    host = config.stash[HOST]
-    if host is not None and host.missing:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not any(report.nodeid.startswith(("tests/host", "tests/server")) for report in skipped):
+        return
+    host = host_of(config)
+    if host.missing:
         terminalreporter.section("HOST AND SERVER TIERS SKIPPED", sep="!", red=True)
         terminalreporter.line(host.missing)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,14 +27,13 @@ from ..generators import NeuralImage
 from ..optimize import start
 from ..preset import Preset, preset_of
 from ..pull import PULLS
+from ..sheet import PICTURE, Entry, contact_sheet
 from ..validation import check_choice
 from .pictures import to_pil
 from .signals import Stopped, signals
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
 RESULTS = ("contact_sheet.png", "compare.json")
-PICTURE, MARGIN, LINE, LETTERS = 144, 10, 15, 26
-RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
 
 
 @dataclass(frozen=True)
@@ -127,28 +125,14 @@ def _preset(method: str, arguments: argparse.Namespace) -> Preset:
 
 def _sheet(scenes: list[Scene], rows: list[list[Cell]]) -> Image.Image:
     """The contact sheet: prompts on top of their rows, verdict and evaluations under each picture."""
-    width = MARGIN + len(rows[0]) * (PICTURE + MARGIN)
-    height = MARGIN + 2 * LINE + len(rows) * (PICTURE + 5 * LINE)
-    sheet, font, small = (
-        Image.new("RGB", (width, height), "white"),
-        ImageFont.load_default(13),
-        ImageFont.load_default(11),
+    return contact_sheet(
+        [cell.method.upper() for cell in rows[0]],
+        [(caption(scene), [_entry(cell) for cell in row]) for scene, row in zip(scenes, rows, strict=True)],
     )
-    draw = ImageDraw.Draw(sheet)
-    for j, cell in enumerate(rows[0]):
-        draw.text((MARGIN + j * (PICTURE + MARGIN) + PICTURE / 2, MARGIN), cell.method.upper(), INK, font, anchor="ma")
-    for i, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
-        y = MARGIN + 2 * LINE + i * (PICTURE + 5 * LINE)
-        draw.text((MARGIN, y), caption(scene), INK, font)
-        for j, cell in enumerate(row):
-            x = MARGIN + j * (PICTURE + MARGIN)
-            colour = RIGHT if cell.verdict.accepted else WRONG
-            picture = to_pil(cell.picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (x, y + LINE + 3))
-            draw.rectangle((x - 2, y + LINE + 1, x + PICTURE + 1, y + LINE + PICTURE + 4), outline=colour, width=2)
-            text = "\n".join([f"{cell.evaluations:,} evaluations", *textwrap.wrap(cell.label, LETTERS)])
-            draw.text((x, y + LINE + PICTURE + 6), text, colour, small)
-    return sheet
+
+
+def _entry(cell: Cell) -> Entry:
+    return Entry(to_pil(cell.picture), [f"{cell.evaluations:,} evaluations", cell.label], cell.verdict.accepted)
 
 
 def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Namespace) -> dict[str, Any]:

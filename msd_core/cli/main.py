@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import compare, distill, render, reproduce, sample, train_demo
+from . import compare, distill, fit, render, reproduce, sample, sweep, train_demo
 from .parser import Parser
 from .signals import Stopped, signals
 from .streams import GONE, complain, reliable_streams
@@ -24,10 +24,12 @@ from .streams import GONE, complain, reliable_streams
 COMMANDS = {
     "distill": distill,
     "sample": sample,
+    "fit": fit,
     "render": render,
     "compare": compare,
     "train-demo": train_demo,
     "reproduce": reproduce,
+    "sweep": sweep,
 }
 
 

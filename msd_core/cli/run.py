@@ -105,8 +105,8 @@ class Run:
             width, height = settings.size
             if begin is None:
                 words = settings.prompt, settings.negative
-                sizes = {"width": width, "height": height}
-                picture, before = sample(self.model, *words, cfg=settings.preset.cfg, seed=settings.seed, **sizes)
+                cfg, seed = settings.preset.cfg, settings.seed
+                picture, before = sample(self.model, *words, cfg=cfg, seed=seed, width=width, height=height)
             else:
                 picture = cover(read_picture(begin), width, height)
             generator = fitted(generator, self.model, picture)

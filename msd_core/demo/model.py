@@ -91,7 +91,7 @@ class DemoModel(nn.Module):
     @torch.no_grad()
     def context(self, prompts: Sequence[str]) -> Tensor:
         """Encoded ``prompts``, (B, CONTEXT_LENGTH, context_dim)."""
-        return self.text(tokenize(list(prompts)))
+        return self.text(tokenize(list(prompts)).to(next(self.parameters()).device))
 
     def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PromptDenoiser:
         """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off.

@@ -9,6 +9,7 @@ estimator's own affair (`mean_shift`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,6 +38,8 @@ class MSD:
     """
 
     label: ClassVar[str] = "Mean-Shift Distill"
+    recommended: ClassVar[Mapping[str, object]] = {"steps": 20, "inner_steps": 15}
+    """Targets cost evaluations, updates towards them none: docs/frontier.md has what this buys."""
 
     bandwidths: Bandwidths = setting(
         Exponential(),

@@ -13,7 +13,9 @@ the whole frame has there."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
@@ -169,6 +171,10 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def render(self, view: Any) -> Tensor:  # noqa: ANN401 - a view of its own kind
         """The picture (B, C, H, W) of a view, differentiable in the parameters."""
+
+    def renderer(self, view: Any) -> Callable[[], Tensor]:  # noqa: ANN401 - a view of its own kind
+        """`render` of one view, to be called while the parameters change; what does not depend on them is made once."""
+        return partial(self.render, view)
 
     @property
     def space(self) -> Space:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
     """In which order the rows lie in memory: colours innermost, as a neural image renders, or as torch's default."""
     inner = all(row.ndim == 4 and row.is_contiguous(memory_format=torch.channels_last) for row in rows)
     return torch.channels_last if inner else torch.contiguous_format
+
+
+def _together(rows: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(rows)).contiguous(memory_format=_layout(rows))  # kernels round as they would for one row
 
 
 MOST = 1024
@@ -119,8 +123,12 @@ class Batch(Generator):
 
     def render(self, view: Sequence[Any]) -> Tensor:
         """One row a member, (B, C, H, W), each of its own view."""
-        rows = [self[i].render(part) for i, part in enumerate(view)]
-        return torch.cat(rows).contiguous(memory_format=_layout(rows))  # kernels round as they would for one row
+        return self.renderer(view)()
+
+    def renderer(self, view: Sequence[Any]) -> Callable[[], Tensor]:
+        """The members' own, together."""
+        renderers = [self[i].renderer(part) for i, part in enumerate(view)]
+        return lambda: _together([renderer() for renderer in renderers])
 
     def view(self, step: int, rng: Rng) -> list[Any]:
         """A view for each member, from its own stream."""

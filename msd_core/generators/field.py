@@ -10,11 +10,22 @@ from .base import Config
 
 
 class Field(nn.Module, ABC):
-    """f: (N, 2) positions in [0, 1]^2 -> (N, 3); its own options are the keyword-only arguments of its constructor."""
+    """f: (N, 2) positions in [0, 1]^2 -> (N, 3); its own options are the keyword-only arguments of its constructor.
 
-    @abstractmethod
+    f = `read` of `encode`, which does not depend on the parameters: where one view is drawn often it is done once.
+    """
+
     def forward(self, position: Tensor) -> Tensor:
         """(N, 2) positions -> (N, 3)."""
+        return self.read(*self.encode(position))
+
+    def encode(self, position: Tensor) -> tuple[Tensor, ...]:
+        """What `read` needs of (N, 2) positions, free of the parameters: tensors with N rows."""
+        return (position,)
+
+    @abstractmethod
+    def read(self, *encoded: Tensor) -> Tensor:
+        """(N, 3) of what `encode` gave."""
 
     @abstractmethod
     def config(self) -> Config:

@@ -59,10 +59,14 @@ class FourierField(Field):
         self.register_buffer("frequencies", normal((features, 2), rng).mul_(self.scale))
         self.network = perceptron(2 * features, hidden, layers, 3, rng)
 
-    def forward(self, position: Tensor) -> Tensor:
-        """(N, 2) positions in [0, 1]^2 -> (N, 3)."""
+    def encode(self, position: Tensor) -> tuple[Tensor, ...]:
+        """The features (N, 2 features)."""
         phase = (2 * math.pi) * position @ self.frequencies.T
-        return self.network(torch.cat([phase.cos(), phase.sin()], dim=-1))
+        return (torch.cat([phase.cos(), phase.sin()], dim=-1),)
+
+    def read(self, features: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - of `encode`
+        """(N, 3)."""
+        return self.network(features)
 
     def config(self) -> Config:
         """The options that are this field's own."""

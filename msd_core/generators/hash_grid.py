@@ -85,14 +85,13 @@ class HashGridField(Field):
         self.table = nn.Parameter(table.uniform_(-1e-4, 1e-4, generator=rng))
         self.network = perceptron(levels * features, hidden, layers, 3, rng)
 
-    def forward(self, position: Tensor) -> Tensor:
-        """(N, 2) positions in [0, 1]^2 -> (N, 3)."""
-        index, weight = self._corners(position)
+    def read(self, index: Tensor, weight: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(N, 3) of the corners that `encode` gave."""
         corners = F.embedding(index, self.table)
         features = (weight[..., None] * corners).sum(dim=2)
         return self.network(features.flatten(1))
 
-    def _corners(self, position: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, position: Tensor) -> tuple[Tensor, ...]:
         """Rows of the table and bilinear weights of the four corners around each position: both (N, levels, 4)."""
         place = position[:, None] * self.cells[:, None]
         low = torch.minimum(place.floor().long(), self.cells[:, None] - 1)

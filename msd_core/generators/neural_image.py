@@ -10,6 +10,7 @@ between the pixels. The defaults are small: 64 x 64 pixels take about 10 ms, for
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,10 @@ class NeuralImage(Generator):
 
     def render(self, view: View) -> Tensor:
         """RGB in [0, 1], (1, 3, height, width) of the view's window, differentiable in the parameters."""
+        return self.renderer(view)()
+
+    def renderer(self, view: View) -> Callable[[], Tensor]:
+        """`render` of one view, to be called often; its encoded positions are made once."""
         _, _, height, width = view.box
         like = next(self.parameters())
 
@@ -96,7 +101,7 @@ class NeuralImage(Generator):
             return pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
 
         colour = colours(self.field, positions, height * width, self.units)
-        return colour.T.reshape(1, 3, height, width)
+        return lambda: colour().T.reshape(1, 3, height, width)
 
     @property
     def units(self) -> int:

@@ -12,6 +12,7 @@ and the C library's heap grew by 600 bytes a position.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,8 +31,11 @@ Positions = Callable[[int, int], Tensor]
 """The positions from one number up to another: (stop - start, 2)."""
 
 
-def colours(field: Field, positions: Positions, count: int, units: int) -> Tensor:
-    """sigmoid(f) at ``count`` positions, (count, 3), differentiable in the field's parameters.
+def colours(field: Field, positions: Positions, count: int, units: int) -> Callable[[], Tensor]:
+    """What gives sigmoid(f) at ``count`` positions, (count, 3), differentiable in the field's parameters.
+
+    It may be called again after these have changed. Where the backward pass keeps its values, the encoded positions are
+    made once, and kept as well: they are among these values.
 
     Args:
         field: f.
@@ -42,10 +46,11 @@ def colours(field: Field, positions: Positions, count: int, units: int) -> Tenso
     """
     parameters = dict(field.named_parameters())
     if not torch.is_grad_enabled() or not any(p.requires_grad for p in parameters.values()):
-        return _evaluate(field, positions, count)
+        return partial(_evaluate, field, positions, count)
     if count * units > KEPT:
-        return _Again.apply(field, positions, count, list(parameters), *parameters.values())  # pyright: ignore
-    return torch.cat([torch.sigmoid(field(positions(*piece))) for piece in _pieces(count)])
+        return lambda: _Again.apply(field, positions, count, list(parameters), *parameters.values())  # pyright: ignore
+    encoded = [field.encode(positions(*piece)) for piece in _pieces(count)]
+    return lambda: torch.cat([torch.sigmoid(field.read(*piece)) for piece in encoded])
 
 
 def _pieces(count: int) -> list[tuple[int, int]]:

@@ -52,7 +52,7 @@ class SirenField(Field):
         self.sines = nn.ModuleList(linear(hidden, hidden, bound, rng, bias=bias) for _ in range(layers - 1))
         self.output = linear(hidden, 3, bound / self.omega, rng)
 
-    def forward(self, position: Tensor) -> Tensor:
+    def read(self, position: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - of `encode`
         """(N, 2) positions in [0, 1]^2 -> (N, 3)."""
         wave = torch.sin(self.omega * self.first(2 * position - 1))
         for layer in self.sines:

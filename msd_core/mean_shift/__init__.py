@@ -3,8 +3,8 @@
     x' = E[y] under p(y) N(y; x, lambda^2) / Z,   m(x) = x' - x = lambda^2 grad log (p * N(0, lambda^2))(x)
 
 (Mean-Shift Distillation, Eqs. 4-8). Estimators of x', one a file, each owning its options: `naive` (Eq. 12), `split`
-(Eq. 15), `exact` (draws from the product density through its own denoiser) and `one_step` (D(x; lambda)). `base` says
-what one is. To add one: write its file, and enter it in `ESTIMATORS`.
+(Eq. 15), `exact` (draws from the product density through its own denoiser), `one_step` (D(x; lambda)) and `noised`
+(D where x has noise). `base` says what one is. To add one: write its file, and enter it in `ESTIMATORS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ from .levels import product_sigmas
 ESTIMATORS = Registry(
     "estimator",
     __name__,
-    {"naive": "naive:Naive", "split": "split:Split", "exact": "exact:Exact", "one-step": "one_step:OneStep"},
+    {
+        "naive": "naive:Naive",
+        "split": "split:Split",
+        "exact": "exact:Exact",
+        "one-step": "one_step:OneStep",
+        "noised": "noised:Noised",
+    },
 )
 """Name to the class of an estimator."""
 

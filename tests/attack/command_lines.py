@@ -50,6 +50,8 @@ COMMANDS = {
     "compare": ["--out", "--methods", "--count", "--cfg", "--seed", "--model", "--help"],
     "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],
     "reproduce": ["--quick", "--out", "--seed", "--help"],
+    "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
+    "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip
 
 
@@ -81,6 +83,7 @@ def work_stood_in_for() -> Iterator[None]:
         mock.patch("msd_core.cli.contact_sheet._cell", side_effect=ValueError("methods: stood in for")),
         mock.patch("msd_core.demo.train.train", nothing),
         mock.patch("msd_core.cli.reproduce._reproduce", nothing),
+        mock.patch("msd_core.cli.sweep._sweep", nothing),
         mock.patch("msd_core.ddim_steps", lambda z, *_: iter([(0.0, z, z)])),
     ):
         yield

@@ -98,6 +98,7 @@ def by_hand(model: TinyModel, **changes: object) -> State:
             model.denoiser(FIRE, "snow", options["cfg"]),
             pull=options["pull"],
             optimizer=OptimizerConfig("adam", lr=1e-2),
+            inner_steps=15,
         )
     )
 
@@ -125,6 +126,7 @@ def test_with_the_demo_model_too() -> None:
             demo.denoiser(FIRE, "", 3.0),
             pull=LatentPull(demo.encode),
             optimizer=OptimizerConfig("adam", lr=1e-2),
+            inner_steps=15,
         )
     )
     assert_same(door, hand)
@@ -136,8 +138,8 @@ def test_with_the_demo_model_too() -> None:
     [
         ("msd", {"estimator": "split", "solver_steps": 2, "steps": 3}),
         (MSD(estimator=Split(steps=2)), {"steps": 3}),
-        (Preset(MSD(estimator=Split(steps=2)), steps=3), {}),
-        (Preset(MSD(estimator=Split(steps=9)), steps=99), {"steps": 3, "solver_steps": 2}),
+        (Preset(MSD(estimator=Split(steps=2)), steps=3, inner_steps=15), {}),
+        (Preset(MSD(estimator=Split(steps=9)), steps=99), {"steps": 3, "inner_steps": 15, "solver_steps": 2}),
         (preset_of("msd"), {"estimator": Split(), "steps": 3, "solver_steps": 2}),
     ],
 )
@@ -183,11 +185,12 @@ def test_a_list_of_prompts_is_a_picture_each() -> None:
 
 
 def test_n_pictures_of_one_prompt() -> None:
-    together = last(distil(FIRE, n=3, seed=4, model=TinyModel(), **QUICK))
+    options = {"inner_steps": 1, **QUICK}
+    together = last(distil(FIRE, n=3, seed=4, model=TinyModel(), **options))
     assert together.seed == (4, 5, 6) and isinstance(together.generator, Batch)
     pictures = together.picture()
     assert pictures.shape[0] == 3 and (pictures[0] - pictures[1]).abs().max() > 1e-3
-    same = last(distil([FIRE] * 3, n=3, seed=4, model=TinyModel(), **QUICK))
+    same = last(distil([FIRE] * 3, n=3, seed=4, model=TinyModel(), **options))
     torch.testing.assert_close(same.picture(), pictures, rtol=0, atol=1e-6)
 
 

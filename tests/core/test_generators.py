@@ -22,6 +22,7 @@ from msd_core.generators import (
     pieces,
 )
 from msd_core.generators.base import pixel_centres
+from msd_core.generators.batch import Batch
 from msd_core.generators.fourier import FourierField
 from msd_core.generators.hash_grid import HashGridField
 from msd_core.generators.siren import SirenField
@@ -105,6 +106,22 @@ def test_config_builds_the_twin(kind: str) -> None:
     twin = make_generator(generator.kind, **generator.config())
     assert twin.config() == generator.config()
     assert torch.equal(twin.render(View(7, 9)), generator.render(View(7, 9)))
+
+
+@pytest.mark.parametrize("kind", [*GENERATORS, "batch"])
+def test_a_renderer_is_the_render_whatever_the_parameters_become(kind: str) -> None:
+    """To the bit, its gradient too, and it has not kept a picture of the old ones."""
+    generator = Batch([small("fourier"), small("fourier", seed=1)]) if kind == "batch" else small(kind)
+    view = generator.view(0, rng())
+    renderer = generator.renderer(view)
+    before, parameters = renderer().detach(), list(generator.parameters())
+    with torch.no_grad():
+        for i, parameter in enumerate(parameters):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng(i)))
+    drawn, again = renderer(), generator.render(view)
+    assert torch.equal(drawn, again) and not torch.equal(drawn, before)
+    for one, other in zip(*(torch.autograd.grad(p.square().sum(), parameters) for p in (drawn, again)), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("kind", GENERATORS)

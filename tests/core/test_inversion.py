@@ -148,20 +148,20 @@ STEP_NAMES = [name for name, kind in INVERSIONS.items() if not hasattr(kind, "wa
 
 
 @pytest.mark.parametrize("name", STEP_NAMES)
-def test_every_step_is_one_of_the_walk(name: str, mixture: GaussianMixture, points: Tensor) -> None:
-    """Default instance; pure; a level per row is each row's own, as closely as a solved step is solved."""
+def test_every_step_is_one_of_the_walk(name: str, smooth: GaussianMixture, points: Tensor) -> None:
+    """Default instance; pure; a level per row is each row's own, to ten times the residual of a solved step."""
     step, levels = INVERSIONS[name](), torch.tensor([0.2, 0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
 
     def call(z: Tensor, above: float | Tensor, seed: int = 0) -> Tensor:
-        return step(z, mixture, 0.1, above, torch.Generator().manual_seed(seed))
+        return step(z, smooth, 0.1, above, torch.Generator().manual_seed(seed))
 
     together = call(points, levels)
     assert torch.equal(together, call(points, levels)) and hash(step) == hash(INVERSIONS[name]())
     drawn = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype)
     for i, above in enumerate(levels.tolist()):
-        alone = step(points[i : i + 1], mixture, 0.1, above, GivenNoise(drawn[i : i + 1]))
-        torch.testing.assert_close(together[i : i + 1], alone, rtol=getattr(step, "tolerance", 1e-10), atol=1e-12)
-    trajectory = invert(points, mixture, torch.tensor([0.0, 0.1, 0.4, 1.0]), step, torch.Generator().manual_seed(0))
+        alone = step(points[i : i + 1], smooth, 0.1, above, GivenNoise(drawn[i : i + 1]))
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=10 * getattr(step, "tolerance", 1e-13))
+    trajectory = invert(points, smooth, torch.tensor([0.0, 0.1, 0.4, 1.0]), step, torch.Generator().manual_seed(0))
     assert trajectory.evaluations >= 3 * len(points) and torch.equal(trajectory.states[0], points)
 
 

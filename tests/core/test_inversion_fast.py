@@ -141,8 +141,9 @@ def test_every_inversion_keeps_the_promises_of_the_walk(name: str, prompted: Gui
     assert resample(trajectory, denoiser, below=0.5).shape == points.shape
 
 
-@pytest.mark.parametrize("name", INVERSIONS)
+@pytest.mark.parametrize("name", [name for name in INVERSIONS if not name.startswith("implicit")])
 def test_every_inversion_of_a_batch_is_that_of_its_rows(name: str, prompted: GuidedDenoiser, points: Tensor) -> None:
+    """But those that are solved for, to which this happens to the bit: tests/core/test_inversion_implicit.py."""
     inversion, denoiser = short(name), denoiser_for(name, prompted)
     sigmas = torch.tensor([2.0, 1.0, 0.4, 0.1, 0.0], dtype=torch.float64)
     sources = lambda: [torch.Generator().manual_seed(i) for i in range(len(points))]  # noqa: E731

@@ -24,6 +24,7 @@ from msd_core import (
     Info,
     Latent,
     LatentPull,
+    Masked,
     Naive,
     NeuralImage,
     NonFiniteError,
@@ -41,6 +42,7 @@ from msd_core import (
 )
 from msd_core.denoiser import Denoiser
 from msd_core.optimize import planned_steps
+from msd_core.pull import Pulling
 from msd_core.settings import build
 
 pytestmark = pytest.mark.core
@@ -198,6 +200,37 @@ def test_adam_on_pixels_is_torchs() -> None:
         values.grad = values.detach() - picture_denoiser(values.detach(), method.bandwidth(state.step - 1, state.steps))
         reference.step()
         torch.testing.assert_close(parameters(state.generator), values.detach().flatten(), rtol=1e-5, atol=1e-6)
+
+
+# --- several updates a target -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pull", [LatentPull(encode), ImagePull(encode, upsampled)], ids=["latent", "image"])
+@pytest.mark.parametrize(
+    "optimizer", [OptimizerConfig("adam", lr=0.02), OptimizerConfig("gd", lr=0.1)], ids=["adam", "gd"]
+)
+def test_updates_towards_one_target_are_steps_towards_it(pull: Pulling, optimizer: OptimizerConfig) -> None:
+    method = Towards(torch.full((1, 2, 2, 2), 0.3))
+    inner = run(method=method, pull=pull, optimizer=optimizer, steps=2, inner_steps=3)[-1]
+    outer = run(method=method, pull=pull, optimizer=optimizer, steps=6)
+    torch.testing.assert_close(parameters(inner.generator), parameters(outer[-1].generator), rtol=1e-4, atol=1e-6)
+    assert (parameters(inner.generator) - parameters(outer[1].generator)).abs().max() > 1e-3
+
+
+def test_the_model_is_asked_once_a_target() -> None:
+    def evaluations(**options: int) -> int:
+        return run(method=msd(2, estimator="one-step"), steps=2, **options)[-1].evaluations
+
+    assert evaluations(inner_steps=4) == evaluations() == 2
+
+
+def test_outside_of_the_mask_updates_lead_back() -> None:
+    pull = Masked(ImagePull(encode, upsampled), torch.tensor([[1.0, 0.0]]).repeat(4, 2))
+    pixels = Pixels(4, 4)
+    (state,) = run(pixels, Towards(torch.full((1, 2, 2, 2), 0.3)), pull=pull, steps=1, optimizer=GD, inner_steps=3)
+    mask = torch.tensor([1.0, 0.0, 1.0, 0.0]) > 0
+    torch.testing.assert_close(state.picture()[..., mask], upsampled(torch.full((1, 2, 2, 2), 0.3))[..., mask])
+    torch.testing.assert_close(state.picture()[..., ~mask], pixels.render(View(4, 4)).detach()[..., ~mask])
 
 
 # --- convergence ------------------------------------------------------------------------------------------------------

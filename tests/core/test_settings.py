@@ -207,7 +207,7 @@ def test_build_reaches_every_floor() -> None:
     )
     assert made == Preset(MSD(Exponential(4.0, 0.7), Split(steps=5, truncation=2.0)), steps=7, cfg=2)
     assert build(made, {}) is not None and build(made, {}) == made
-    assert Preset() == preset_of("msd"), "the base is left as it was"
+    assert Preset() == Preset(MSD()), "the base is left as it was"
 
 
 def test_a_held_object_may_be_given_whole() -> None:

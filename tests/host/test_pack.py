@@ -39,12 +39,12 @@ import os, sys, time, asyncio, importlib.util
 sys.path.insert(0, os.environ["COMFYUI_PATH"]); sys.argv = ["", "--cpu"]
 import comfy.options; comfy.options.enable_args_parsing()
 import nodes, comfy_api.latest  # what the host has imported before it comes to its packs
-start = time.process_time()
+host = start = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", os.environ["MSD_ROOT"] + "/__init__.py")
 pack = importlib.util.module_from_spec(spec); sys.modules["pack"] = pack; spec.loader.exec_module(pack)
 lazy = time.process_time() - start
 asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
-print(lazy, time.process_time() - start)
+print(host, lazy, time.process_time() - start)
 """
 
 
@@ -108,20 +108,20 @@ def test_the_host_brings_all_requirements() -> None:
 
 
 def test_import_is_quick() -> None:
-    """The host has imported torch and comfy before; everything the pack adds, its nodes too, costs under 0.15 s.
+    """The pack with all its nodes costs at most 4 % of what the host takes to import itself (about .15 s of 5 s).
 
-    Of processor time, the best of up to five: a busy machine is not the pack's fault.
+    Of processor time, the best of up to three; as a share, since machines differ.
     """
     environment = os.environ | {"MSD_ROOT": str(ROOT)}
-    for _ in range(5):
+    for _ in range(3):
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", IMPORT], capture_output=True, text=True, env=environment
         )
         assert done.returncode == 0, done.stderr
-        lazy, whole = (float(number) for number in done.stdout.split()[-2:])
-        if lazy < 0.02 and whole < 0.15:
+        host, lazy, whole = (float(number) for number in done.stdout.split()[-3:])
+        if lazy < 0.004 * host and whole < 0.04 * host:
             return
-    pytest.fail(f"the entry point took {lazy:.3f} s, with its nodes {whole:.3f} s; allowed are 0.02 and 0.15")
+    pytest.fail(f"the host took {host:.3f} s, the entry point {lazy:.3f} s, with its nodes {whole:.3f} s")
 
 
 def test_importing_the_pack_imports_neither_torch_nor_comfy() -> None:

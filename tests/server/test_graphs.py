@@ -50,7 +50,7 @@ def graph(api_workflow: Callable[[str], dict]) -> dict:
 @pytest.fixture
 def short(graph: dict) -> dict:
     """The same in three steps, for tests that do not look at the picture."""
-    return changed(graph, STEP, steps=3, solver_steps=3)
+    return changed(graph, STEP, steps=3, solver_steps=3, inner_steps=2)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_template_has_the_defaults_of_the_command_line(graph: dict) -> None:
     assert given.pop("truncation") == given.pop("lr_coupling") == given.pop("tolerance") == 0, "off"
     assert given.pop("centre") == "x"
     shown = {name: value for name, value in given.items() if name in defaults}
-    assert len(shown) == 11 and shown.items() <= defaults.items()
+    assert len(shown) == 12 and shown.items() <= defaults.items()
     curve = {f"bandwidth_{name}": bandwidths[name] for name in ("schedule", "start", "end")}
     assert curve.items() <= defaults.items() and bandwidths["steps"] == defaults["steps"]
 

@@ -1,0 +1,141 @@
+"""Run every cell of a grid, prompts x settings x seeds, and compare the settings with intervals.
+
+Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet.png into --out, and every cell, as
+soon as it is done, into --out/cells. Whatever ends the sweep, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..echo import shown
+from .arguments import count_to, file, path, writable_folder
+from .claim import claimed, digest_of
+from .signals import Stopped, signals
+
+if TYPE_CHECKING:
+    from ..sweep.grid import Cell, Grid
+    from ..sweep.pool import Batch, Spread
+
+HELP = "prompts x settings x seeds, on many processes or machines"
+EXTRA = {"yaml", "joblib", "pyarrow", "matplotlib", "ray"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `msd sweep`."""
+    parser.add_argument("grid", type=file, help="YAML file of the cells (see msd_core/sweep/grid.py)")
+    parser.add_argument("--out", type=path, required=True, help="folder of the results")
+    parser.add_argument("--workers", type=count_to(1024), default=1, help="processes on this machine (default: 1)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster instead; 'local' starts one on this machine")
+    parser.add_argument(
+        "--threads", type=count_to(1024), help="of each worker (default: the processors, shared among the workers)"
+    )
+    parser.add_argument("--device", default="cpu", help="where the model runs: cpu, cuda (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="replace what is in --out, whoever has written it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check grid and folder, run what is missing, and write the tables of what is there."""
+    try:
+        from ..sweep import pool
+        from ..sweep.grid import read_grid
+        from ..sweep.table import RESULTS
+
+        _check_device(arguments.device)
+        grid = read_grid(arguments.grid)
+        folder = writable_folder(arguments.out)
+        with claimed(folder, RESULTS) as claim:
+            if not arguments.force:
+                claim.check_foreign("--out")
+            spread = pool.in_turn if arguments.workers == 1 else pool.on_processes(arguments.workers)
+            status = _sweep(grid, folder, pool.on_ray(arguments.ray) if arguments.ray else spread, arguments)
+            claim.record()
+        return status
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRA:
+            raise
+        raise ValueError(f"{library} is not installed; install what sweeps need: pip install '.[sweep]'") from error
+
+
+def _sweep(grid: Grid, folder: Path, spread: Spread, arguments: argparse.Namespace) -> int:
+    """Run the missing cells under a bar; returns the exit status."""
+    from tqdm import tqdm
+
+    from ..demo.model import DEMO_MODEL_PATH
+    from ..sweep.pool import Work
+    from ..sweep.store import FOLDER, kept
+
+    digest = digest_of(Path(grid.model) if grid.model else DEMO_MODEL_PATH)
+    cells = [(cell, grid.identity(cell, digest)) for cell in grid.cells()]
+    missing = [(cell, identity) for cell, identity in cells if kept(folder, identity) is None]
+    (folder / FOLDER).mkdir(exist_ok=True)
+    work = Work(folder.resolve(), grid.model, grid.size, grid.generator, arguments.device, _threads(arguments))
+    status = 0
+    try:
+        with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="sweep", unit="cell") as bar:
+            for done in spread(work, list(_batches(missing, grid.batch))):
+                bar.update(done)
+    except KeyboardInterrupt as stop:
+        signals.shut()
+        status = stop.status if isinstance(stop, Stopped) else 130
+        print("msd: stopped; what is done is kept, the same command goes on", file=sys.stderr)
+    return _report(grid, folder, cells, status)
+
+
+def _check_device(name: str) -> None:
+    """Refuse a device that cannot calculate here."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"--device: got {shown(name)}, which this machine or this torch does not have. Use cpu, or one of torch's."
+        ) from error
+
+
+def _threads(arguments: argparse.Namespace) -> int:
+    """Threads of each worker: as asked for, or a fair share of the processors."""
+    import psutil
+
+    return arguments.threads or max(1, (psutil.cpu_count(logical=False) or 1) // arguments.workers)
+
+
+def _batches(cells: Sequence[tuple[Cell, str]], size: int) -> Iterator[Batch]:
+    """The cells in batches of one setting's options."""
+    from itertools import groupby
+
+    from ..sweep.pool import Batch
+
+    for _, group in groupby(cells, key=lambda pair: (pair[0].setting, pair[0].options)):
+        some = list(group)
+        for i in range(0, len(some), size):
+            own, identities = zip(*some[i : i + size], strict=True)
+            yield Batch(own, identities)
+
+
+def _report(grid: Grid, folder: Path, cells: Sequence[tuple[Cell, str]], status: int) -> int:
+    """Write and print the tables of the cells that are there."""
+    from ..sweep.store import kept, picture_file
+    from ..sweep.table import summary, write
+
+    names = list(grid.grid)
+    there: list[tuple[Mapping[str, Any], Path]] = []
+    for cell, identity in cells:
+        content = kept(folder, identity)
+        if content is not None:
+            there.append(({**content, "setting": cell.setting}, picture_file(folder, identity)))
+    if not there:
+        return status
+    rows, pictures = zip(*there, strict=True)
+    write(folder, rows, pictures, names)
+    for name, means in summary(rows, names).items():
+        print(f"{name}: " + ", ".join(f"{figure} {mean.value:.4g}" for figure, mean in means.items()))
+    if len(there) < len(cells):
+        print(f"msd: {len(there)} of {len(cells)} cells are there", file=sys.stderr)
+    return status
