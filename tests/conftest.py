@@ -8,9 +8,9 @@ are skipped, loudly.
 The host tier needs the host's own Python with its own packages, which is rarely the one that runs pytest. Its files are
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 
-With `-n 2 --dist loadgroup` (pytest-xdist) one process has the host tier, one the server, and core files go to
-whichever is free. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two that share
-their cores would wait for each other.
+With `-n 2 --dist loadfile` (pytest-xdist) files go to whichever of two processes is free; the host tier still runs
+once, and both report from it. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two
+that share their cores would wait for each other.
 """
 
 from __future__ import annotations
@@ -84,15 +84,12 @@ def host_of(config: pytest.Config) -> Host:
     return config.stash[HOST]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    spread = config.pluginmanager.hasplugin("xdist")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         relative = item.path.relative_to(ROOT / "tests").parts
         tier = "core" if relative[0] == "attack" else relative[0]
         if tier in TIERS:
             item.add_marker(tier)
-        if spread:
-            item.add_marker(pytest.mark.xdist_group(tier if tier in ("host", "server") else str(item.path)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -180,16 +177,30 @@ def run_host_tier(session: pytest.Session, host: Host) -> dict:
     """{(file stem, function): [(verdict, text), …]} of the selected host tests, run once; `log` is the output."""
     if RESULTS not in session.config.stash:
         wanted = [f"{item.path}::{item.name}" for item in session.items if isinstance(item, HostTest)]
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            command = [host.python, "-m", "pytest", "-q", "--rootdir", ROOT, f"--junitxml={report}", *wanted]
-            environment = os.environ | {INSIDE: "1", "COMFYUI_PATH": str(host.path)}
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)  # noqa: S603
-            results: dict = {"log": f"the host's pytest reported nothing:\n{(done.stdout + done.stderr)[-6000:]}"}
-            if report.exists():
-                results |= read_report(report)
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            from filelock import FileLock
+
+            folder = Path(session.config.option.basetemp).parent  # that of all processes
+            with FileLock(folder / "host.lock"):
+                results = _host_results(folder, wanted, host)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                results = _host_results(Path(folder), wanted, host)
         session.config.stash[RESULTS] = results
     return session.config.stash[RESULTS]
+
+
+def _host_results(folder: Path, wanted: list[str], host: Host) -> dict:
+    """What the host's pytest says of the ``wanted`` tests, or has said in another process: it is in ``folder``."""
+    report, log = folder / "host.xml", folder / "host.log"
+    if not log.exists():
+        command = [host.python, "-m", "pytest", "-q", "--rootdir", ROOT, f"--junitxml={report}", *wanted]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environment |= {INSIDE: "1", "COMFYUI_PATH": str(host.path)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)  # noqa: S603
+        log.write_text((done.stdout + done.stderr)[-6000:], encoding="utf-8")
+    results: dict = {"log": f"the host's pytest reported nothing:\n{log.read_text(encoding='utf-8')}"}
+    return results | (read_report(report) if report.exists() else {})
 
 
 def read_report(path: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:
