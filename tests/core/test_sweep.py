@@ -85,7 +85,7 @@ def test_the_command_runs_every_cell_once_and_no_cell_again(tmp_path: Path, caps
 
 
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
-    """SIGKILL once a cell is there; afterwards on two processes, none lost, none double."""
+    """SIGKILL once a cell is there; afterwards none is lost, none double."""
     changes = {"batch": 1, "settings": {"ddim": GRID["settings"]["ddim"]}}
     path = written(tmp_path, **changes)
     words = [sys.executable, "-m", "msd_core.cli.main", "sweep", str(path), "--out", str(tmp_path / "out")]
@@ -100,7 +100,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     process.wait()
     before = {file: file.stat().st_mtime_ns for file in cells.glob("*.json")}
     assert 1 <= len(before) < 4
-    assert sweep(tmp_path, "--workers", "2", **changes) == 0
+    assert sweep(tmp_path, **changes) == 0
     assert len(rows(tmp_path)) == len(list(cells.glob("*.json"))) == 4
     assert all(file.stat().st_mtime_ns == when for file, when in before.items() if kept(tmp_path / "out", file.stem))
 
