@@ -65,6 +65,9 @@ from .distillation import MSD as MSD
 from .distillation import SDI as SDI
 from .distillation import SDS as SDS
 from .distillation import Method as Method
+from .dreamsampler import Denoised as Denoised
+from .dreamsampler import Edited as Edited
+from .dreamsampler import dream_sample as dream_sample
 from .finite import NonFiniteError as NonFiniteError
 from .generators import (
     GENERATORS as GENERATORS,
@@ -159,6 +162,10 @@ from .inversion.resample import (
 from .inversion.samplers import (
     inversion_for as inversion_for,
 )
+from .manipulation import Manipulated as Manipulated
+from .manipulation import edit as edit
+from .manipulation import inpaint as inpaint
+from .manipulation import restore as restore
 from .mean_shift import (
     ESTIMATORS as ESTIMATORS,
 )
@@ -175,6 +182,10 @@ from .mean_shift.exact import Exact as Exact
 from .mean_shift.naive import Naive as Naive
 from .mean_shift.one_step import OneStep as OneStep
 from .mean_shift.split import Split as Split
+from .measurement import MEASUREMENTS as MEASUREMENTS
+from .measurement import Measurement as Measurement
+from .measurement import Observation as Observation
+from .measurement import observe as observe
 from .model import MODELS as MODELS
 from .model import Model as Model
 from .model import load_model as load_model
@@ -185,6 +196,9 @@ from .optimizers import OptimizerConfig as OptimizerConfig
 from .parametrization import EpsDenoiser as EpsDenoiser
 from .parametrization import FlowDenoiser as FlowDenoiser
 from .parametrization import VDenoiser as VDenoiser
+from .posterior import GAINS as GAINS
+from .posterior import Gain as Gain
+from .posterior import PosteriorDenoiser as PosteriorDenoiser
 from .preset import Preset as Preset
 from .preset import preset_of as preset_of
 from .product import ProductDenoiser as ProductDenoiser

@@ -16,16 +16,28 @@ has its strength per `PER_STEPS` steps: the authors' gamma, and the same edit at
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, ask, at_least_float32, check_denoiser, cost, eps, expand_sigma
+from .denoiser import (
+    Denoiser,
+    Sigma,
+    ask,
+    at_least_float32,
+    check_denoiser,
+    checked_parts,
+    cost,
+    eps,
+    expand_sigma,
+)
 from .guidance import guided
 from .randomness import Rng, draw_normal
 from .sampling import check_sigmas
-from .validation import as_finite, check_callable, check_count, check_number
+from .validation import as_finite, as_floating, check_callable, check_count, check_number
 
 PER_STEPS = 200
 """Steps of the authors' code, in which their strengths are given."""
@@ -44,6 +56,7 @@ class Denoised:
         check_denoiser(self.denoiser)
 
     def __call__(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        z = as_floating("z", z)
         y = ask(self.denoiser, z, sigma)
         return y, eps(z, sigma, y)
 
@@ -81,7 +94,8 @@ class Edited:
         check_count("steps", self.steps)
 
     def __call__(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-        cond, uncond = guided(self.denoiser, "editing").parts(z, sigma)
+        z = as_floating("z", z)
+        cond, uncond = checked_parts(guided(self.denoiser, "editing").parts(z, sigma), z)
         weight = self.strength / (1 + sigma**2) * PER_STEPS / self.steps
         return uncond + weight * (cond - uncond), eps(z, sigma, uncond)
 
@@ -121,6 +135,11 @@ def dream_steps(
     if not callable(kept):
         check_number("kept", kept, "1 keeps the noise, 0 draws all of it anew.", low=0, high=1)
     return _steps(at_least_float32(z), inner, levels, kept, rng)
+
+
+def dream_sample(z: Tensor, inner: Inner, sigmas: Tensor, **options: Any) -> Tensor:  # noqa: ANN401 - of `dream_steps`
+    """The end of the walk from ``z``, at ``sigmas[-1]``. Arguments as in `dream_steps`."""
+    return deque(dream_steps(z, inner, sigmas, **options), maxlen=1)[0][1]
 
 
 def _steps(

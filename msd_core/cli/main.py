@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import compare, distill, fit, render, reproduce, sample, sweep, train_demo
+from . import compare, distill, edit, fit, inpaint, render, reproduce, restore, sample, sweep, train_demo
 from .parser import Parser
 from .signals import Stopped, signals
 from .streams import GONE, complain, reliable_streams
@@ -26,6 +26,9 @@ COMMANDS = {
     "sample": sample,
     "fit": fit,
     "render": render,
+    "edit": edit,
+    "inpaint": inpaint,
+    "restore": restore,
     "compare": compare,
     "train-demo": train_demo,
     "reproduce": reproduce,

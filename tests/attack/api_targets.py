@@ -17,10 +17,19 @@ import msd_core
 
 RECORDS = {
     "Bandwidths", "Denoiser", "Estimator", "Generator", "Guided", "Method", "Model", "Rng",
-    "Inversion",  # protocols, abstract
-    "Info", "Sampled", "State", "NonFiniteError",  # records that the core itself makes
+    "Inversion", "Measurement", "Gain",  # protocols, abstract
+    "Info", "Sampled", "Manipulated", "State", "NonFiniteError",  # records that the core itself makes
     "SIGMA_SCHEDULES", "SOLVERS", "setting", "sd15_schedule",  # tuples; a field's description; no argument
 }  # fmt: skip
+
+
+class Everything:
+    """The measurement of all there is."""
+
+    def apply(self, y: Any) -> Any:
+        return y
+
+    adjoint = inverse = apply
 
 
 @dataclass(frozen=True)
@@ -228,6 +237,28 @@ def core_targets() -> list[Target]:
         Target("sample", lambda **k: m.sample(**k, steps=2),
                {"model": "model", "prompt": "prompt", "negative": "negative", "cfg": "cfg", "width": "side",
                 "height": "side", "n": "count", "seed": "seed"}, also=("path",)),
+        Target("edit", lambda **k: m.edit(prompt="a", **k), {"picture": "picture", "model": "model",
+               "strength": "small", "steps": "steps", "mask": "optional"}, also=("path",)),
+        Target("inpaint", lambda **k: m.inpaint(prompt="a", **k), {"picture": "picture", "mask": "hole",
+               "model": "model", "cfg": "cfg", "steps": "steps", "seed": "seed", "gain": "gains"}, also=("path",)),
+        Target("restore", lambda **k: m.restore(prompt="a", steps=2, **k), {"observation": "observed",
+               "size": "whole", "model": "model", "cfg": "cfg", "seed": "seed"}, also=("path", "b")),
+        Target("observe", lambda y, noise, rng: m.observe(y, Everything(), noise, rng).b,
+               {"y": "x", "noise": "small", "rng": "rng"}),
+        Target("Observation", lambda b, noise: m.Observation(Everything(), b, noise),
+               {"b": "x", "noise": "small"}),
+        Target("PosteriorDenoiser", lambda denoiser, z, sigma, gain: m.PosteriorDenoiser(
+               denoiser, m.Observation(Everything(), torch.ones(1, 2), 0.5), gain)(z, sigma),
+               {"denoiser": "denoiser", "z": "x", "sigma": "small", "gain": "gains"}, "z"),
+        Target("dream_sample", lambda z, denoiser, sigmas, kept, rng: m.dream_sample(
+               z, m.Denoised(denoiser), sigmas, kept=kept, rng=rng),
+               {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "kept": "small", "rng": "rng"}, "z"),
+        Target("Denoised", lambda denoiser, z: m.Denoised(denoiser)(z, 1.0)[0], {"denoiser": "denoiser", "z": "x"},
+               "z"),
+        Target("Edited", lambda denoiser, strength, steps, z: m.Edited(denoiser, strength, steps)(z, 1.0)[0],
+               {"denoiser": "denoiser", "strength": "small", "steps": "steps", "z": "x"}, "z"),
+        Target("MEASUREMENTS", lambda name: m.MEASUREMENTS.find("name", name), {"name": "measurements"}),
+        Target("GAINS", lambda name: m.GAINS.find("name", name), {"name": "gains"}),
         Target("distil", lambda method, generator, cfg, model: first(m.distil(
             "a", method=method, generator=generator, cfg=cfg, model=model)),
             {"method": "method", "generator": "generator", "cfg": "cfg", "model": "model"}, also=("path", "picture")),

@@ -156,6 +156,9 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "settings_owner": lambda c: c.r.choice([msd_core.MSD(), msd_core.Exact(), msd_core.Preset()]),
     "trajectory": lambda c: None,
     "optional": lambda c: None,
+    "hole": lambda c: torch.ones(16, 16),
+    "observed": lambda c: msd_core.observe(torch.full((1, 3, 8, 8), 0.5), msd_core.MEASUREMENTS["pool"](2)),
+    "whole": lambda c: (8, 8),
 }
 for _name, _choices in {
     "space": ["image", "latent"], "kind": ["fourier", "pixels", "siren"], "init": ["flat", "noise"],
@@ -165,6 +168,7 @@ for _name, _choices in {
     "field_kind": ["fourier"],
     "centre_kind": ["x", "inversion"], "methods": ["msd", "sds"], "estimators": ["exact"], "inversions": ["explicit"],
     "bandwidths": ["linear"], "generators": ["pixels"], "models": ["demo"], "densities": ["ring"],
+    "measurements": ["pool"], "gains": ["kalman", "proximal"],
     "dtype_name": ["float32", "float64"],
 }.items():  # fmt: skip
     GOOD[_name] = lambda c, choices=_choices: c.r.choice(choices)

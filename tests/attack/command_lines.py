@@ -51,6 +51,9 @@ COMMANDS = {
     "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],
     "reproduce": ["--quick", "--out", "--seed", "--help"],
     "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
+    "edit": ["--out", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
+    "inpaint": ["--out", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
+    "restore": ["--out", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip
 

@@ -104,8 +104,12 @@ def test_the_inverse_is_the_pseudo_inverse(name: str) -> None:
 def test_what_operators_do() -> None:
     y = random(1, 3, 8, 12)
     torch.testing.assert_close(Pool(4).apply(y)[0, 1, 1, 2], y[0, 1, 4:, 8:].mean())
-    flat = Blur(1.0).apply(torch.ones(1, 3, 15, 15).double())
-    torch.testing.assert_close(flat[..., 7, 7], torch.ones(1, 3).double()) and flat[0, 0, 0, 0] < 0.4
+    flat = torch.ones(1, 3, 5, 7).double()
+    torch.testing.assert_close(Blur(4.0).apply(flat), flat, rtol=0, atol=1e-12)
+    point = torch.zeros(1, 1, 31, 31).double()
+    point[..., 15, 15] = 1
+    spread = Blur(2.0).apply(point)[0, 0]
+    torch.testing.assert_close(spread[15, 17] / spread[15, 15], torch.tensor(-0.5).exp().double(), rtol=1e-6, atol=0)
     assert Grey().apply(torch.ones(1, 3, 2, 2)).allclose(torch.ones(1, 1, 2, 2))
     noisy = observe(y, Pool(2), 0.5, torch.Generator().manual_seed(0))
     assert float((noisy.b - Pool(2).apply(y)).std()) == pytest.approx(0.5, rel=0.2) and noisy.noise == 0.5

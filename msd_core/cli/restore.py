@@ -1,0 +1,60 @@
+"""Restore a picture from less than it: enlarge, sharpen, denoise or colour it, by what a prompt looks like."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .arguments import number
+from .changed import add_shared, prepared, written
+
+if TYPE_CHECKING:
+    from ..measurement import Measurement
+
+HELP = "restore a small, blurred, noisy or grey picture"
+TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
+NOISE = {"noise": 0.1, "blur": 0.01}
+"""In a picture of 0 to 1, unless it is told; what is blurred cannot be undone to the last digit of a file."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `msd restore`."""
+    add_shared(parser, 40)
+    parser.add_argument("prompt", help="what the picture shows")
+    parser.add_argument("--task", required=True, help=f"what it suffers from: {', '.join(TASKS)}")
+    parser.add_argument(
+        "--width", type=number, default=4.0, help="standard deviation of the blur, in pixels (default: 4)"
+    )
+    parser.add_argument("--noise", type=number, help="in the picture, of 0 to 1 (default: 0; noise 0.1, blur 0.01)")
+    parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
+    parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, restore, save; the old file stays until the new one is whole."""
+    from ..manipulation import restore
+    from ..measurement import Observation
+    from ..validation import check_choice
+
+    check_choice("--task", arguments.task, TASKS)
+    measurement, factor = measurement_of(arguments.task, arguments.width)
+    model, picture, out = prepared(arguments, "restored", factor)
+    noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
+    b = picture.mean(dim=1, keepdim=True) if arguments.task == "grey" else picture
+    size = picture.shape[3] * factor, picture.shape[2] * factor
+    options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed}
+    words = arguments.prompt, arguments.negative
+    result = restore(Observation(measurement, b, noise), size, *words, model=model, **options)
+    return written(result, out, "to what was given")
+
+
+def measurement_of(task: str, width: float) -> tuple[Measurement, int]:
+    """The operator of a task, and how many times larger a side of the restored picture is."""
+    from ..measurement import MEASUREMENTS
+
+    if task == "blur":
+        return MEASUREMENTS["blur"](width), 1
+    if task == "grey":
+        return MEASUREMENTS["grey"](), 1
+    factor = int(task[1:]) if task.startswith("x") else 1
+    return MEASUREMENTS["pool"](factor), factor

@@ -1,0 +1,13 @@
+"""Pictures that exist, changed: `edit` by words, `inpaint` a hole, `restore` from less than the picture.
+
+All run `dreamsampler.dream_steps` on any `Model`; none needs a gradient through the network.
+"""
+
+from __future__ import annotations
+
+from .editing import edit
+from .inpainting import inpaint
+from .restoration import restore
+from .result import Manipulated
+
+__all__ = ["Manipulated", "edit", "inpaint", "restore"]

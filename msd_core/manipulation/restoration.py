@@ -1,0 +1,112 @@
+"""Restore a picture from less than it: a sample of the prompt's density that agrees with the measurement.
+
+A measurement of pixels is not linear in a latent. So each step goes out and back: with D the denoised latent,
+
+    p = dec D,   p* = argmin_q |b - A q|^2 / s^2 + |q - p|^2 / r^2,   y = D + enc p* - enc p
+
+(DreamSampler's inner problem; the difference of the two encodings lets the autoencoder's own error cancel), r =
+`SPREAD` sigma / sqrt(1 + sigma^2), and each step keeps sigma / sqrt(1 + sigma^2) of its noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser, ask, cost, eps
+from ..dreamsampler import dream_sample, unit_share
+from ..echo import shown
+from ..measurement import Observation
+from ..model import Model, check_model, check_prompt
+from ..posterior.proximal import Proximal
+from ..randomness import normal, seeded
+from ..validation import check_instance
+from .result import Manipulated, decoded, encoded, levels_of
+
+SPREAD = 0.25
+"""Standard deviation of a picture's pixels, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class OutAndBack:
+    """The inner problem above, as `dream_sample` asks for it."""
+
+    denoiser: Denoiser
+    model: Model
+    observation: Observation
+
+    def __call__(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        x = ask(self.denoiser, z, sigma)
+        shown = decoded(self.model, x)
+        agreed = agreeing(shown, self.observation, SPREAD * unit_share(sigma))
+        y = x + encoded(self.model, agreed) - encoded(self.model, shown)
+        return y, eps(z, sigma, y)
+
+
+def agreeing(picture: Tensor, observation: Observation, error: float) -> Tensor:
+    """The picture nearest to ``picture`` and to the measurement, whose errors are ``error`` and its noise."""
+    step = Proximal(error=error)
+    return step(picture, torch.ones(len(picture), 1, 1, 1), lambda z, _: z, observation).clamp(0, 1)
+
+
+def _check_size(size: object, model: Model) -> None:
+    """Refuse a size that is no two multiples of the model's cell."""
+    if (
+        not isinstance(size, (tuple, list))
+        or len(size) != 2
+        or not all(isinstance(side, int) and side > 0 and side % model.cell == 0 for side in size)
+    ):
+        raise ValueError(
+            f"size: got {shown(size)}; allowed are two multiples of the model's cell, {model.cell}: width, height."
+        )
+
+
+@torch.no_grad()
+def restore(
+    observation: Observation,
+    size: tuple[int, int],
+    prompt: Any,  # noqa: ANN401 - what the model's ``denoiser`` takes
+    negative: Any = "",  # noqa: ANN401
+    *,
+    model: Model,
+    cfg: float = 1.0,
+    steps: int = 40,
+    seed: int = 0,
+) -> Manipulated:
+    """A picture of ``prompt`` that agrees with ``observation``.
+
+    Args:
+        observation: of a picture (1, 3, H, W) in [0, 1]; its noise in these units.
+        size: width and height of the picture, multiples of the model's cell.
+        prompt: what it shows; negative: what it does not.
+        model: any.
+        cfg: guidance.
+        steps: of the sampler, one evaluation each, with one decoding and two encodings.
+        seed: of the noise.
+
+    Returns:
+        The picture; its ``kept`` is the PSNR of A picture against b, before what has no noise is put in place.
+
+    Raises:
+        ValueError: for a wrong argument, or a model without chain.
+    """
+    check_instance("observation", observation, Observation, "an Observation. Make one with observe(picture, A)")
+    check_model(model)
+    check_prompt(prompt, negative)
+    denoiser = model.denoiser(prompt, negative, cfg)
+    sigmas, rng = levels_of(denoiser, steps), seeded(seed)
+    _check_size(size, model)
+    shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
+    observation.missing(torch.zeros(1, 3, size[1], size[0]))
+    z = normal(shape, rng) * (1 + float(sigmas[0]) ** 2) ** 0.5
+    inner = OutAndBack(denoiser, model, observation)
+    z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng)
+    picture = decoded(model, z)
+    error = float(observation.missing(picture).double().square().mean())
+    kept = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())
+    if observation.noise == 0:
+        picture = agreeing(picture, observation, SPREAD)
+    return Manipulated(picture, steps * cost(denoiser), kept)

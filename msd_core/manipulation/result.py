@@ -1,0 +1,105 @@
+"""What a manipulation gives back, and what all of them need: the model's levels, its latents, and a paste.
+
+Pixels that were to stay come back as they were, to the bit: latents do not keep them. The step between them and what is
+new is taken out by a membrane. With d = old - new, known where nothing changes, and k the indicator of that,
+
+    new + w (G * (k d)) / (G * k),   w = min(1, 2 G * k)          in the hole, G a Gaussian
+
+continues d into the hole and lets it fade there. What was in the hole before plays no part.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..denoiser import Denoiser, level_at
+from ..generators.picture import check_picture
+from ..measurement.blur import Blur
+from ..model import Model, check_model
+from ..validation import MOST_STEPS, as_mask, check_count
+
+
+class Manipulated(NamedTuple):
+    """``picture`` (1, 3, H, W) in [0, 1]; the network rows it took; ``kept``, in dB: how well the model's own result
+    agrees with what was to stay, before it was put back (None where nothing was)."""
+
+    picture: Tensor
+    evaluations: int
+    kept: float | None
+
+
+def levels_of(denoiser: Denoiser, steps: int) -> Tensor:
+    """The levels at equal parts of the model's chain, from all noise to 0, (steps + 1,), float64."""
+    check_count("steps", steps, maximum=MOST_STEPS)
+    return torch.tensor([*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0], dtype=torch.float64)
+
+
+def fitting(model: Model, picture: object) -> Tensor:
+    """The picture (1, 3, H, W) in [0, 1], checked.
+
+    Raises:
+        ValueError: for no picture, or sides that are no multiples of the model's cell.
+    """
+    check_model(model)
+    found = check_picture("picture", picture)
+    height, width = found.shape[-2:]
+    if height % model.cell or width % model.cell:
+        raise ValueError(
+            f"picture: got {width}x{height}; allowed are multiples of the model's cell, {model.cell}. Cut it, with "
+            "msd_core.generators.cover(picture, width, height)."
+        )
+    return found
+
+
+def encoded(model: Model, picture: Tensor) -> Tensor:
+    """x of a picture (1, 3, H, W) in [0, 1]."""
+    return 2 * picture - 1 if model.encode is None else model.encode(picture)
+
+
+def decoded(model: Model, x: Tensor) -> Tensor:
+    """The picture of x, (1, 3, H, W) in [0, 1]."""
+    return ((x + 1) / 2 if model.decode is None else model.decode(x)).clamp(0, 1)
+
+
+def mask_for(name: str, mask: object, picture: Tensor) -> Tensor:
+    """``mask`` as (1, 1, H, W), 1 where the picture may change.
+
+    Raises:
+        ValueError: it is no mask, of another size, or empty.
+    """
+    found = as_mask(name, mask).to(picture)
+    if found.shape != (1, 1, *picture.shape[-2:]):
+        raise ValueError(
+            f"{name}: got shape {tuple(found.shape)} for a picture of {picture.shape[-1]}x{picture.shape[-2]}; allowed "
+            "is one mask of its size. Resize it."
+        )
+    if not bool((found > 0).any()):
+        raise ValueError(f"{name}: is 0 everywhere; allowed is a mask with a part that may change. Paint one white.")
+    return found
+
+
+def cells_of(mask: Tensor, model: Model, grow: int) -> Tensor:
+    """Cells of the latent that the mask (1, 1, H, W) touches, and ``grow`` more around, as 0 and 1."""
+    touched = F.max_pool2d((mask > 0).to(mask.dtype), model.cell)
+    return F.max_pool2d(touched, 2 * grow + 1, stride=1, padding=grow) if grow else touched
+
+
+def pasted(new: Tensor, old: Tensor, mask: Tensor, feather: float) -> tuple[Tensor, float | None]:
+    """``new`` in the mask and ``old`` outside, with the membrane of the module; and how well they agree there, in dB.
+
+    Where the mask is soft the two are mixed by it.
+    """
+    keep = (mask <= 0).to(new.dtype)
+    if not bool(keep.any()):
+        return mask * new + (1 - mask) * old, None
+    error = float(((new - old).square() * keep).double().sum() / (3 * keep.double().sum()))
+    blur = Blur(feather)
+    near = blur.apply(keep)
+    step = blur.apply(keep * (old - new)) / near.clamp(min=1e-6)
+    whole = (new + (2 * near).clamp(max=1) * step).clamp(0, 1)
+    drift = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())
+    return torch.where(mask > 0, mask * whole + (1 - mask) * old, old), drift

@@ -1,0 +1,160 @@
+"""Edit, inpaint, restore: the picture is the prompt's, what was to stay is the same to the bit, bad input is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from msd_core import edit, inpaint, restore
+from msd_core.cli.main import main
+from msd_core.cli.pictures import read_picture, to_pil
+from msd_core.demo.grammar import parse
+from msd_core.demo.judge import judge
+from msd_core.demo.scenes import draw
+from msd_core.manipulation.result import pasted
+from msd_core.measurement import Observation, observe
+from msd_core.measurement.blur import Blur
+from msd_core.measurement.pool import Pool
+from msd_core.model import load_model
+
+pytestmark = pytest.mark.core
+BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"
+
+
+@pytest.fixture(scope="module")
+def model():  # noqa: ANN201
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def picture() -> Tensor:
+    return draw([parse(BEFORE)], 128)
+
+
+@pytest.fixture(scope="module")
+def hole() -> Tensor:
+    """Around the house, with a soft edge."""
+    mask = torch.zeros(128, 128)
+    mask[30:92, 68:126] = 1
+    mask[30, 68:126] = 0.5
+    return mask
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * (a - b).square().mean().log10())
+
+
+def test_a_hole_is_filled_as_the_prompt_says(model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
+    filled = inpaint(picture, hole, AFTER, model=model)
+    assert judge(filled.picture[0], parse(AFTER)).accepted and not judge(picture[0], parse(AFTER)).accepted
+    stays = hole == 0
+    assert torch.equal(filled.picture[..., stays], picture[..., stays])
+    assert filled.kept is not None and filled.kept > 25 and filled.evaluations == 16 * 3
+    spoilt = torch.where(hole > 0, 0.0, picture)
+    again = inpaint(torch.where(hole == 1, spoilt, picture), hole, AFTER, model=model)
+    assert psnr(again.picture[..., hole == 1], filled.picture[..., hole == 1]) > 40, "what was in it plays no part"
+    other = inpaint(picture, hole, AFTER, model=model, seed=1, steps=2)
+    assert not torch.equal(other.picture, inpaint(picture, hole, AFTER, model=model, steps=2).picture)
+
+
+def test_an_edit_changes_what_the_words_do_and_keeps_the_rest(model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
+    target = "a red boat left of a blue house at sea"
+    made = edit(picture, target, model=model, mask=hole, steps=30)
+    assert judge(made.picture[0], parse(target)).accepted and made.evaluations == 91
+    assert torch.equal(made.picture[..., hole == 0], picture[..., hole == 0])
+    still = edit(picture, target, model=model, strength=0.0, steps=30)
+    assert psnr(still.picture, picture) > 30 and still.kept is None
+    assert not judge(still.picture[0], parse(target)).accepted
+
+
+@pytest.mark.parametrize(("measurement", "least"), [(Pool(8), 25.0), (Blur(4.0), 28.0)], ids=["x8", "blur"])
+def test_what_is_restored_is_the_picture(model, picture: Tensor, measurement, least: float) -> None:  # noqa: ANN001
+    found = restore(observe(picture, measurement), (128, 128), BEFORE, model=model, steps=16)
+    assert psnr(found.picture, picture) > least and found.evaluations == 16
+    assert judge(found.picture[0], parse(BEFORE)).accepted
+    assert psnr(measurement.apply(found.picture), measurement.apply(picture)) > 45
+
+
+def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
+    old, mask = torch.full((1, 3, 40, 40), 0.5), torch.zeros(1, 1, 40, 40)
+    mask[..., 20:] = 1
+    found, kept = pasted(old + 0.1, old, mask, 3.0)
+    assert kept == pytest.approx(20, abs=0.01)
+    assert (found[..., 19] - found[..., 20]).abs().max() < 0.02 < (found[..., 39] - found[..., 19]).abs().min()
+    assert torch.equal(found[..., :20], old[..., :20])
+    assert pasted(old, old, mask, 3.0)[1] == float("inf") and pasted(old, old, torch.ones_like(mask), 3.0)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, p: inpaint(p, torch.zeros(128, 128), AFTER, model=m), "mask: is 0 everywhere"),
+        (lambda m, p: inpaint(p, torch.ones(64, 64), AFTER, model=m), r"mask: got shape \(1, 1, 64, 64\)"),
+        (lambda m, p: inpaint(p[..., :100], torch.ones(128, 100), AFTER, model=m), "picture: got 100x128"),
+        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, grow=-1), "grow: got -1"),
+        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, gain="none"), "gain: got 'none'"),
+        (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
+        (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
+        (lambda m, p: edit(p, AFTER, model=m, steps=0), "steps: got 0"),
+        (lambda m, p: edit(p, AFTER, model="demo"), "model: got 'demo'"),
+        (lambda m, p: restore(observe(p, Pool(4)), (64, 64), BEFORE, model=m), "b: got shape"),
+        (lambda m, p: restore(observe(p, Pool(4)), (128, 120, 1), BEFORE, model=m), "size: got"),
+        (lambda m, p: restore(observe(p, Pool(4)), (124, 128), BEFORE, model=m), "size: got"),
+        (lambda m, p: restore("b", (128, 128), BEFORE, model=m), "observation: got 'b'"),
+        (lambda m, p: restore(Observation(Pool(1), p), (128, 128), BEFORE, model=m, seed=-1), "seed: got -1"),
+    ],
+)
+def test_wrong_input(call, message: str, model, picture: Tensor) -> None:  # noqa: ANN001
+    with pytest.raises(ValueError, match=message):
+        call(model, picture)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture: Tensor, hole: Tensor) -> Path:
+    to_pil(picture[0]).save(tmp_path / "picture.png")
+    to_pil(hole.expand(3, -1, -1)).save(tmp_path / "mask.png")
+    to_pil(Pool(4).apply(picture)[0]).save(tmp_path / "small.png")
+    return tmp_path
+
+
+def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture) -> None:
+    mask = ["--mask", str(folder / "mask.png"), "--steps", "2"]
+    assert main(["inpaint", str(folder / "picture.png"), AFTER, *mask]) == 0
+    before, filled = read_picture(folder / "picture.png"), read_picture(folder / "picture-inpainted.png")
+    assert torch.equal(before[..., hole == 0], filled[..., hole == 0]) and not torch.equal(before, filled)
+    assert main(["edit", str(folder / "picture.png"), "--to", AFTER, *mask, "--out", str(folder / "e.png")]) == 0
+    assert torch.equal(read_picture(folder / "e.png")[..., hole == 0], before[..., hole == 0])
+    for task in ("x4", "blur", "noise", "grey"):
+        assert main(["restore", str(folder / "small.png"), BEFORE, "--task", task, "--steps", "2"]) == 0
+        side = 128 if task == "x4" else 32
+        assert read_picture(folder / "small-restored.png").shape[-2:] == (side, side)
+    said = capsys.readouterr().out
+    assert "6 evaluations" in said and "dB outside of the hole, before the paste" in said
+    assert "dB to what was given" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inpaint", "picture.png", AFTER, "--mask", "small.png"], "--mask: got 32x32"),
+        (["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--gain", "x"], "gain: got 'x'"),
+        (["restore", "small.png", BEFORE, "--task", "x3"], "--task: got 'x3'"),
+        (["restore", "small.png", BEFORE, "--task", "blur", "--width", "0"], "width: got 0.0"),
+        (["restore", "small.png", BEFORE, "--task", "grey", "--noise", "-1"], "noise: got -1.0"),
+        (["edit", "picture.png", "--to", "a purple dog"], "dog"),
+        (["edit", "picture.png"], "--to"),
+    ],
+)
+def test_wrong_command_lines(words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    try:
+        status: object = main([str(folder / word) if word.endswith(".png") else word for word in words])
+    except SystemExit as stop:
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2 and message in error and len(error.splitlines()) == 1
