@@ -35,7 +35,7 @@ from .result import Result, Table
 from .study import Cell, Context, OnStep
 
 IN_ALL = False
-PICTURES, QUICK_PICTURES = 40, 2
+PICTURES, QUICK_PICTURES = 20, 2
 STEPS = {"kalman": 16, "proximal": 48, "replacement": 48}
 """Of each gain: 48 rows a picture."""
 EDIT_STEPS = 40
