@@ -1,0 +1,287 @@
+"""Edit, Inpaint and Restore: `msd_core.manipulation` with the host's model, a picture of the batch after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider
+from comfy.sd import VAE
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
+from . import host
+from .bandwidth import CATEGORY
+from .cells import cell_of
+from .progress import Progress
+from .schema import FOLDED, schema
+
+if TYPE_CHECKING:
+    from ..msd_core.manipulation import Manipulated
+    from ..msd_core.model import Model
+
+TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
+SEED = io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Of the noise.")
+
+
+def _model(prompt: str) -> list[io.Input]:
+    """The sockets of the model."""
+    return [
+        io.Model.Input("model", optional=True),
+        io.Conditioning.Input("positive", optional=True, tooltip=prompt),
+        io.Conditioning.Input("negative", optional=True),
+        io.Guider.Input("guider", optional=True, tooltip="Replaces model, positive, negative and cfg."),
+    ]
+
+
+def _steps(default: int, cost: str) -> io.Input:
+    return io.Int.Input("steps", default=default, min=1, max=1000, tooltip=f"Of the sampler; {cost} each.")
+
+
+def _cfg(default: float = 1.0) -> io.Input:
+    return io.Float.Input("cfg", default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1 = no guidance.")
+
+
+def _number(name: str, default: float, high: float, tooltip: str, **more: Any) -> io.Input:  # noqa: ANN401
+    return io.Float.Input(name, default=default, min=0.0, max=high, step=0.01, round=0.001, tooltip=tooltip, **more)
+
+
+def _feather() -> io.Input:
+    words = "Pixels over which the step at the edge of the mask is taken out."
+    return _number("feather", 4.0, 256.0, words, optional=True, extra_dict=FOLDED)
+
+
+def _outputs() -> list[io.Output]:
+    kept = "dB: how well the model's own picture agreed with what was to stay or was given; -1 where nothing was."
+    return [
+        io.Image.Output("image", display_name="image"),
+        io.Float.Output("kept", display_name="kept", tooltip=kept),
+    ]
+
+
+def _run(
+    guider: CFGGuider,
+    vae: VAE,
+    image: Tensor,
+    make: Callable[[Tensor, int, Model], Manipulated],
+    *,
+    size: tuple[int, int],
+    evaluations: int,
+) -> io.NodeOutput:
+    """``make(picture (1, 3, H, W), number, model)`` of each picture of ``image`` (B, H, W, 3), inside the host.
+
+    ``size`` is height and width of the result, in pixels.
+    """
+    cell = cell_of(guider.model_patcher.get_model_object("latent_format"))
+    if any(side % cell or side < cell for side in size):
+        raise ValueError(
+            f"image: makes a picture of {size[1]}x{size[0]}; allowed are multiples of {cell}, the model's cell; crop "
+            "or scale it before"
+        )
+    progress = Progress(len(image) * evaluations)
+
+    def loop(session: host.Session) -> list[Manipulated]:
+        watched = replace(session, denoiser=replace(session.denoiser, watch=progress.update)).model()
+        own = host.own(image[..., :3], session.device).movedim(-1, 1).float().clamp(0, 1)
+        return [make(own[i : i + 1], i, watched) for i in range(len(own))]
+
+    found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae)
+    kept = [-1.0 if one.kept is None else one.kept for one in found]
+    return io.NodeOutput(torch.cat([one.picture for one in found]).movedim(1, -1).cpu(), sum(kept) / len(kept))
+
+
+def _mask(mask: Tensor | None, number: int, like: Tensor) -> Tensor | None:
+    """That of the picture numbered so; one mask is for all."""
+    if mask is None:
+        return None
+    own = host.own(mask, like.device).float()
+    return own[number if len(own) > 1 else 0][None, None].clamp(0, 1)
+
+
+def _check_masks(mask: Tensor | None, image: Tensor) -> None:
+    if mask is not None and (mask.ndim != 3 or len(mask) not in (1, len(image))):
+        raise ValueError(
+            f"mask: got shape {tuple(mask.shape)} for {len(image)} images; allowed is one mask, or one an image"
+        )
+
+
+class Edit(io.ComfyNode):
+    """`msd_core.edit`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_Edit",
+            display_name="DreamSampler Edit",
+            category=CATEGORY,
+            description="A picture edited by words: its inversion, brought back towards the prompt. The layout stays.",
+            search_aliases=["edit by prompt", "instruct", "image editing", "inversion edit"],
+            inputs=[
+                io.Image.Input("image"),
+                io.Vae.Input("vae"),
+                _steps(40, "three evaluations"),
+                _number("strength", 0.2, 100.0, "Of the words, per 200 steps: it does not depend on steps."),
+                *_model("What the picture shall show."),
+                io.Mask.Input("mask", optional=True, tooltip="Where the picture may change; everywhere without it."),
+                _feather(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        vae: VAE,
+        steps: int,
+        strength: float,
+        model: ModelPatcher | None = None,
+        positive: host.Conditioning | None = None,
+        negative: host.Conditioning | None = None,
+        guider: CFGGuider | None = None,
+        mask: Tensor | None = None,
+        feather: float = 4.0,
+    ) -> io.NodeOutput:
+        from ..msd_core.manipulation import edit
+
+        _check_masks(mask, image)
+        options = {"strength": strength, "steps": steps, "feather": feather}
+
+        def make(picture: Tensor, number: int, known: Model) -> Manipulated:
+            return edit(picture, "", model=known, mask=_mask(mask, number, picture), **options)
+
+        guider = host.make_guider(model, positive, negative, 3.0, guider)
+        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=2 * steps + 1)
+
+
+class Inpaint(io.ComfyNode):
+    """`msd_core.inpaint`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_Inpaint",
+            display_name="Kalman Inpaint",
+            category=CATEGORY,
+            description="A hole filled so that it agrees with the rest, which comes back to the bit. Any model, no "
+            "inpainting checkpoint.",
+            search_aliases=["inpaint", "fill", "outpaint", "remove object", "posterior", "DreamSampler Inpaint"],
+            inputs=[
+                io.Image.Input("image"),
+                io.Mask.Input("mask", tooltip="The hole; what was in it plays no part."),
+                io.Vae.Input("vae"),
+                SEED,
+                _steps(16, "1 + cg_steps evaluations"),
+                _cfg(),
+                *_model("What the whole picture shows."),
+                io.Int.Input("cg_steps", default=2, min=1, max=10, optional=True, tooltip="Of the Kalman gain."),
+                io.Int.Input(
+                    "grow", default=1, min=0, max=64, optional=True, extra_dict=FOLDED, tooltip="Cells around the hole "
+                    "that are drawn anew: the encoder has seen the hole through them.",
+                ),
+                _feather(),
+            ],
+            outputs=_outputs(),
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        mask: Tensor,
+        vae: VAE,
+        seed: int,
+        steps: int,
+        cfg: float,
+        model: ModelPatcher | None = None,
+        positive: host.Conditioning | None = None,
+        negative: host.Conditioning | None = None,
+        guider: CFGGuider | None = None,
+        cg_steps: int = 2,
+        grow: int = 1,
+        feather: float = 4.0,
+    ) -> io.NodeOutput:
+        from ..msd_core.manipulation import inpaint
+        from ..msd_core.posterior.kalman import Kalman
+
+        _check_masks(mask, image)
+        options = {"steps": steps, "gain": Kalman(cg_steps), "grow": grow, "feather": feather}
+
+        def make(picture: Tensor, number: int, known: Model) -> Manipulated:
+            hole = _mask(mask, number, picture)
+            return inpaint(picture, hole, "", model=known, seed=(seed + number) % 2**64, **options)
+
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=steps * (1 + cg_steps))
+
+
+class Restore(io.ComfyNode):
+    """`msd_core.restore`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_Restore",
+            display_name="Restore Picture",
+            category=CATEGORY,
+            description="A small, blurred, noisy or grey picture restored: a sample of the prompt that agrees with it.",
+            search_aliases=["upscale", "super resolution", "deblur", "denoise", "colorize", "inverse problem"],
+            inputs=[
+                io.Image.Input("image"),
+                io.Vae.Input("vae"),
+                io.Combo.Input("task", options=list(TASKS), default="x4", tooltip="What the picture suffers from."),
+                SEED,
+                _steps(40, "one evaluation, one decoding and two encodings"),
+                _cfg(),
+                *_model("What the picture shows."),
+                _number("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
+                _number("noise", 0.0, 10.0, "In the picture, of 0 to 1. A blurred one: 0.01 or more.", optional=True),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        vae: VAE,
+        task: str,
+        seed: int,
+        steps: int,
+        cfg: float,
+        model: ModelPatcher | None = None,
+        positive: host.Conditioning | None = None,
+        negative: host.Conditioning | None = None,
+        guider: CFGGuider | None = None,
+        width: float = 4.0,
+        noise: float = 0.0,
+    ) -> io.NodeOutput:
+        from ..msd_core.manipulation import restore
+
+        measurement, factor = measurement_of(task, width)
+        height, across = (factor * side for side in image.shape[1:3])
+
+        def make(picture: Tensor, number: int, known: Model) -> Manipulated:
+            b = measurement.apply(picture) if task == "grey" else picture
+            seen = Observation(measurement, b, noise)
+            return restore(seen, (across, height), "", model=known, steps=steps, seed=(seed + number) % 2**64)
+
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        return _run(guider, vae, image, make, size=(height, across), evaluations=steps)
+
+
+def measurement_of(task: str, width: float) -> tuple[Measurement, int]:
+    """The operator of a task, and how many times larger a side of the restored picture is."""
+    if task == "blur":
+        return MEASUREMENTS["blur"](width), 1
+    if task == "grey":
+        return MEASUREMENTS["grey"](), 1
+    factor = int(task[1:]) if task.startswith("x") else 1
+    return MEASUREMENTS["pool"](factor), factor
+
+
+NODES = [Edit, Inpaint, Restore]

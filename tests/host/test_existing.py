@@ -1,0 +1,112 @@
+"""Edit, Inpaint and Restore inside the host give what the core gives headless, and say what is wrong with an input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from msd_pack.msd_core import edit, inpaint, load_model, restore
+from msd_pack.msd_core.demo.grammar import parse
+from msd_pack.msd_core.demo.model import DemoModel
+from msd_pack.msd_core.demo.scenes import draw
+from msd_pack.msd_core.measurement import Observation, observe
+from msd_pack.msd_core.measurement.pool import Pool
+from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
+from msd_pack.nodes.existing import TASKS, Edit, Inpaint, Restore
+from torch import Tensor
+
+BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"
+
+
+@pytest.fixture(scope="module")
+def demo() -> DemoModel:
+    model = load_model()
+    assert isinstance(model, DemoModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def sockets(demo: DemoModel) -> dict:
+    """The model, its VAE, and the prompts."""
+    with torch.inference_mode():
+        clip = clip_of(demo)
+        said, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (AFTER, ""))
+        return {"model": model_of(demo), "vae": vae_of(demo), "positive": said, "negative": empty}
+
+
+@pytest.fixture(scope="module")
+def picture() -> Tensor:
+    return draw([parse(BEFORE)], 128)
+
+
+@pytest.fixture(scope="module")
+def hole() -> Tensor:
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 30:92, 68:126] = 1
+    return mask
+
+
+def image_of(picture: Tensor) -> Tensor:
+    return picture.movedim(1, -1)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * (a - b).square().mean().log10())
+
+
+def test_inpaint_is_the_core_s(demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor) -> None:
+    """To what the host's rounding of the level to a timestep makes of it; the rest to the bit."""
+    with torch.inference_mode():
+        image, kept = Inpaint.execute(image_of(picture), hole, seed=3, steps=6, cfg=1.0, **sockets).args
+    headless = inpaint(picture, hole[0], AFTER, model=demo, steps=6, seed=3)
+    assert psnr(image, image_of(headless.picture)) > 30 and kept == pytest.approx(headless.kept, abs=1.0)
+    assert torch.equal(image[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
+    assert psnr(image[:, hole[0] == 1], image_of(picture)[:, hole[0] == 1]) < 25
+
+
+def test_edit_is_the_core_s(demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor) -> None:
+    with torch.inference_mode():
+        image, _ = Edit.execute(image_of(picture), steps=6, strength=0.2, mask=hole, **sockets).args
+    headless = edit(picture, AFTER, model=demo, steps=6, mask=hole[0])
+    assert psnr(image, image_of(headless.picture)) > 30
+    assert torch.equal(image[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
+
+
+def test_restore_is_the_core_s_for_a_batch(demo: DemoModel, sockets: dict, picture: Tensor) -> None:
+    small = observe(picture, Pool(4)).b
+    with torch.inference_mode():
+        images, kept = Restore.execute(
+            image_of(small).repeat(2, 1, 1, 1), task="x4", seed=3, steps=4, cfg=1.0, **sockets
+        ).args
+    assert images.shape == (2, 128, 128, 3) and kept > 25
+    for i in range(2):
+        headless = restore(Observation(Pool(4), small), (128, 128), AFTER, model=demo, steps=4, seed=3 + i)
+        assert psnr(images[i : i + 1], image_of(headless.picture)) > 30
+    assert not torch.equal(images[0], images[1]), "each from its own seed"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_runs(task: str, sockets: dict) -> None:
+    with torch.inference_mode():
+        image, _ = Restore.execute(
+            torch.rand(1, 16, 24, 3), task=task, seed=0, steps=1, cfg=1.0, noise=0.1, **sockets
+        ).args
+    factor = int(task[1:]) if task.startswith("x") else 1
+    assert image.shape == (1, 16 * factor, 24 * factor, 3) and bool(image.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (
+            torch.rand(1, 20, 24, 3),
+            torch.ones(1, 20, 24),
+            "image: makes a picture of 24x20; allowed are multiples of 8",
+        ),
+        (torch.rand(1, 16, 24, 3), torch.ones(2, 16, 24), r"mask: got shape \(2, 16, 24\) for 1 images"),
+        (torch.rand(1, 16, 24, 3), torch.ones(1, 24, 16), r"mask: got shape \(1, 1, 24, 16\)"),
+        (torch.rand(1, 16, 24, 3), torch.zeros(1, 16, 24), "mask: is 0 everywhere"),
+    ],
+)
+def test_wrong_input(image: Tensor, mask: Tensor, message: str, sockets: dict) -> None:
+    with pytest.raises(ValueError, match=message), torch.inference_mode():
+        Inpaint.execute(image, mask, seed=0, steps=1, cfg=1.0, **sockets)
