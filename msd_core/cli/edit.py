@@ -1,4 +1,4 @@
-"""Edit a picture by words (DreamSampler): its inversion, brought back towards the prompt."""
+"""Edit a picture by words: its inversion, brought back under others (without --from: DreamSampler)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd edit`."""
     add_shared(parser, 40)
     parser.add_argument("--to", required=True, metavar="PROMPT", help="what it shall show")
-    parser.add_argument("--from", dest="source", default="", metavar="PROMPT", help="what it shows (default: unsaid)")
-    parser.add_argument("--strength", type=number, default=0.2, help="of the words, per 200 steps (default: 0.2)")
+    parser.add_argument(
+        "--from", dest="source", default="", metavar="PROMPT", help="what it shows, if known: keeps more of it"
+    )
+    parser.add_argument("--strength", type=number, help="of the words, without --from, per 200 steps (default: 0.2)")
     parser.add_argument("--mask", type=file, help="picture that is white where the other may change (default: all)")
 
 

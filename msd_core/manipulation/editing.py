@@ -1,7 +1,9 @@
-"""Edit a picture by words: its unconditional inversion, brought back with steps towards the prompt (`Edited`).
+"""Edit a picture by words: inverted, and brought back under other ones.
 
-Text acts below sigma = 2 only, so the layout stays; a mask confines the change. Outside of it the state is the
-inversion's own at every level, and the pixels come back as they were.
+Where it is known what the picture shows, it is inverted under that caption and brought back under the new one. Where it
+is not, the inversion is unconditional and each step back goes a little towards the prompt (`Edited`); words act below
+sigma = 2 only, so the layout stays. A mask confines the change: outside of it the state is the inversion's own at every
+level, and the pixels come back as they were.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..denoiser import RowCounter
-from ..dreamsampler import Edited, dream_steps
-from ..guidance import guided, unconditional
+from ..dreamsampler import Denoised, Edited, dream_steps
+from ..echo import shown
+from ..guidance import unconditional, with_cfg
 from ..inversion import Inversion, invert
 from ..model import Model, check_prompt
 from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted
@@ -26,21 +29,21 @@ def edit(
     source: Any = "",  # noqa: ANN401
     *,
     model: Model,
-    strength: float = 0.2,
+    strength: float | None = None,
     steps: int = 40,
     mask: Tensor | None = None,
     feather: float = 4.0,
     inversion: str | Inversion = "uni-inv",
 ) -> Manipulated:
-    """Bring ``picture`` towards ``prompt`` (Kim et al. 2024, DreamSampler: real-image editing).
+    """Bring ``picture`` to ``prompt`` (without ``source``: Kim et al. 2024, DreamSampler's editing).
 
     Args:
         picture: (1, 3, H, W) in [0, 1], of sides that are multiples of the model's cell.
         prompt: what it shall show.
-        source: what it shows now, in the place of the empty prompt: then only the difference of the two acts.
+        source: what it shows now, if that is known; it keeps more of the picture.
         model: any; the demo model is ``load_model()``.
-        strength: gamma, per 200 steps: 0.2 is the authors', more changes more.
-        steps: of the inversion, and of the way back; 3 network rows each.
+        strength: without ``source``: gamma, per 200 steps; the authors' 0.2 if left out, more changes more.
+        steps: of the inversion, and of the way back; together 3 network rows each, 2 with ``source``.
         mask: where it may change, (H, W) or (1, 1, H, W), 1; everywhere if left out.
         feather: pixels over which the step at the mask's edge is taken out.
         inversion: one of `INVERSIONS`, or its name. The default brings an unedited picture back as well as the
@@ -51,10 +54,16 @@ def edit(
     """
     old = fitting(model, picture)
     check_prompt(prompt, source)
+    if source and strength is not None:
+        raise ValueError(
+            f"strength: got {shown(strength)} with a source; allowed is none there, the new prompt acts in full. Leave "
+            "one of them out."
+        )
     denoiser = model.denoiser(prompt, source, 3.0)
-    guided(denoiser, "editing")
-    sigmas = levels_of(denoiser, steps)
-    back, counter = Edited(denoiser, strength, steps), RowCounter(unconditional(denoiser, "editing"))
+    sigmas, counter = levels_of(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
+    back = Edited(denoiser, 0.2 if strength is None else strength, steps)
+    if source:
+        back = Denoised(with_cfg(denoiser, 1.0))
     where = None if mask is None else mask_for("mask", mask, old)
     cells = None if where is None else cells_of(where, model, 0)
     trajectory = invert(encoded(model, old), counter, sigmas, inversion)

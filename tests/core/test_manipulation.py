@@ -68,6 +68,9 @@ def test_an_edit_changes_what_the_words_do_and_keeps_the_rest(model, picture: Te
     still = edit(picture, target, model=model, strength=0.0, steps=30)
     assert psnr(still.picture, picture) > 30 and still.kept is None
     assert not judge(still.picture[0], parse(target)).accepted
+    known = edit(picture, target, BEFORE, model=model, steps=30)
+    assert judge(known.picture[0], parse(target)).accepted and known.evaluations == 61
+    assert psnr(known.picture[..., hole == 0], picture[..., hole == 0]) > 26
 
 
 @pytest.mark.parametrize(("measurement", "least"), [(Pool(8), 25.0), (Blur(4.0), 28.0)], ids=["x8", "blur"])
@@ -98,6 +101,7 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, gain="none"), "gain: got 'none'"),
         (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
         (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
+        (lambda m, p: edit(p, AFTER, BEFORE, model=m, strength=0.2), "strength: got 0.2 with a source"),
         (lambda m, p: edit(p, AFTER, model=m, steps=0), "steps: got 0"),
         (lambda m, p: edit(p, AFTER, model="demo"), "model: got 'demo'"),
         (lambda m, p: restore(observe(p, Pool(4)), (64, 64), BEFORE, model=m), "b: got shape"),

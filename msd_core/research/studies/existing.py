@@ -24,10 +24,7 @@ from ...demo.judge import judge
 from ...demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
 from ...demo.scenes import caption, draw
 from ...demo.silhouettes import THINGS
-from ...inversion import invert
-from ...inversion.resample import resample
 from ...manipulation import Manipulated, edit, inpaint, restore
-from ...manipulation.result import levels_of
 from ...measurement import Measurement, observe
 from ...measurement.blur import Blur
 from ...measurement.pool import Pool
@@ -86,17 +83,15 @@ def restored(measurement: Measurement, noise: float, ours: bool) -> Case:
 
 
 def edited(way: str) -> Case:
-    """One word changed: by `edit`, by another caption on the way back, or not at all."""
+    """One word changed: by `edit` without and with the picture's own caption, or not at all."""
 
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
         after = reworded(scene, rng)
         words, target = caption(scene), caption(after)
         if way == "none":
             made = Manipulated(model.decode(model.encode(picture)), 0, None)
-        elif way == "dreamsampler":
-            made = edit(picture, target, model=model, steps=EDIT_STEPS)
         else:
-            made = swapped(model, picture, words, target, float(way.removeprefix("swap ")))
+            made = edit(picture, target, words if way == "caption known" else "", model=model, steps=EDIT_STEPS)
         drawn = draw([after], model.side)
         same = ((drawn - draw([scene], model.side)).abs().sum(dim=1) < SAME)[0]
         return _found(made, after, picture, same)
@@ -113,17 +108,6 @@ def reworded(scene: Scene, rng: torch.Generator) -> Scene:
     other = others[int(torch.randint(len(others), (), generator=rng))]
     things = [replace(one, **{word: other}) if one is thing else one for one in scene.things]
     return replace(scene, things=tuple(things))
-
-
-@torch.no_grad()
-def swapped(model: DemoModel, picture: Tensor, words: str, target: str, cfg: float) -> Manipulated:
-    """DDIM inversion under the picture's own caption, and back under the new one."""
-    denoiser = model.denoiser(words)
-    sigmas = levels_of(denoiser, EDIT_STEPS)
-    trajectory = invert(model.encode(picture), denoiser, sigmas, "uni-inv")
-    back = resample(trajectory, model.denoiser(target, cfg=cfg))
-    rows = trajectory.evaluations + EDIT_STEPS * (1 if cfg == 1 else 2)
-    return Manipulated(model.decode(back).clamp(0, 1), rows, None)
 
 
 def _found(made: Manipulated, scene: Scene, picture: Tensor, where: Tensor) -> dict[str, float]:
@@ -143,7 +127,7 @@ def cases() -> Iterator[tuple[str, str, Case]]:
     for task, (measurement, noise) in tasks.items():
         for ours in (False, True):
             yield task, "restored" if ours else "as given", restored(measurement, noise, ours)
-    for way in ("dreamsampler", "swap 1", "swap 3", "none"):
+    for way in ("dreamsampler", "caption known", "none"):
         yield "one word", way, edited(way)
 
 
