@@ -21,6 +21,7 @@ def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pictures: what is restored and edited is accepted where what was given is not."""
     some = [case for case in study.cases() if case[:2] in KEPT]
     monkeypatch.setattr(study, "cases", lambda: iter(some))
+    monkeypatch.setattr(study, "EDIT_STEPS", 20)
     (table,) = study.run(Context(tmp_path, quick=True)).tables
     rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert rows.keys() == KEPT
