@@ -23,7 +23,7 @@ from .generators.base import Generator
 from .generators.batch import Batch
 from .generators.fit import fit
 from .generators.picture import on_canvas
-from .generators.registry import generator_for_size
+from .generators.registry import checked_options, generator_for_size, options_of
 from .model import Model, check_model, check_prompt, load_model
 from .optimize import ByView, optimize
 from .optimize import start as first_state
@@ -76,7 +76,8 @@ def distil(
         source: (1, 3, H, W) in [0, 1], or one a picture: what an edit starts from, for a method that needs it. The run
             begins where the generator does; ``start`` begins it with the source.
         source_prompt: what describes the source, for the same methods; one, or one a picture.
-        settings: of the method and the run, by the names of the command line's flags: ``steps``, ``cfg``, ...
+        settings: of the method, the run and the kind of the generator, by the names of the command line's flags:
+            ``steps``, ``cfg``, ``paths``, ...
 
     Raises:
         ValueError: for a name, a value or a combination that is not allowed; from a step as `optimize`.
@@ -84,15 +85,15 @@ def distil(
     known: Model = load_model(model) if model is None or isinstance(model, (str, Path)) else model
     check_prompt(prompt, negative)
     check_model(known)
-    preset = preset_with(method, settings)
+    own = options_of(generator) if isinstance(generator, str) else {}
+    preset = preset_with(method, {name: value for name, value in settings.items() if name not in own})
     count = _count(n, prompt)
     check_seed("seed", seed)
     if isinstance(generator, str):
         width, height = _sides(size, known)
-        made = [
-            generator_for_size(generator, width, height, seed=seed + i, channels=known.channels, cell=known.cell)
-            for i in range(count)
-        ]
+        options = checked_options(generator, {name: value for name, value in settings.items() if name in own})
+        options |= {"channels": known.channels, "cell": known.cell}
+        made = [generator_for_size(generator, width, height, seed=seed + i, **options) for i in range(count)]
         generator = Batch(made) if count > 1 else made[0]
     elif not isinstance(generator, Generator):
         raise ValueError(f"generator: got {shown(generator)}; allowed is a Generator, or the name of a kind. Pass one.")

@@ -22,7 +22,7 @@ import bisect
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -32,9 +32,9 @@ from .distillation import METHODS
 from .distillation.base import Method, bandwidth_of
 from .echo import shown
 from .finite import NonFiniteError, check_finite
-from .generators.base import Generator
+from .generators.base import Generator, Moved
 from .info import Info
-from .optimizers import OptimizerConfig, Update, apply_update
+from .optimizers import OptimizerConfig, Update, apply_update, forget
 from .pull import Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
@@ -226,16 +226,21 @@ def _advance(run: _Run, state: State) -> State:
         generator = copy.deepcopy(state.generator)
         rng = _streams(state.rng_state)
         try:
-            view = generator.view(state.step, rng)
+            view = generator.view(state.step, state.steps, rng)
             render = generator.renderer(view)
             pulled, cotangent = _pull(run, _rendered(render), view, state, rng, known)
-            target, memory = pulled.detach() - cotangent, state.optimizer_state
+            before = pulled.detach()
+            target, memory = before - cotangent, dict(state.optimizer_state)
             for inner in range(run.inner_steps):
                 if inner:
                     pulled = run.pull.pulled(_rendered(render))
                     cotangent = pulled.detach() - target
                 count = state.step * run.inner_steps + inner + 1
-                memory = _update(run, generator, count, memory, pulled, cotangent, known[0])
+                objective = _Objective(pulled, cotangent, generator.penalty(view))
+                memory = _update(run, generator, count, memory, objective, known[0])
+            with torch.no_grad():
+                born = generator.tend(Moved(state.step, state.steps, view, before, target), rng)
+            memory = forget(memory, born)
         except NonFiniteError as error:
             _locate(error, state.step, known)
     return replace(
@@ -299,18 +304,34 @@ def _pull(
     return run.pull(picture, distil)
 
 
+class _Objective(NamedTuple):
+    """What is pulled, with its graph, and its cotangent; and what speaks against the parameters."""
+
+    pulled: Tensor
+    cotangent: Tensor
+    penalty: Tensor | None
+
+    def gradients(self, parameters: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
+        """Of <pulled, cotangent> + places * penalty, in the order of ``parameters``."""
+        if self.penalty is None:
+            outputs, cotangents = [self.pulled], [self.cotangent]
+        else:
+            places = self.pulled[0, 0].numel() if self.pulled.ndim > 2 else 1
+            outputs, cotangents = [self.pulled, self.penalty], [self.cotangent, self.penalty.new_tensor(places)]
+        return torch.autograd.grad(outputs, list(parameters.values()), cotangents, allow_unused=True)
+
+
 def _update(
     run: _Run,
     generator: Generator,
     count: int,
     before: Mapping[str, Tensor],
-    pulled: Tensor,
-    cotangent: Tensor,
+    objective: _Objective,
     info: Info,
 ) -> dict[str, Tensor]:
     """Update the generator in place, each group of parameters on its own; returns the optimiser's new memory."""
     parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(pulled, list(parameters.values()), cotangent, allow_unused=True)
+    found, cotangent = objective.gradients(parameters), objective.cotangent
     gradients = {name: p for name, p in zip(parameters, found, strict=True) if p is not None}
     check_finite("encode", gradients.values(), "backward pass", "Run the encoder in float32.")
     rate = run.optimizer.rate(info.bandwidth)

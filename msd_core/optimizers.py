@@ -134,6 +134,27 @@ def apply_update(
     return _STEPS[config.name](config, update, parameters, gradients, state)
 
 
+@torch.no_grad()
+def forget(state: Named, born: Named) -> dict[str, Tensor]:
+    """``state`` without the past of some rows of some parameters: their mean is 0, their square that of the others.
+
+    A square of 0 would make the first step of a row many times as long as every other.
+
+    Args:
+        state: what `apply_update` returned.
+        born: by the parameter's name, a mask over its first dimension.
+    """
+    new = dict(state)
+    for name, mask in born.items():
+        if not mask.any() or f"{name}.mean" not in state:
+            continue
+        mean, square = state[f"{name}.mean"].clone(), state[f"{name}.square"].clone()
+        mean[mask] = 0
+        square[mask] = square[~mask].mean(dim=0) if (~mask).any() else 0.0
+        new |= {f"{name}.mean": mean, f"{name}.square": square}
+    return new
+
+
 def check_memory(name: str, parameters: Named, state: Named) -> None:
     """Refuse a ``state`` that `apply_update` cannot have returned for these parameters.
 

@@ -38,9 +38,13 @@ class Claim:
         for name in (*self.names, MARKER):
             remove_partial(self.folder / name)
 
-    def record(self) -> None:
-        """The files that are there now were written here."""
-        there = [name for name in self.names if (self.folder / name).is_file()]
+    def record(self, names: Iterable[str] | None = None) -> None:
+        """The files ``names``, all if left out, were written here; what an earlier run wrote beside them goes."""
+        names = self.names if names is None else tuple(names)
+        for name, digest in _marker(self.folder).get("files", {}).items():
+            if name in self.names and name not in names and digest == digest_of(self.folder / name):
+                (self.folder / name).unlink()
+        there = [name for name in names if (self.folder / name).is_file()]
         self._mark(None, {name: digest_of(self.folder / name) for name in there})
 
     def check_foreign(self, argument: str) -> None:

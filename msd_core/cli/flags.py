@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..generators.registry import GENERATORS, options_of
 from ..preset import Preset, named_presets
 from ..registry import Registry
 from ..settings import Setting, flatten, menu, prefix_below, settings_of
@@ -52,6 +53,16 @@ def flags() -> dict[str, Flag]:
     return found
 
 
+def generator_flags() -> dict[str, Flag]:
+    """Every flag of the generators that are registered, by plain name."""
+    found: dict[str, Flag] = {}
+    for kind in GENERATORS:
+        for name, entry in options_of(kind).items():
+            known = found.get(name, Flag(name, "generators", ()))
+            found[name] = Flag(name, known.group, (*known.uses, (kind, entry)))
+    return found
+
+
 def _walk(owner: type, group: str, kind: str, prefix: str) -> Iterator[tuple[str, str, str, Setting]]:
     """(group, kind, plain name, setting) of ``owner`` and of all that it may hold."""
     for entry in settings_of(owner).values():
@@ -69,7 +80,7 @@ def _title(family: Registry, name: str) -> str:
 def add_flags(parser: Parser) -> None:
     """Add all of them, in groups, and the table of their defaults to the help."""
     groups: dict[str, Any] = {}
-    for flag in flags().values():
+    for flag in (*generator_flags().values(), *flags().values()):
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         groups[flag.group].add_argument(flag_of(flag.name), **_details(flag))
@@ -108,9 +119,9 @@ def _reader(flag: Flag) -> Callable[[str], Any]:
     return read
 
 
-def given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that stand on the command line, by plain name."""
-    values = {name: getattr(arguments, name) for name in flags()}
+def given(arguments: argparse.Namespace, among: Iterable[str] | None = None) -> dict[str, Any]:
+    """The settings that stand on the command line, by plain name: those of a run, or the ones ``among``."""
+    values = {name: getattr(arguments, name) for name in (flags() if among is None else among)}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 

@@ -24,7 +24,7 @@ from ..state import State
 from ..warm import sample
 from .claim import Claim, claimed, digest_of
 from .pictures import read_picture
-from .run_folder import RESULTS, Done, frame_of, is_frame, write_results
+from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
 from .settings import SAMPLE, Settings, check_unchanged, new_settings
 from .signals import Stopped, signals
 from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
@@ -34,7 +34,7 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
     if arguments.model is None and arguments.model_kind != "demo":
         raise ValueError(f"--model: got none with --model-kind {arguments.model_kind}; allowed is its file. Name it.")
-    with claimed(folder, RESULTS) as claim:
+    with claimed(folder, every_result()) as claim:
         kept = load_unfinished(folder) if arguments.resume else None
         if not (arguments.resume or arguments.force):
             check_no_unfinished(folder)
@@ -186,7 +186,7 @@ class Run:
 
     def _write(self, *, finished: bool) -> None:
         write_results(self.folder, self.settings, self.done, self.decode, finished=finished)
-        self.claim.record()
+        self.claim.record((*RESULTS, *self.done.state.generator.files))
 
     def _told(self) -> str:
         state = self.done.state

@@ -5,6 +5,7 @@
     metrics.json           settings, versions, totals, every step
     plot.png               λ (or σ) and the norm of the gradient
     animation.webp         the generator over the steps
+    ...                    what the kind of generator is used for elsewhere (`Generator.files`): picture.svg
 
 All of them are written under other names and put in place together. Two runs of equal settings on one machine write
 equal files to the bit, but for the entry "timing" of metrics.json.
@@ -23,7 +24,7 @@ from typing import Any
 from PIL import Image
 
 from ..atomic import replacing
-from ..generators import save_generator
+from ..generators import GENERATORS, save_generator
 from ..plot import history_curves, plot_curves
 from ..state import State
 from .pictures import Decode, picture_of
@@ -32,6 +33,13 @@ from .settings import Settings
 PICTURE_SIZE = 512
 FRAME_SIZE, FRAMES, FRAME_MILLISECONDS = 256, 48, 80
 RESULTS = ("picture.png", "generator.safetensors", "metrics.json", "plot.png", "animation.webp")
+
+
+def every_result() -> tuple[str, ...]:
+    """Names of the files that a run can write, with one kind of generator or another."""
+    kinds = (name for kind in GENERATORS.values() for name in getattr(kind, "files", ()))
+    return tuple(dict.fromkeys((*RESULTS, *kinds)))
+
 
 Frames = dict[int, Image.Image]
 
@@ -71,7 +79,7 @@ def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def write_results(folder: Path, settings: Settings, done: Done, decode: Decode | None, *, finished: bool) -> None:
-    """Write the five files, replacing those that are there; when one cannot be written, none is replaced.
+    """Write the files, replacing those that are there; when one cannot be written, none is replaced.
 
     Raises:
         OSError, ValueError: a file cannot be written.
@@ -88,6 +96,8 @@ def write_results(folder: Path, settings: Settings, done: Done, decode: Decode |
         numbers.write_text(metrics + "\n", encoding="utf-8")
         plot_curves(history_curves(state.history)).save(plot)
         first.save(animation, **movie)
+        for name in state.generator.files:
+            stack.enter_context(replacing(folder / name)).write_bytes(state.generator.export(name))
 
 
 def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, Any]:

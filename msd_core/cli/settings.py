@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from ..distillation import METHODS
 from ..echo import shown
 from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
+from ..generators.registry import checked_options
 from ..model import Model
 from ..preset import Preset, preset_of
 from ..settings import build, flatten
 from ..validation import check_choice, check_count
 from .arguments import check_cells
 from .claim import digest_of
-from .flags import flag_of, given
+from .flags import flag_of, generator_flags, given
 
 MOST_THREADS = 1024
 SAMPLE = "sample"
@@ -43,6 +44,7 @@ class Settings:
     """One run; two runs of equal settings give equal files.
 
     ``model`` is the SHA-256 of the model's file, ``start`` that of the picture to begin with, or "sample", or nothing.
+    ``options`` are the generator's own, all of them, by plain name.
     ``threads`` of the processor belong to it: sums are split among them, and the last bits of a result depend on how.
     """
 
@@ -55,6 +57,7 @@ class Settings:
     model: str
     threads: int
     start: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -63,7 +66,8 @@ class Settings:
 
     def make_generator(self, model: Model) -> Generator:
         """The generator at its start."""
-        return generator_for_size(self.generator, *self.size, seed=self.seed, channels=model.channels, cell=model.cell)
+        sizes = {"channels": model.channels, "cell": model.cell}
+        return generator_for_size(self.generator, *self.size, seed=self.seed, **sizes, **self.options)
 
     def to_json(self) -> dict[str, Any]:
         """Nested dictionaries of plain values."""
@@ -80,7 +84,8 @@ class Settings:
             entries: dict[str, Any] = {"threads": torch.get_num_threads(), **saved}
             old = entries.pop("method", None)
             preset = Preset.from_json(entries["preset"]) if old is None else _upgraded(old, entries["preset"])
-            settings = cls(**entries | {"preset": preset, "size": tuple(entries["size"])})
+            options = {name: _plain(value) for name, value in entries.get("options", {}).items()}
+            settings = cls(**entries | {"preset": preset, "size": tuple(entries["size"]), "options": options})
             settings._check()
             return settings
         except (KeyError, TypeError, AttributeError) as error:
@@ -91,7 +96,7 @@ class Settings:
         for name in ("prompt", "negative", "model", "start"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
-        check_choice("generator", self.generator, GENERATORS)
+        checked_options(self.generator, self.options)
         check_count("seed", self.seed, minimum=0, maximum=2**64 - 1)
         check_count("threads", self.threads, maximum=MOST_THREADS)
         if len(self.size) != 2:
@@ -131,9 +136,10 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     check_choice("--method", method, METHODS)
     try:
         preset = build(preset_of(method), changes)
+        options = checked_options(run["generator"], given(arguments, generator_flags()))
     except ValueError as error:
         raise ValueError(_by_flag(str(error))) from error
-    return Settings(prompt=arguments.prompt, preset=preset, model=digest, **run)
+    return Settings(prompt=arguments.prompt, preset=preset, model=digest, options=options, **run)
 
 
 def start_of(given: str) -> str:
@@ -165,11 +171,11 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
     Raises:
         ValueError: naming the first that differs.
     """
-    saved = {**settings.to_json(), **flatten(settings.preset)}
+    saved = {**settings.to_json(), **flatten(settings.preset), **settings.options}
     names = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS) if getattr(arguments, name) is not None}
     if "start" in names:
         names["start"] = start_of(names["start"])
-    for name, value in {**names, **given(arguments)}.items():
+    for name, value in {**names, **given(arguments), **given(arguments, generator_flags())}.items():
         if _plain(value) != _plain(saved.get(name)):
             flag = "PROMPT" if name == "prompt" else flag_of(name)
             raise ValueError(

@@ -13,10 +13,10 @@ the whole frame has there."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -139,15 +139,36 @@ class Canvas:
         return View(self.height // side, self.width // side)
 
 
+class Moved(NamedTuple):
+    """An iteration that is done: number ``step`` of ``steps``, what was rendered, and where it was pulled.
+
+    ``pulled`` and ``target`` are (B, C, h, w) of one shape, the picture's or the latent's: the generator's own rows,
+    before its update, and where they should be.
+    """
+
+    step: int
+    steps: int
+    view: Any
+    pulled: Tensor
+    target: Tensor
+
+
 class Generator(nn.Module, ABC):
     """A module that renders its parameters; ``make_generator(g.kind, **g.config())`` builds its untrained twin.
 
     A class offers ``for_size(width, height, *, seed, channels, cell, **options)``, a fresh generator to be optimised at
     that size in pixels with a model whose latent has that many channels and that cell; what it has no use for it
     ignores.
+
+    All parameters are moved at one rate: a class that wants some of them to move faster keeps them in smaller units.
     """
 
     label: ClassVar[str] = ""
+    settings: ClassVar[type | None] = None
+    """A frozen dataclass of `setting`s, which ``for_size`` takes by their plain names: flags and widgets are made of
+    it."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Names of files, beside the picture, that `export` can write: what the kind is used for elsewhere."""
     largest: ClassVar[float] = 1e6
     """Most that a number among the parameters of a file may be in size: far above any that is of use, and so far below
     where float32 ends that the layers of a network do not overflow."""
@@ -186,8 +207,8 @@ class Generator(nn.Module, ABC):
         """B of `render`."""
         return 1
 
-    def view(self, step: int, rng: Rng) -> Any:  # noqa: ANN401 - a view of its own kind
-        """What to render in iteration ``step`` of an optimisation; the whole canvas, unless a generator moves it."""
+    def view(self, step: int, steps: int, rng: Rng) -> Any:  # noqa: ANN401 - a view of its own kind
+        """What to render in iteration ``step`` of ``steps``; the whole canvas, unless a generator moves it."""
         return self.canvas.view
 
     def frame(self, height: int, width: int) -> Any:  # noqa: ANN401 - a view of its own kind
@@ -200,6 +221,30 @@ class Generator(nn.Module, ABC):
         None stands for all rows.
         """
         return {"": None}
+
+    def penalty(self, view: Any) -> Tensor | None:  # noqa: ANN401 - a view of its own kind
+        """What speaks against the parameters as they are, a differentiable scalar; None for nothing.
+
+        It counts beside the mean over the places of the picture of |pulled - target|^2/2.
+        """
+        return None
+
+    def tend(self, moved: Moved, rng: Rng) -> Mapping[str, Tensor]:
+        """Upkeep after an iteration, in place: of what is no parameter, or of parts that nothing moves any more.
+
+        Returns:
+            Names of parameters, with a mask over their first dimension: rows that begin anew, whose past the optimiser
+            forgets.
+        """
+        return {}
+
+    def begun(self, picture: Tensor) -> Generator:
+        """Where a fit to ``picture`` (1, 3, height, width) of the canvas begins; itself, unless it knows better."""
+        return self
+
+    def export(self, name: str) -> bytes:
+        """The content of the file ``name``, one of `files`."""
+        raise NotImplementedError(name)
 
 
 def pixel_centres(

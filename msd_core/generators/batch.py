@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..echo import shown
 from ..randomness import Rng
 from ..validation import check_count
-from .base import Canvas, Config, Generator
+from .base import Canvas, Config, Generator, Moved
 
 
 def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
@@ -28,6 +28,10 @@ def _layout(rows: Sequence[Tensor]) -> torch.memory_format:
 
 def _together(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(rows)).contiguous(memory_format=_layout(rows))  # kernels round as they would for one row
+
+
+def _stream(rng: Rng, row: int) -> Rng:
+    return rng[row] if isinstance(rng, Sequence) else rng
 
 
 MOST = 1024
@@ -130,9 +134,9 @@ class Batch(Generator):
         renderers = [self[i].renderer(part) for i, part in enumerate(view)]
         return lambda: _together([renderer() for renderer in renderers])
 
-    def view(self, step: int, rng: Rng) -> list[Any]:
+    def view(self, step: int, steps: int, rng: Rng) -> list[Any]:
         """A view for each member, from its own stream."""
-        return [self[i].view(step, rng[i] if isinstance(rng, Sequence) else rng) for i in range(self.rows)]
+        return [self[i].view(step, steps, _stream(rng, i)) for i in range(self.rows)]
 
     def frame(self, height: int, width: int) -> list[Any]:
         """The same for each member."""
@@ -141,6 +145,21 @@ class Batch(Generator):
     def groups(self) -> dict[str, int | None]:
         """Each member's parameters, and its row."""
         return {f"members.{i}.": i for i in range(self.rows)}
+
+    def penalty(self, view: Sequence[Any]) -> Tensor | None:
+        """The sum of the members'."""
+        found = [self[i].penalty(part) for i, part in enumerate(view)]
+        given = [one for one in found if one is not None]
+        return torch.stack(given).sum() if given else None
+
+    def tend(self, moved: Moved, rng: Rng) -> dict[str, Tensor]:
+        """Each member's own, with its row and from its own stream."""
+        born: dict[str, Tensor] = {}
+        for i in range(self.rows):
+            rows = moved.pulled[i : i + 1], moved.target[i : i + 1]
+            own = self[i].tend(Moved(moved.step, moved.steps, moved.view[i], *rows), _stream(rng, i))
+            born |= {f"members.{i}.{name}": mask for name, mask in own.items()}
+        return born
 
     def __repr__(self) -> str:
         return f"Batch({self.rows} x {self[0].kind}, {json.dumps(self[0].config())})"

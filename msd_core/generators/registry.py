@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from ..echo import shown
 from ..registry import Registry
+from ..settings import Setting, build, flatten, settings_of
 from .base import Generator
 
 GENERATORS = Registry(
@@ -42,6 +44,35 @@ def make_generator(kind: str, **options: Any) -> Generator:  # noqa: ANN401 - ch
             f"options: got {shown(options)} for {kind!r}: {error}; allowed are {allowed}. Correct them."
         ) from error
     return make(**options)
+
+
+def options_of(kind: str) -> dict[str, Setting]:
+    """The settings of a kind in `GENERATORS`, by plain name; none for a kind without.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    owner = getattr(GENERATORS.find("generator", kind), "settings", None)
+    return {} if owner is None else {entry.flag: entry for entry in settings_of(owner).values()}
+
+
+def checked_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a kind by plain name: ``options``, and the defaults of the rest.
+
+    Raises:
+        ValueError: for an unknown kind, or an option that it has not or does not allow.
+    """
+    known = options_of(kind)
+    for name, value in options.items():
+        if name not in known:
+            users = [other for other in GENERATORS if name in options_of(other)]
+            allowed = f"with {', '.join(users)}" if users else f"are {', '.join(known) or 'none'}"
+            raise ValueError(
+                f"{name}: got {shown(value)} with the generator {kind!r}; allowed {allowed}. Leave it out, or change "
+                "the generator."
+            )
+    owner = getattr(GENERATORS[kind], "settings", None)
+    return {} if owner is None else flatten(build(owner(), options))
 
 
 def generator_for_size(

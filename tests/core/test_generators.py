@@ -112,7 +112,7 @@ def test_config_builds_the_twin(kind: str) -> None:
 def test_a_renderer_is_the_render_whatever_the_parameters_become(kind: str) -> None:
     """To the bit, its gradient too, and it has not kept a picture of the old ones."""
     generator = Batch([small("fourier"), small("fourier", seed=1)]) if kind == "batch" else small(kind)
-    view = generator.view(0, rng())
+    view = generator.view(0, 1, rng())
     renderer = generator.renderer(view)
     before, parameters = renderer().detach(), list(generator.parameters())
     with torch.no_grad():

@@ -300,7 +300,7 @@ def test_every_generator_fits_the_plain_pull() -> None:
 class Sliding(Pixels):
     """Pixels seen from a random side: its view is a View and a word."""
 
-    def view(self, step: int, rng: Rng) -> tuple[View, str]:  # type: ignore[override]
+    def view(self, step: int, steps: int, rng: Rng) -> tuple[View, str]:  # type: ignore[override]
         return self.canvas.view, "left" if float(draw_uniform(1, rng)) < 0.5 else "right"
 
     def render(self, view: tuple[View, str]) -> Tensor:  # type: ignore[override]
