@@ -34,7 +34,7 @@ from .echo import shown
 from .finite import NonFiniteError, check_finite
 from .generators.base import Generator, Moved
 from .info import Info
-from .optimizers import OptimizerConfig, Update, apply_update, forget
+from .optimizers import OptimizerConfig, Update, apply_update, follow
 from .pull import Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
@@ -239,8 +239,8 @@ def _advance(run: _Run, state: State) -> State:
                 objective = _Objective(pulled, cotangent, generator.penalty(view))
                 memory = _update(run, generator, count, memory, objective, known[0])
             with torch.no_grad():
-                born = generator.tend(Moved(state.step, state.steps, view, before, target), rng)
-            memory = forget(memory, born)
+                moved = generator.tend(Moved(state.step, state.steps, view, before, target), rng)
+            memory = follow(memory, moved)
         except NonFiniteError as error:
             _locate(error, state.step, known)
     return replace(

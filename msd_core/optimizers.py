@@ -135,23 +135,24 @@ def apply_update(
 
 
 @torch.no_grad()
-def forget(state: Named, born: Named) -> dict[str, Tensor]:
-    """``state`` without the past of some rows of some parameters: their mean is 0, their square that of the others.
+def follow(state: Named, rows: Named) -> dict[str, Tensor]:
+    """``state`` after rows of parameters have moved. One that begins anew has mean 0, and the others' mean square.
 
     A square of 0 would make the first step of a row many times as long as every other.
 
     Args:
         state: what `apply_update` returned.
-        born: by the parameter's name, a mask over its first dimension.
+        rows: by the parameter's name, the number of the row that each was before; -1 for one that begins anew.
     """
     new = dict(state)
-    for name, mask in born.items():
-        if not mask.any() or f"{name}.mean" not in state:
+    for name, source in rows.items():
+        if f"{name}.mean" not in state:
             continue
-        mean, square = state[f"{name}.mean"].clone(), state[f"{name}.square"].clone()
-        mean[mask] = 0
-        square[mask] = square[~mask].mean(dim=0) if (~mask).any() else 0.0
-        new |= {f"{name}.mean": mean, f"{name}.square": square}
+        anew = source < 0
+        for kind in ("mean", "square"):
+            moved = state[f"{name}.{kind}"][source.clamp(min=0)]
+            moved[anew] = moved[~anew].mean(dim=0) if kind == "square" and not anew.all() else 0.0
+            new[f"{name}.{kind}"] = moved
     return new
 
 

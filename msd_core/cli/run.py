@@ -16,6 +16,7 @@ from ..autosave import Autosave
 from ..demo.model import DEMO_MODEL_PATH
 from ..distil import fitted
 from ..distil import run as steps_of
+from ..generators import Generator, Vector, View, read_svg
 from ..generators.picture import cover
 from ..memory import check_distillation
 from ..model import Model, load_model
@@ -97,10 +98,12 @@ class Run:
         self.decode = model.decode if settings.generator == "latent" else None
 
     def _first(self, begin: Path | None) -> Done:
-        """A new run at its start: the generator as it is made, or fitted to a sample or a picture."""
+        """A new run at its start: the generator as it is made, fitted to a sample or a picture, or from an SVG."""
         settings, began, before = self.settings, time.monotonic(), 0
         generator = settings.make_generator(self.model)
-        if settings.start:
+        if begin is not None and begin.suffix.lower() == ".svg":
+            generator = self._from_svg(begin)
+        elif settings.start:
             print("msd: fitting the generator to its start", file=sys.stderr)
             width, height = settings.size
             if begin is None:
@@ -113,8 +116,26 @@ class Run:
         state = start(generator, steps=settings.preset.steps, seed=settings.seed)
         return Done(state, {}, time.monotonic() - began, before)
 
+    def _from_svg(self, begin: Path) -> Generator:
+        """The shapes of a document on the canvas; how many there are is its own affair."""
+        settings = self.settings
+        if settings.generator != "vector":
+            raise ValueError(
+                f"--start: got {begin.name!r} with --generator {settings.generator}; allowed are pictures there. Use "
+                "--generator vector."
+            )
+        try:
+            drawing = read_svg(begin.read_bytes())
+            options = {name: value for name, value in settings.options.items() if name not in ("paths", "segments")}
+            return Vector.of_drawing(drawing, *settings.size, **options)
+        except ValueError as error:
+            raise ValueError(f"--start: {begin.name!r}: {error}") from error
+
     def _on_canvas(self, state: State) -> State:
         """The last state of a run to resume, on its canvas, which the file may not know."""
+        width, height = self.settings.size
+        if state.generator.canvas.view == View(height, width):
+            return state
         generator = self.settings.make_generator(self.model)
         generator.load_state_dict(state.generator.state_dict())
         return replace(state, generator=generator)

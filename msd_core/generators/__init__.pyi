@@ -11,6 +11,8 @@ from .latent import Latent as Latent
 from .neural_image import FIELDS as FIELDS
 from .neural_image import NeuralImage as NeuralImage
 from .picture import cover as cover
+from .pixel_art import PixelArt as PixelArt
+from .pixel_art import palette_from as palette_from
 from .pixels import Pixels as Pixels
 from .points import Points as Points
 from .registry import (
@@ -25,3 +27,6 @@ from .registry import (
 from .tiles import render_part as render_part
 from .tiles import render_tiles as render_tiles
 from .tiles import tiles_of as tiles_of
+from .vector.shapes import Vector as Vector
+from .vector.svg import Drawing as Drawing
+from .vector.svg import read_svg as read_svg

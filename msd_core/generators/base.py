@@ -233,8 +233,8 @@ class Generator(nn.Module, ABC):
         """Upkeep after an iteration, in place: of what is no parameter, or of parts that nothing moves any more.
 
         Returns:
-            Names of parameters, with a mask over their first dimension: rows that begin anew, whose past the optimiser
-            forgets.
+            For each parameter whose rows have moved or begin anew, along its first dimension, by name: the number of
+            the row that each was before, -1 for one that begins anew. The optimiser's memory follows.
         """
         return {}
 

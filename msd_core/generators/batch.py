@@ -154,12 +154,12 @@ class Batch(Generator):
 
     def tend(self, moved: Moved, rng: Rng) -> dict[str, Tensor]:
         """Each member's own, with its row and from its own stream."""
-        born: dict[str, Tensor] = {}
+        rows: dict[str, Tensor] = {}
         for i in range(self.rows):
-            rows = moved.pulled[i : i + 1], moved.target[i : i + 1]
-            own = self[i].tend(Moved(moved.step, moved.steps, moved.view[i], *rows), _stream(rng, i))
-            born |= {f"members.{i}.{name}": mask for name, mask in own.items()}
-        return born
+            own = moved.pulled[i : i + 1], moved.target[i : i + 1]
+            found = self[i].tend(Moved(moved.step, moved.steps, moved.view[i], *own), _stream(rng, i))
+            rows |= {f"members.{i}.{name}": source for name, source in found.items()}
+        return rows
 
     def __repr__(self) -> str:
         return f"Batch({self.rows} x {self[0].kind}, {json.dumps(self[0].config())})"

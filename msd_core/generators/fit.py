@@ -1,7 +1,8 @@
 """A generator that shows a given picture y: where an edit begins, or a run that is not to start from noise.
 
     pixels    psi = y          latent    psi = encode(y)          at once
-    others    psi <- Adam(psi, grad mean (g(psi) - y)^2)          step by step, with all pixels of the canvas
+    others    psi <- Adam(psi, grad mean (g(psi) - y)^2)          step by step, with all pixels of the canvas; from
+                                                                  where `Generator.begun` puts them
 
 Its quality is the peak signal-to-noise ratio of the drawn picture, clamped to [0, 1]:
 
@@ -92,7 +93,8 @@ def fit(
         return _encoded(generator, wanted, encode)
     if isinstance(generator, Pixels):
         return iter([Fitted(1, math.inf, _with(generator, {"values": wanted}))])
-    return _walk(generator, wanted, OptimizerConfig("adam", rate), steps, math.inf if psnr is None else psnr)
+    begun = generator.begun(wanted)
+    return _walk(begun, wanted, OptimizerConfig("adam", rate), steps, math.inf if psnr is None else psnr)
 
 
 def _check_generator(generator: object) -> None:
@@ -145,9 +147,12 @@ def _measured(generator: Generator, wanted: Tensor) -> tuple[float, dict[str, Te
     """PSNR of the picture, and the gradients of its squared error, by name."""
     with torch.inference_mode(False), torch.enable_grad():
         parameters = {name: p for name, p in generator.named_parameters() if p.requires_grad}
-        picture = generator.render(generator.frame(*wanted.shape[-2:]))
+        view = generator.frame(*wanted.shape[-2:])
+        picture, penalty = generator.render(view), generator.penalty(view)
         check_finite("generator", [picture.detach()], "picture", "Use a smaller learning rate.")
         loss = (picture - wanted).square().mean()
+        if penalty is not None:  # which counts beside half the squares' sum over the three channels
+            loss = loss + penalty * (2 / 3)
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     error = float((picture.detach().clamp(0, 1) - wanted).double().square().mean())
     gradients = {name: g for name, g in zip(parameters, found, strict=True) if g is not None}

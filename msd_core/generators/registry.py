@@ -20,6 +20,8 @@ GENERATORS = Registry(
         "hashgrid": "neural_image:HASHGRID",
         "pixels": "pixels:Pixels",
         "latent": "latent:Latent",
+        "vector": "vector.shapes:Vector",
+        "pixel-art": "pixel_art:PixelArt",
     },
 )
 """Kind to the class of a generator, with a ``for_size``: what the menus offer."""

@@ -46,7 +46,12 @@ from msd_core.training import training_steps  # noqa: E402
 SECONDS, HANGS = 1.0, 10.0
 """Most time of the process for a file; after the second number it is stopped."""
 SMALL = {"hidden": 8, "layers": 2, "resolution": 16}
-OPTIONS = {"pixels": {"height": 6, "width": 8}, "latent": {"channels": 4, "height": 4, "width": 6}}
+OPTIONS = {
+    "pixels": {"height": 6, "width": 8},
+    "latent": {"channels": 4, "height": 4, "width": 6},
+    "vector": {"height": 6, "width": 8, "paths": 4},
+    "pixel-art": {"height": 6, "width": 8, "cells": 8, "colours": 3},
+}
 NUMBERS = (0, -1, 1, 2, 7, 100, 16000, 10**6, 2**31, 2**63, 2**64, 10**30, 10**400, 0.5, -2.5, 1e-300, 1e38, 1e300)
 VALUES = (
     *NUMBERS,

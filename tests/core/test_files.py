@@ -15,7 +15,12 @@ from msd_core.generators import GENERATORS, Generator, View, load_generator, mak
 from msd_core.tensorfile import read_tensors, text_entries, write_tensors
 
 pytestmark = pytest.mark.core
-SIZES = {"pixels": {"height": 4, "width": 6}, "latent": {"channels": 4, "height": 4, "width": 6}}
+SIZES = {
+    "pixels": {"height": 4, "width": 6},
+    "latent": {"channels": 4, "height": 4, "width": 6},
+    "vector": {"height": 4, "width": 6, "paths": 4},
+    "pixel-art": {"height": 4, "width": 6, "cells": 6, "colours": 3},
+}
 
 
 def small(kind: str = "fourier") -> Generator:

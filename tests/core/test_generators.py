@@ -25,6 +25,7 @@ from msd_core.generators.base import pixel_centres
 from msd_core.generators.batch import Batch
 from msd_core.generators.fourier import FourierField
 from msd_core.generators.hash_grid import HashGridField
+from msd_core.generators.pixel_art import Softly
 from msd_core.generators.siren import SirenField
 
 pytestmark = pytest.mark.core
@@ -34,7 +35,12 @@ SMALL = {"resolution": 16, "hidden": 8, "layers": 2}
 
 def small(kind: str, **options: object) -> Generator:
     """A generator of every kind that is quick to evaluate."""
-    sizes = {"pixels": {"height": 8, "width": 8}, "latent": {"channels": 4, "height": 8, "width": 8}}
+    sizes = {
+        "pixels": {"height": 8, "width": 8},
+        "latent": {"channels": 4, "height": 8, "width": 8},
+        "vector": {"height": 8, "width": 8, "paths": 4},
+        "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
+    }
     return make_generator(kind, **{**sizes.get(kind, SMALL), **options})
 
 
@@ -137,7 +143,7 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
             self.inner = generator
 
         def forward(self) -> Tensor:
-            return self.inner.render(View(4, 3))
+            return self.inner.render(Softly(4, 3) if kind == "pixel-art" else View(4, 3))
 
     def picture(*parameters: Tensor) -> Tensor:
         return torch.func.functional_call(

@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 import torch
@@ -41,8 +42,12 @@ from msd_core import (
     with_levels,
 )
 from msd_core.denoiser import Denoiser
+from msd_core.generators import NeuralImage, View
+from msd_core.generators.base import Moved
 from msd_core.optimize import planned_steps
+from msd_core.optimizers import follow
 from msd_core.pull import Pulling
+from msd_core.randomness import Rng
 from msd_core.settings import build
 
 pytestmark = pytest.mark.core
@@ -378,7 +383,12 @@ def watched(states: Iterator[State]) -> State:
 def test_works_in_every_mode_and_in_a_thread(outer: Callable[[], object], kind: str) -> None:
     """As inside a host that runs everything in inference mode: model outputs and parameters are inference tensors."""
     small = {"resolution": 64, "size": (4, 4), "hidden": 8, "layers": 1}
-    sizes = {"pixels": {"height": 4, "width": 4}, "latent": {"channels": 4, "height": 4, "width": 4}}
+    sizes = {
+        "pixels": {"height": 4, "width": 4},
+        "latent": {"channels": 4, "height": 4, "width": 4},
+        "vector": {"height": 4, "width": 4, "paths": 4},
+        "pixel-art": {"height": 4, "width": 4, "cells": 4, "colours": 3},
+    }
 
     def denoiser(z: Tensor, sigma: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -544,3 +554,41 @@ def test_a_plan_asks_for_few_of_its_bandwidths() -> None:
             return steps - step
 
     assert planned_steps(Falling(), 1_000_000, 250_000.5) == 750_000 and len(asked) < 30
+
+
+class Held(NeuralImage):
+    """A neural image with a penalty on its last bias, and upkeep that is seen."""
+
+    tended: ClassVar[list[Moved]] = []
+
+    def penalty(self, view: View) -> Tensor:
+        return 1e4 * dict(self.named_parameters())[BIAS].square().sum()
+
+    def tend(self, moved: Moved, rng: Rng) -> dict[str, Tensor]:
+        self.tended.append(moved)
+        return {BIAS: torch.tensor([1, -1, 0])}
+
+
+BIAS = "field.network.4.bias"
+
+
+def test_a_penalty_and_upkeep() -> None:
+    """The penalty holds what it speaks of; the optimiser's memory follows rows that moved, and forgets new ones."""
+    Held.tended.clear()
+    held = Held(resolution=8, size=(4, 4), hidden=8, layers=2, features=8)
+    free, states = run(small(), steps=3)[-1].generator, run(held, steps=3)
+    largest = [float(dict(g.named_parameters())[BIAS].detach().abs().max()) for g in (states[-1].generator, free)]
+    assert largest[0] < 0.5 * largest[1]
+    assert [(m.step, m.steps) for m in Held.tended] == [(0, 3), (1, 3), (2, 3)]
+    assert all(m.pulled.shape == m.target.shape == (1, 3, 4, 4) for m in Held.tended)
+    memory = states[-1].optimizer_state
+    first, new, third = memory[f"{BIAS}.square"].tolist()
+    assert float(memory[f"{BIAS}.mean"][1]) == 0 and new == pytest.approx((first + third) / 2)
+
+
+def test_a_memory_follows_its_rows() -> None:
+    state = {"a.mean": torch.tensor([1.0, 2, 3]), "a.square": torch.tensor([4.0, 6, 8]), "b.mean": torch.ones(2)}
+    new = follow(state, {"a": torch.tensor([2, 0, -1]), "c": torch.tensor([0])})
+    assert new["a.mean"].tolist() == [3, 1, 0] and new["a.square"].tolist() == [8, 4, 6]
+    assert new["b.mean"] is state["b.mean"] and state["a.mean"].tolist() == [1, 2, 3]
+    assert follow(state, {"a": torch.tensor([-1, -1, -1])})["a.square"].tolist() == [0, 0, 0]

@@ -41,7 +41,12 @@ METHODS = {
     "sdi": SDI(inversion_steps=3, inversion_cfg=None),
 }
 OPTIMIZERS = {"adam": OptimizerConfig("adam"), "gd": OptimizerConfig("gd", lr=0.3)}
-SIZES = {"pixels": {"height": 8, "width": 8}, "latent": {"channels": 4, "height": 8, "width": 8}}
+SIZES = {
+    "pixels": {"height": 8, "width": 8},
+    "latent": {"channels": 4, "height": 8, "width": 8},
+    "vector": {"height": 8, "width": 8, "paths": 4},
+    "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
+}
 
 
 def denoiser(z: Tensor, sigma: Tensor) -> Tensor:

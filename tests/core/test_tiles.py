@@ -15,7 +15,12 @@ from msd_core.generators.tiles import render_part, render_tiles, tiles, tiles_of
 
 pytestmark = pytest.mark.core
 NEURAL = ("fourier", "siren", "hashgrid")
-SIZES = {"pixels": {"height": 13, "width": 10}, "latent": {"channels": 4, "height": 13, "width": 10}}
+SIZES = {
+    "pixels": {"height": 13, "width": 10},
+    "latent": {"channels": 4, "height": 13, "width": 10},
+    "vector": {"height": 13, "width": 10, "paths": 4},
+    "pixel-art": {"height": 13, "width": 10, "cells": 10, "colours": 3},
+}
 FRAMES = [(13, 10), (29, 37), (7, 31), (5, 6)]
 """Sizes of frames: the grids' own, both sides enlarged, one reduced and one enlarged, both reduced."""
 
