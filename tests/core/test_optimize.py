@@ -42,7 +42,6 @@ from msd_core import (
     with_levels,
 )
 from msd_core.denoiser import Denoiser
-from msd_core.generators import NeuralImage, View
 from msd_core.generators.base import Moved
 from msd_core.optimize import planned_steps
 from msd_core.optimizers import follow
@@ -576,10 +575,10 @@ def test_a_penalty_and_upkeep() -> None:
     """The penalty holds what it speaks of; the optimiser's memory follows rows that moved, and forgets new ones."""
     Held.tended.clear()
     held = Held(resolution=8, size=(4, 4), hidden=8, layers=2, features=8)
-    free, states = run(small(), steps=3)[-1].generator, run(held, steps=3)
+    free, states = run()[-1].generator, run(held)
     largest = [float(dict(g.named_parameters())[BIAS].detach().abs().max()) for g in (states[-1].generator, free)]
     assert largest[0] < 0.5 * largest[1]
-    assert [(m.step, m.steps) for m in Held.tended] == [(0, 3), (1, 3), (2, 3)]
+    assert [(m.step, m.steps) for m in Held.tended] == [(k, STEPS) for k in range(STEPS)]
     assert all(m.pulled.shape == m.target.shape == (1, 3, 4, 4) for m in Held.tended)
     memory = states[-1].optimizer_state
     first, new, third = memory[f"{BIAS}.square"].tolist()
