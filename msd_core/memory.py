@@ -12,6 +12,7 @@ takes more, and is not known here.
     a step of a neural image        80 a pixel, and 11 for each hidden unit that the backward pass keeps
     its parameters                  20 each: value, gradient, Adam's two, and the next state's
     a step of pixels                100 a pixel; of a latent 30 for each number of it
+    a step of vector graphics       25 for each pixel that the backward pass keeps of a path
     demo autoencoder and UNet       200 a pixel, 8 for each pair of latent cells (attention); 1,200 a pixel if
                                     differentiated
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 FILE, FLOAT, WEBP = 4, 12, 8
-NEURAL_STEP, PIXELS_STEP, LATENT_STEP, UNIT, PARAMETER = 80, 100, 30, 11, 20
+NEURAL_STEP, PIXELS_STEP, LATENT_STEP, PATH_STEP, UNIT, PARAMETER = 80, 100, 30, 25, 11, 20
 MODEL, MODEL_BACKWARD, PAIR = 200, 1200, 8
 
 
@@ -119,6 +120,7 @@ def check_distillation(
     n: int = 1,
     hidden: int = 64,
     layers: int = 3,
+    paths: int = 64,
 ) -> None:
     """Refuse a distillation whose step cannot fit; to be called before its generator is made.
 
@@ -129,11 +131,12 @@ def check_distillation(
         pull: "image", or "latent": through the encoder.
         n: how many side by side.
         hidden, layers: of a neural image.
+        paths: of vector graphics.
 
     Raises:
         ValueError: as `check_fits`.
     """
-    needed = step_bytes(kind, width, height, model, hidden=hidden, layers=layers)
+    needed = step_bytes(kind, width, height, model, hidden=hidden, layers=layers, paths=paths)
     if model is not None:
         backward = pull == "latent" and kind != "latent" and model.encode is not None
         needed += model_bytes(width, height, model.cell, backward=backward)
@@ -148,6 +151,7 @@ def step_bytes(
     *,
     hidden: int = 64,
     layers: int = 3,
+    paths: int = 64,
 ) -> int:
     """Bytes of one step of a generator alone, rendered, differentiated and updated with Adam."""
     from .generators.neural_image import FIELDS
@@ -157,6 +161,10 @@ def step_bytes(
     if kind == "latent":
         cell, channels = (8, 4) if model is None else (model.cell, model.channels)
         return LATENT_STEP * channels * pixels // cell**2
+    if kind == "vector":
+        from .generators.vector.shapes import KEPT as PAINTED
+
+        return PIXELS_STEP * pixels + PATH_STEP * min(paths * pixels, PAINTED)
     if kind not in FIELDS:
         return PIXELS_STEP * pixels
     units = hidden * layers

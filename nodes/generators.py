@@ -23,6 +23,7 @@ from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
 from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
+from ..msd_core.validation import check_choice
 from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
 GeneratorSocket = io.Custom("MSD_GENERATOR")
+ELSEWHERE = ("vector", "pixel-art")
+"""Kinds that have a node of their own."""
 PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node
 
 
@@ -72,7 +75,7 @@ class NeuralImageGenerator(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "representation",
-                    options=list(GENERATORS),
+                    options=[kind for kind in GENERATORS if kind not in ELSEWHERE],
                     default="fourier",
                     tooltip="fourier, siren, hashgrid: a neural image, drawn at any size afterwards. pixels: a plain "
                     "grid. latent: the model's own latent, which needs no VAE.",
@@ -144,7 +147,8 @@ class NeuralImageGenerator(io.ComfyNode):
     ) -> io.NodeOutput:
         width, height = fitted.size_for(aspect, width, height, image, cell)
         check_size(width, height, cell)
-        kind = GENERATORS.find("representation", representation)
+        check_choice("representation", representation, [kind for kind in GENERATORS if kind not in ELSEWHERE])
+        kind = GENERATORS[representation]
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)

@@ -95,7 +95,7 @@ def path_of(name: object) -> Path:
     return path
 
 
-def new_path(prefix: str, width: int, height: int) -> Path:
+def new_path(prefix: str, width: int, height: int, ending: str = ENDING) -> Path:
     """A file that is not there yet, in the output folder, by the host's rules for the names of what it saves.
 
     Raises:
@@ -106,10 +106,10 @@ def new_path(prefix: str, width: int, height: int) -> Path:
         if name in ("", ".", "..") or not _is_within(root, Path(root, prefix)):
             raise ValueError("it is no name inside of it")
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
-        path = Path(folder, f"{name}_{counter:05}_{ENDING}")
+        path = Path(folder, f"{name}_{counter:05}_{ending}")
         while path.exists():
             counter += 1
-            path = Path(folder, f"{name}_{counter:05}_{ENDING}")
+            path = Path(folder, f"{name}_{counter:05}_{ending}")
     except Exception as error:  # the host raises a plain one
         raise ValueError(
             f"filename_prefix: got {shown(prefix)} ({shortened(error)}); allowed is a name inside of the output "

@@ -44,7 +44,7 @@ def windings(chords: Chords, count: int, height: int, width: int) -> Tensor:
     upright = across[:, 1] > FLAT
     slope = torch.where(upright, across[:, 0] / torch.where(upright, across[:, 1], torch.ones_like(sign)), 0.0)
     first, stride = top[:, 1].detach().floor(), width + PADDING
-    cells = begin.new_zeros(count * height * stride)
+    places, shares = list[Tensor](), list[Tensor]()
     for part in range(2):
         row = first + part
         above, below = torch.maximum(top[:, 1], row), torch.minimum(low[:, 1], row + 1)
@@ -54,7 +54,9 @@ def windings(chords: Chords, count: int, height: int, width: int) -> Tensor:
         near, far = (_mean_ramp(*(column + i - x for x in ends)) for i in (1, 2))
         place = (path * height + row.clamp(0, height - 1).long()) * stride + column.long() + 1
         for i, share in enumerate((near, far - near, 1 - far)):
-            cells = cells.index_add(0, place + i, weight * share)
+            places.append(place + i)
+            shares.append(weight * share)
+    cells = begin.new_zeros(count * height * stride).index_add(0, torch.cat(places), torch.cat(shares))
     return cells.view(count, height, stride).cumsum(dim=-1)[..., 1 : width + 1]
 
 

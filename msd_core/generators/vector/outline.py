@@ -63,16 +63,25 @@ def divided(outline: Tensor, segments: int) -> Tensor:
     return torch.stack(pieces)[:, :3]
 
 
-def chords(points: Tensor) -> Chords:
-    """The chords of outlines (P, S, 3, 2) in pixels, none longer than a pixel in x or in y; differentiable."""
+def chords(points: Tensor, height: float = math.inf, width: float = math.inf) -> Chords:
+    """The chords of outlines (P, S, 3, 2) in pixels, none longer than a pixel in x or in y; differentiable.
+
+    Curves that cover nothing of a picture of ``height`` and ``width`` from (0, 0) on are left out: those above it,
+    below it and to its right.
+    """
     whole = curves(points).flatten(0, 1)
+    with torch.no_grad():
+        low, high = whole.amin(dim=1), whole.amax(dim=1)
+        matter = ((high[:, 1] > 0) & (low[:, 1] < height) & (low[:, 0] < width)).nonzero()[:, 0]
+    whole = whole[matter]
     longest = 3 * (whole[:, 1:] - whole[:, :-1]).detach().abs().amax(dim=(1, 2))
     count = longest.ceil().clamp(1, MOST_CHORDS).long()
     curve = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     number = torch.arange(len(curve), device=count.device) - (torch.cumsum(count, 0) - count)[curve]
     control = whole[curve]
     steps = count[curve].to(points.dtype)
-    return Chords(_at(control, number / steps), _at(control, (number + 1) / steps), curve // points.shape[1])
+    path = matter[curve] // points.shape[1]
+    return Chords(_at(control, number / steps), _at(control, (number + 1) / steps), path)
 
 
 def _at(control: Tensor, t: Tensor) -> Tensor:

@@ -181,14 +181,16 @@ class Vector(Generator):
 
     def render(self, view: View) -> Tensor:
         """RGB in [0, 1], (1, 3, height, width) of the view's window, differentiable in the parameters."""
-        _, _, height, width = view.box
+        down, right, height, width = view.box
         points, paints = self.outlines(view.width, view.height), self.paints()
         differentiated = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         bands = []
         for top, rows in self._bands(height, width):
-            draw = partial(_painted, view=(view.box[0] + top, view.box[1], rows, width))
+            draw = partial(_painted, view=(down + top, right, rows, width))
             if differentiated and rows < height:
-                bands.append(checkpoint(draw, points, *paints, use_reentrant=False, preserve_rng_state=False))
+                again = checkpoint(draw, points, *paints, use_reentrant=False, preserve_rng_state=False)
+                assert isinstance(again, Tensor)  # noqa: S101 - as `draw` gives it
+                bands.append(again)
             else:
                 bands.append(draw(points, *paints))
         return torch.cat(bands, dim=1)[None]
@@ -257,7 +259,7 @@ class Vector(Generator):
 
     def _covers(self, width: int, height: int) -> Tensor:
         """What each path paints of each pixel of the whole picture, (P, height, width)."""
-        cover = coverages(chords(self.outlines(width, height)), self.made.paths, height, width)
+        cover = coverages(chords(self.outlines(width, height), height, width), self.made.paths, height, width)
         return cover * self.paints()[1][:, None, None]
 
     def _reorder(self, order: Tensor) -> None:
@@ -277,7 +279,7 @@ class Vector(Generator):
 
     def begun(self, picture: Tensor) -> Vector:
         """Discs that cover what stands out most, the ground of the most frequent colour: where a fit begins."""
-        made = Vector(**self.config())
+        made, picture = Vector(**self.config()), picture.cpu()
         ground = draft.ground_of(picture[0])
         with torch.no_grad():
             made.ground.copy_(toned(ground))
@@ -326,8 +328,8 @@ def _painted(
 ) -> Tensor:
     """RGB (3, height, width) of a window: top, left, height, width."""
     top, left, height, width = view
-    cover = coverages(chords(points - points.new_tensor([left, top])), len(points), height, width)
-    return _over(cover * opacities[:, None, None], colours, ground)
+    pieces = chords(points - points.new_tensor([left, top]), height, width)
+    return _over(coverages(pieces, len(points), height, width) * opacities[:, None, None], colours, ground)
 
 
 def _over(cover: Tensor, colours: Tensor, ground: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+"""Vector and pixel art inside the host: made, begun with a picture or an SVG, optimised by every method, written."""
+
+from __future__ import annotations
+
+import io as streams
+from pathlib import Path
+from types import SimpleNamespace
+
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from comfy_api.latest import io
+from comfy_extras.nodes_images import SaveSVGNode
+from msd_pack.msd_core.generators import GENERATORS, read_svg
+from msd_pack.nodes.distill import STEPS
+from msd_pack.nodes.generators import ELSEWHERE, HostGenerator, NeuralImageGenerator, RenderGenerator
+from msd_pack.nodes.graphics import GeneratorToSVG, PixelArtGenerator, SavePixelArt, VectorGenerator
+from PIL import Image
+from tiny_models import conditioning, tiny_model, tiny_vae
+
+CANVAS = {"width": 32, "height": 16, "seed": 1}
+VECTOR = {"paths": 6, "segments": 4, "paint": "opaque", "tidy": 0.02, "simplify": 36.0}
+ART = {"cells": 8, "colours": 3, "palette": "", "mirror": False, "contour": False, "tidy": 0.05}
+
+
+def vector(**changes: object) -> HostGenerator:
+    with torch.inference_mode():
+        return VectorGenerator.execute(**{**CANVAS, **VECTOR, **changes}).args[0]
+
+
+def art(**changes: object) -> HostGenerator:
+    with torch.inference_mode():
+        return PixelArtGenerator.execute(**{**CANVAS, **ART, **changes}).args[0]
+
+
+def step(generator: HostGenerator, method: str = "msd", **changes: object) -> HostGenerator:
+    sockets = {"model": tiny_model(), "vae": tiny_vae(), "positive": conditioning(3), "negative": conditioning(4)}
+    common = {"steps": 3, "seed": 0, "cfg": 2.0, "learning_rate": 0.01, "optimizer": "adam"}
+    own = {"estimator": "one-step"} if method == "msd" else {}
+    with torch.inference_mode():
+        return STEPS[method].execute(generator, **common, **own, **sockets, **changes).args[0]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    return tmp_path
+
+
+def values(generator: HostGenerator) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in generator.generator.parameters()])
+
+
+@pytest.mark.parametrize("method", ["msd", "sds", "sdi"])
+@pytest.mark.parametrize("make", [vector, art])
+def test_every_method_moves_a_copy(method: str, make) -> None:  # noqa: ANN001
+    born = make()
+    before = values(born).clone()
+    made = step(born, method)
+    assert torch.equal(values(born), before) and not torch.equal(values(made), before)
+    with torch.inference_mode():
+        image = RenderGenerator.execute(made, 48, 24).args[0]
+    assert image.shape == (1, 24, 48, 3) and bool(image.isfinite().all())
+
+
+def test_the_svg_goes_through_the_host_s_own_node_and_back(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host writes its metadata into the document; it is read all the same."""
+    made = step(vector(simplify=99.0))
+    with torch.inference_mode():
+        svg, image = GeneratorToSVG.execute(made).args
+        assert image.shape == (1, 16, 32, 3)
+        before = svg.data[0].getvalue()
+        prompt = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a <svg> > b & c"}}}
+        monkeypatch.setattr(SaveSVGNode, "hidden", SimpleNamespace(prompt=prompt, extra_pnginfo=None))
+        SaveSVGNode.execute(svg, "svg/test")
+    assert svg.data[0].tell() == 0 and svg.data[0].getvalue() == before
+    (path,) = folders.glob("svg/*.svg")
+    assert len(read_svg(path.read_bytes()).shapes) == before.count(b"<path")
+    again = vector(svg=io.SVG.Type([streams.BytesIO(path.read_bytes())]), simplify=99.0)
+    with torch.inference_mode():
+        repeated = RenderGenerator.execute(again, 32, 16).args[0]
+    assert float((repeated - image).square().mean()) < 1e-4
+
+
+def test_it_begins_with_an_image() -> None:
+    image = torch.full((1, 16, 32, 3), 0.7)
+    image[:, 4:12, 8:24] = torch.tensor([0.8, 0.2, 0.1])
+    for made in (vector(image=image, fit_steps=80), art(image=image, fit_steps=5)):
+        with torch.inference_mode():
+            shown = RenderGenerator.execute(made, 32, 16).args[0]
+        assert float((shown - image).square().mean()) < 3e-3
+
+
+def test_a_batch_is_a_batch_of_pictures_documents_and_files(folders: Path) -> None:
+    with torch.inference_mode():
+        svg, image = GeneratorToSVG.execute(step(vector(batch=2))).args
+        assert len(svg.data) == 2 and image.shape[0] == 2
+        SavePixelArt.execute(step(art(batch=2)), "sprites/x", 3)
+    files = sorted(folders.glob("sprites/*.png"))
+    assert len(files) == 2
+    for file in files:
+        picture = Image.open(file)
+        assert picture.mode == "P" and picture.size == (24, 12) and len(picture.getcolors()) <= 3
+        cells = np.array(picture).reshape(4, 3, 8, 3)
+        assert (cells == cells[:, :1, :, :1]).all()
+
+
+def test_the_palette_of_an_image() -> None:
+    image = torch.zeros(1, 8, 8, 3)
+    image[:, :4, :, 0], image[:, 4:, :4, 2] = 1.0, 1.0
+    made = art(palette_image=image)
+    assert sorted(made.generator.made.palette.split()) == ["#000000", "#0000ff", "#ff0000"]
+    assert not made.generator.palette.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: vector(paths=0), "paths: got 0"),
+        (lambda: vector(svg=io.SVG.Type([streams.BytesIO(b"<svg><script/></svg>")])), "svg: "),
+        (lambda: vector(svg=io.SVG.Type([]), batch=2), "svg: got 0 documents"),
+        (lambda: vector(svg=io.SVG.Type([streams.BytesIO(b"")]), image=torch.zeros(1, 8, 8, 3)), "svg: got one beside"),
+        (lambda: vector(image=torch.zeros(3, 8, 8, 3)), "image: got 3"),
+        (lambda: art(palette="#ff0000"), "palette: got '#ff0000', 1 colours"),
+        (lambda: art(palette="gameboy", palette_image=torch.zeros(1, 8, 8, 3)), "palette: got 'gameboy' beside"),
+        (lambda: GeneratorToSVG.execute(art()), "generator: got one of kind 'pixel-art'; allowed is 'vector'"),
+        (lambda: SavePixelArt.execute(vector(), "x", 1), "generator: got one of kind 'vector'; allowed is 'pixel-art'"),
+        (lambda: SavePixelArt.execute(art(), "../x", 1), "filename_prefix: got '../x'"),
+        (lambda: NeuralImageGenerator.execute("vector", 32, 32, 0, 8, 1, 4), "representation: got 'vector'"),
+    ],
+)
+def test_wrong_inputs(call, says: str) -> None:  # noqa: ANN001
+    with torch.inference_mode(), pytest.raises(ValueError) as caught:
+        call()
+    assert says in str(caught.value)
+
+
+def test_the_menu_of_the_neural_image_leaves_them_out() -> None:
+    (menu,) = [i for i in NeuralImageGenerator.GET_SCHEMA().inputs if i.id == "representation"]
+    assert list(menu.options) == [kind for kind in GENERATORS if kind not in ELSEWHERE]
