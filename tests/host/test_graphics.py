@@ -74,7 +74,7 @@ def test_the_svg_goes_through_the_host_s_own_node_and_back(folders: Path, monkey
         prompt = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a <svg> > b & c"}}}
         monkeypatch.setattr(SaveSVGNode, "hidden", SimpleNamespace(prompt=prompt, extra_pnginfo=None))
         SaveSVGNode.execute(svg, "svg/test")
-    assert svg.data[0].tell() == 0 and svg.data[0].getvalue() == before
+    assert svg.data[0].getvalue() == before
     (path,) = folders.glob("svg/*.svg")
     assert len(read_svg(path.read_bytes()).shapes) == before.count(b"<path")
     again = vector(svg=io.SVG.Type([streams.BytesIO(path.read_bytes())]), simplify=99.0)
