@@ -24,11 +24,12 @@ from .generators.batch import Batch
 from .generators.fit import fit
 from .generators.picture import on_canvas
 from .generators.registry import checked_options, generator_for_size, options_of
+from .measurement import Observation
 from .model import Model, check_model, check_prompt, load_model
 from .optimize import ByView, optimize
 from .optimize import start as first_state
 from .preset import Preset, preset_of
-from .pull import ImagePull, LatentPull, Masked, Pull, Pulling, at_least_float32
+from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
 from .validation import as_floating, check_choice, check_count, check_instance, check_seed
@@ -51,6 +52,7 @@ def distil(
     mask: Tensor | None = None,
     source: Tensor | None = None,
     source_prompt: str | list[str] | None = None,
+    observation: Observation | None = None,
     **settings: Any,  # noqa: ANN401 - of the method and the run, by their plain names
 ) -> Iterator[State]:
     """Distil ``prompt`` into a generator; yields the `State` after each step.
@@ -76,6 +78,8 @@ def distil(
         source: (1, 3, H, W) in [0, 1], or one a picture: what an edit starts from, for a method that needs it. The run
             begins where the generator does; ``start`` begins it with the source.
         source_prompt: what describes the source, for the same methods; one, or one a picture.
+        observation: of a picture (1, 3, H, W) of the canvas in [0, 1]: what is known of it, which the result agrees
+            with. The picture is restored in the generator's own terms: as vector graphics, say.
         settings: of the method, the run and the kind of the generator, by the names of the command line's flags:
             ``steps``, ``cfg``, ``paths``, ...
 
@@ -111,7 +115,8 @@ def distil(
     if start is not None:
         generator = fitted(generator, known, start)
     state = first_state(generator, steps=preset.steps, seed=seed)
-    return run(state, preset, known, prompt, negative, mask=mask, source=source, source_prompt=source_prompt)
+    sources = {"source": source, "source_prompt": source_prompt}
+    return run(state, preset, known, prompt, negative, mask=mask, observation=observation, **sources)
 
 
 def fitted(generator: Generator, model: Model, start: Tensor) -> Generator:
@@ -192,6 +197,7 @@ def run(
     mask: Tensor | None = None,
     source: Tensor | None = None,
     source_prompt: Prompt = None,
+    observation: Observation | None = None,
 ) -> Iterator[State]:
     """Go on from ``state`` with everything that ``preset`` says; yields the `State` after each step.
 
@@ -203,6 +209,7 @@ def run(
         mask: as in `distil`.
         source: as in `distil`; what the generator renders where that is no picture and the model has no encoder.
         source_prompt: as the model takes it.
+        observation: as in `distil`.
 
     Raises:
         ValueError: for a combination that is not allowed; from a step as `optimize`.
@@ -210,7 +217,7 @@ def run(
     check_model(model)
     check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
     check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
-    pull = pull_for(state.generator, model, preset.pull, mask)
+    pull = pull_for(state.generator, model, preset.pull, mask, observation)
     needs = needs_of(preset.method)
     _check_needs(preset, source, source_prompt, negative)
     edited = None
@@ -300,7 +307,13 @@ def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser
     return ByView(pick)
 
 
-def pull_for(generator: Generator, model: Model, pull: str, mask: Tensor | None = None) -> Pulling:
+def pull_for(
+    generator: Generator,
+    model: Model,
+    pull: str,
+    mask: Tensor | None = None,
+    observation: Observation | None = None,
+) -> Pulling:
     """The pull called ``pull`` ("image" or "latent") for this generator and model; x itself where nothing is encoded.
 
     Raises:
@@ -318,4 +331,6 @@ def pull_for(generator: Generator, model: Model, pull: str, mask: Tensor | None 
             "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set "
             "pull='image'."
         )
+    if observation is not None:
+        made = Measured(made, observation)
     return made if mask is None else Masked(made, mask)

@@ -8,6 +8,7 @@ cotangent back from what is pulled to the parameters.
     LatentPull  x = encode(picture)          pulled = x         cotangent = g_x
     ImagePull   x = encode(picture)          pulled = picture   cotangent = picture - decode(x - g_x)
     Masked      as the pull within                              cotangent times the mask
+    Measured    picture, as the pull within                     picture - argmin_q |b - A q|^2/s^2 + |q - target|^2/r^2
 
 ``pulled(picture)`` is the first of the two alone: what is pulled of another picture, towards the same target
 pulled - cotangent.
@@ -29,7 +30,8 @@ from torch.nn import functional as F
 from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
-from .validation import as_mask, check_callable
+from .measurement import Observation
+from .validation import as_mask, check_callable, check_instance, check_positive
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]
@@ -175,6 +177,54 @@ class Masked:
             )
         height, width = pulled.shape[-2:]
         return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), (height, width))
+
+    def pulled(self, picture: Tensor) -> Tensor:
+        """As the pull within."""
+        return self.pull.pulled(picture)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """``pull`` of a picture, towards the nearest one that also agrees with a measurement of it, b = A y + s xi.
+
+    The inner problem of DreamSampler (Kim et al. 2024, Eq. 20), with the pull's target in place of the denoised one;
+    without noise what is measured is kept to the last digit, and the model fills in what is not.
+
+    Args:
+        pull: `ImagePull`, or `Pull` for a model without encoder.
+        observation: b, A and s of a picture in [0, 1].
+        error: r, the standard deviation of the target's error, in the picture's units.
+
+    Raises:
+        ValueError: for another pull, or an error that is not above 0; when called, for a b that does not fit.
+    """
+
+    pull: Pulling
+    observation: Observation
+    error: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_instance("observation", self.observation, Observation, "an Observation. Make one with observe(y, A)")
+        check_positive("error", self.error)
+        if not isinstance(self.pull, (ImagePull, Pull)):
+            raise ValueError(
+                f"pull: got {shown(self.pull)} with a measurement of pixels; allowed are ImagePull and Pull. Set "
+                "pull='image'."
+            )
+
+    @property
+    def space(self) -> tuple[Space, ...]:
+        """Pictures."""
+        return ("image",)
+
+    def __call__(self, picture: Tensor, distil: Distil) -> tuple[Tensor, Tensor]:
+        """What the pull gives, with the target that agrees."""
+        from .posterior.proximal import Proximal
+
+        pulled, cotangent = self.pull(picture, distil)
+        target = pulled.detach() - cotangent
+        level = torch.ones(len(target), 1, 1, 1, dtype=target.dtype, device=target.device)
+        return pulled, pulled.detach() - Proximal(error=self.error)(target, level, lambda z, _: z, self.observation)
 
     def pulled(self, picture: Tensor) -> Tensor:
         """As the pull within."""

@@ -575,5 +575,17 @@ def test_help_lists_the_studies_and_imports_none() -> None:
     assert (
         listed
         == list(STUDIES)
-        == ["table2", "table1", "fig1", "fig3", "bandwidth", "cost", "ideal", "inversion", "existing", "dream"]
+        == [
+            "table2",
+            "table1",
+            "fig1",
+            "fig3",
+            "bandwidth",
+            "cost",
+            "ideal",
+            "inversion",
+            "graphics",
+            "existing",
+            "dream",
+        ]
     )
