@@ -63,7 +63,7 @@ def distil(
 
     Args:
         prompt: what to draw; a list of n prompts, one a picture; or a function from the view (of each picture) to a
-            prompt.
+            prompt. Names in braces are filled in by the view, where the generator knows them (`Generator.words`).
         negative: what not to draw.
         method: name of a method, a method with its settings, or a whole `Preset`.
         generator: kind of the generator, or one to start from.
@@ -220,6 +220,7 @@ def run(
     pull = pull_for(state.generator, model, preset.pull, mask, observation)
     needs = needs_of(preset.method)
     _check_needs(preset, source, source_prompt, negative)
+    prompt = _by_view(prompt, state.generator)
     edited = None
     if source is not None:
         x = encoded_source(state.generator, model, source)
@@ -290,6 +291,21 @@ def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor
         x = at_least_float32(model.encode(source))
     check_finite("encode", [x], "source", "Run the encoder in float32.")
     return x
+
+
+def _by_view(prompt: Prompt, generator: Generator) -> Prompt:
+    """A prompt with names in braces as a function of the view, where the generator knows them; any other as it is."""
+    one = generator[0] if isinstance(generator, Batch) else generator
+    known = one.words(one.frame(one.canvas.view.height, one.canvas.view.width))
+    named = [name for name in known if isinstance(prompt, str) and f"{{{name}}}" in prompt]
+
+    def said(view: Any) -> str:  # noqa: ANN401 - a view of the generator's own kind
+        text, words = prompt, one.words(view)
+        for name in named:
+            text = text.replace(f"{{{name}}}", words[name])
+        return text
+
+    return said if named else prompt
 
 
 def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser | ByView:

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
@@ -20,21 +20,24 @@ from torch.nn import functional as F
 
 from ..msd_core.generators.base import View
 from ..msd_core.generators.batch import Batch
+from ..msd_core.generators.neural_image import NeuralImageSettings
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
 from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
+from ..msd_core.settings import settings_of
 from ..msd_core.validation import check_choice
 from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
 from .progress import Progress
 from .schema import FOLDED, schema
+from .widgets import widget
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
 GeneratorSocket = io.Custom("MSD_GENERATOR")
-ELSEWHERE = ("vector", "pixel-art")
+ELSEWHERE = ("vector", "pixel-art", "sticker")
 """Kinds that have a node of their own."""
 PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node
 
@@ -122,6 +125,7 @@ class NeuralImageGenerator(io.ComfyNode):
                     extra_dict=FOLDED,
                 ),
                 *fitted.inputs(),
+                *repeats(),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
             hidden=[io.Hidden.unique_id],
@@ -144,6 +148,7 @@ class NeuralImageGenerator(io.ComfyNode):
         aspect: str = fitted.AS_SET,
         vae: VAE | None = None,
         model: ModelPatcher | None = None,
+        **repeated: str | int,
     ) -> io.NodeOutput:
         width, height = fitted.size_for(aspect, width, height, image, cell)
         check_size(width, height, cell)
@@ -151,6 +156,7 @@ class NeuralImageGenerator(io.ComfyNode):
         kind = GENERATORS[representation]
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
+        options |= _repeated(representation, repeated)
         check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
         with host.grad_mode():
             made = [
@@ -164,6 +170,28 @@ class NeuralImageGenerator(io.ComfyNode):
                 node_id = cls.hidden.unique_id if cls.hidden else None
                 made = fitted.fit_all(made, pictures, fit_steps, encode, node_id)
             return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made), latent_format))
+
+
+def repeats() -> list[io.Input]:
+    """Tile and symmetry of a neural image."""
+    return [widget(entry, name, optional=True) for name, entry in settings_of(NeuralImageSettings).items()]
+
+
+def _repeated(representation: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``given`` says of tile and symmetry, for a neural image.
+
+    Raises:
+        ValueError: it says something to a kind that has neither.
+    """
+    if getattr(GENERATORS[representation], "settings", None) is NeuralImageSettings:
+        return dict(given)
+    for name in ("tile", "symmetry"):
+        if given.get(name, "none") != "none":
+            raise ValueError(
+                f"{name}: got {given[name]!r} with the representation {representation!r}; allowed is 'none' there; "
+                "choose fourier, siren or hashgrid"
+            )
+    return {}
 
 
 class RenderGenerator(io.ComfyNode):

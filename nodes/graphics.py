@@ -1,6 +1,6 @@
-"""Vector Generator and Pixel Art Generator: pictures of a kind that no model samples, and the files they are for.
+"""Vector, Pixel Art and Sticker Generator: pictures of a kind that no model samples, and the files they are for.
 
-The widgets are made from the settings of the kind (`VectorSettings`, `PixelArtSettings`).
+The widgets are made from the settings of the kind (`VectorSettings`, `PixelArtSettings`, `StickerSettings`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import io as streams
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..msd_core.atomic import replacing
 from ..msd_core.echo import shown
+from ..msd_core.generators.base import View
 from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.pixel_art import PixelArtSettings, palette_from, png_of
 from ..msd_core.generators.registry import checked_options, generator_for_size
+from ..msd_core.generators.sticker import StickerSettings
 from ..msd_core.generators.vector.shapes import Vector, VectorSettings
 from ..msd_core.generators.vector.svg import read_svg
-from ..msd_core.memory import check_distillation
+from ..msd_core.memory import check_distillation, check_render
 from ..msd_core.settings import settings_of
 from . import fitted, host, stored
 from .bandwidth import CATEGORY
@@ -210,6 +213,56 @@ class PixelArtGenerator(io.ComfyNode):
         return _made("pixel-art", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
 
 
+class StickerGenerator(io.ComfyNode):
+    """`Sticker` as a node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_StickerGenerator",
+            display_name="Sticker Generator",
+            category=CATEGORY,
+            description="A picture with transparency, seen before another ground in each step, so that the ground does "
+            "not get into it. Sticker to Image gives the picture and its mask.",
+            search_aliases=["transparent", "alpha", "rgba", "cutout", "sprite", "matte"],
+            inputs=[*_canvas(), *_own(StickerSettings)],
+            outputs=[GeneratorSocket.Output("generator", display_name="generator")],
+        )
+
+    @classmethod
+    def execute(cls, width: int, height: int, seed: int, batch: int = 1, **options: Any) -> io.NodeOutput:  # noqa: ANN401
+        return _made("sticker", (width, height), seed, batch, options, lambda made: made)
+
+
+class StickerToImage(io.ComfyNode):
+    """Colour and opacity of a sticker, apart."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_StickerToImage",
+            display_name="Sticker to Image",
+            category=CATEGORY,
+            description="The colours of a sticker, and where it is transparent as a mask, 1 for transparent, as the "
+            "host's Join Image with Alpha has it.",
+            search_aliases=["alpha", "mask", "rgba", "cutout"],
+            inputs=[
+                GeneratorSocket.Input("generator"),
+                io.Int.Input("width", default=512, min=1, max=4096, tooltip="Pixels."),
+                io.Int.Input("height", default=512, min=1, max=4096, tooltip="Pixels."),
+            ],
+            outputs=[io.Image.Output("image", display_name="image"), io.Mask.Output("mask", display_name="mask")],
+        )
+
+    @classmethod
+    def execute(cls, generator: HostGenerator, width: int, height: int) -> io.NodeOutput:
+        drawn = members(generator, "sticker", "Sticker Generator")
+        check_render(width, height, n=2 * len(drawn))
+        with torch.no_grad():
+            rgba = torch.cat([member.rgba(View(height, width)) for member in drawn]).movedim(1, -1).clamp(0, 1)
+        return io.NodeOutput(rgba[..., :3].contiguous(), 1 - rgba[..., 3])
+
+
 class GeneratorToSVG(io.ComfyNode):
     """The SVG documents of a vector generator."""
 
@@ -301,4 +354,4 @@ def members(generator: HostGenerator, kind: str, node: str) -> list[Any]:
     return found
 
 
-NODES = [VectorGenerator, PixelArtGenerator, GeneratorToSVG, SavePixelArt]
+NODES = [VectorGenerator, PixelArtGenerator, StickerGenerator, GeneratorToSVG, SavePixelArt, StickerToImage]

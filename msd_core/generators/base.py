@@ -215,6 +215,10 @@ class Generator(nn.Module, ABC):
         """The view to show as a picture of a size, in pixels or latent cells."""
         return View(height, width)
 
+    def words(self, view: Any) -> dict[str, str]:  # noqa: ANN401 - a view of its own kind
+        """What a prompt can say of a view: names that stand in braces in it, such as {ground}, and their words."""
+        return {}
+
     def groups(self) -> dict[str, int | None]:
         """Parts whose parameters are updated each on its own: prefix of their names to the row they render.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..randomness import normal
 from ..validation import check_count, check_number
 from .base import Config
-from .field import Field
+from .field import Field, axes_of
 from .layers import WIDEST, perceptron
 
 
@@ -34,6 +34,7 @@ class FourierField(Field):
         rng: source of the frequencies and the first weights.
         features: number of frequencies; the network reads twice as many numbers.
         scale: standard deviation of the frequencies in cycles per picture; None = resolution / 32.
+        tile: of `TILES`; along these axes the frequencies are whole numbers of cycles.
 
     Raises:
         ValueError: for a count or a scale out of range.
@@ -50,13 +51,19 @@ class FourierField(Field):
         *,
         features: int = 64,
         scale: float | None = None,
+        tile: str = "none",
     ) -> None:
         super().__init__()
+        axes, self.tile = axes_of(tile), tile
         check_count("features", features, maximum=WIDEST)
         self.features = features
         self.scale = resolution / 32 if scale is None else scale
         check_number("scale", self.scale, "Cycles per picture.", low=1e-5, high=1e5)
-        self.register_buffer("frequencies", normal((features, 2), rng).mul_(self.scale))
+        frequencies = normal((features, 2), rng).mul_(self.scale)
+        for axis, repeats in enumerate(axes):
+            if repeats:
+                frequencies[:, axis] = frequencies[:, axis].round()
+        self.register_buffer("frequencies", frequencies)
         self.network = perceptron(2 * features, hidden, layers, 3, rng)
 
     def encode(self, position: Tensor) -> tuple[Tensor, ...]:
@@ -70,4 +77,4 @@ class FourierField(Field):
 
     def config(self) -> Config:
         """The options that are this field's own."""
-        return {"features": self.features, "scale": self.scale}
+        return {"features": self.features, "scale": self.scale, **({} if self.tile == "none" else {"tile": self.tile})}

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..validation import check_count
 from .base import SIDE, Config
-from .field import Field
+from .field import Field, axes_of
 from .layers import perceptron
 
 _PRIME = 2654435761
@@ -41,6 +41,7 @@ class HashGridField(Field):
         features: numbers a corner of a level.
         entries: most corners that a level stores.
         coarsest, finest: cells a side of the first and the last lattice; None = resolution / 2.
+        tile: of `TILES`; along these axes the last corners are the first ones.
 
     Raises:
         ValueError: for a count out of range, or ``finest < coarsest``.
@@ -62,8 +63,10 @@ class HashGridField(Field):
         entries: int = 2**14,
         coarsest: int = 4,
         finest: int | None = None,
+        tile: str = "none",
     ) -> None:
         super().__init__()
+        self.axes, self.tile = axes_of(tile), tile
         finest = max(coarsest, resolution // 2) if finest is None else finest
         self.options: Config = {
             "levels": levels, "features": features, "entries": entries, "coarsest": coarsest, "finest": finest,
@@ -99,7 +102,10 @@ class HashGridField(Field):
         corner = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=position.device)
         lattice = low[:, :, None] + corner
         weight = torch.where(corner.bool(), along[:, :, None], 1 - along[:, :, None]).prod(dim=-1)
-        x, y = lattice.unbind(-1)
+        x, y = (
+            part % self.cells[:, None] if repeats else part
+            for part, repeats in zip(lattice.unbind(-1), self.axes, strict=True)
+        )
         side = self.cells[:, None] + 1
         sizes = self.sizes[:, None]
         index = torch.where(sizes == side**2, y * side + x, (x ^ (y * _PRIME)) % sizes)
@@ -107,4 +113,4 @@ class HashGridField(Field):
 
     def config(self) -> Config:
         """The options that are this field's own."""
-        return dict(self.options)
+        return {**self.options, **({} if self.tile == "none" else {"tile": self.tile})}

@@ -12,17 +12,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..echo import shown
-from ..randomness import seeded
+from ..randomness import Rng, draw_uniform, seeded
 from ..registry import Registry
+from ..settings import check_settings, setting
 from ..validation import check_choice, check_count
 from .base import SIDE, Canvas, Config, Generator, View, pixel_centres
+from .field import TILES, axes_of
 from .layers import DEEPEST, WIDEST
 from .pieces import colours
+from .symmetry import MOST_FOLDS, SYMMETRIES, Symmetric
+
+SWAY = 1 / 16
+"""Sides of a tile that it is shifted by at most: with more, a model that puts things in the middle smears them."""
 
 FIELDS = Registry(
     "field",
@@ -41,8 +47,9 @@ class NeuralImage(Generator):
         size: width and height in pixels at which it will be trained; (resolution, resolution) if left out.
         hidden, layers: units a hidden layer, and hidden layers.
         seed: of the first parameters; the global random state is neither read nor changed.
+        symmetry, fold: as in `NeuralImageSettings`.
         options: of the field: ``features, scale`` (fourier), ``omega`` (siren), ``levels, features, entries, coarsest,
-            finest`` (hashgrid).
+            finest`` (hashgrid), and of all ``tile``.
 
     Raises:
         ValueError: for an unknown kind or option, or a value out of range.
@@ -59,9 +66,12 @@ class NeuralImage(Generator):
         hidden: int = 64,
         layers: int = 3,
         seed: int = 0,
+        symmetry: str = "none",
+        fold: int = 6,
         **options: Any,  # noqa: ANN401 - checked by the field
     ) -> None:
         super().__init__()
+        check_choice("symmetry", symmetry, SYMMETRIES)
         check_choice("kind", kind, FIELDS)
         for option in options:
             check_choice("options", option, _options(kind))
@@ -71,6 +81,10 @@ class NeuralImage(Generator):
         self._canvas = Canvas(*((resolution, resolution) if size is None else size))
         self.sizes: Config = {"resolution": resolution, "hidden": hidden, "layers": layers, "seed": seed}
         self.field = FIELDS[kind](resolution, hidden, layers, rng, **options)
+        if symmetry != "none":
+            longest = max(self._canvas.width, self._canvas.height)
+            sides = self._canvas.width / longest, self._canvas.height / longest
+            self.field = Symmetric(self.field, symmetry, fold, sides)
 
     @property
     def kind(self) -> str:
@@ -97,16 +111,51 @@ class NeuralImage(Generator):
         _, _, height, width = view.box
         like = next(self.parameters())
 
+        shift = like.new_tensor(view.shift) if isinstance(view, Shifted) else None
+
         def positions(start: int, stop: int) -> Tensor:
-            return pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
+            found = pixel_centres(view.height, view.width, like, window=view.window, start=start, stop=stop)
+            return found if shift is None else (found + shift) % 1
 
         colour = colours(self.field, positions, height * width, self.units)
         return lambda: colour().T.reshape(1, 3, height, width)
 
+    def view(self, step: int, steps: int, rng: Rng) -> View:
+        """The whole canvas; of a tile shifted by up to `SWAY`, so that the model sees across its border."""
+        axes, own = axes_of(self.field.tile), self.canvas.view
+        if not any(axes):
+            return own
+        along = [SWAY * (2 * float(draw_uniform(1, rng)) - 1) if repeats else 0.0 for repeats in axes]
+        return Shifted(own.height, own.width, shift=(along[0], along[1]))
+
     @property
     def units(self) -> int:
         """Hidden units that are evaluated for one position."""
-        return self.sizes["hidden"] * self.sizes["layers"]
+        copies = self.field.copies if isinstance(self.field, Symmetric) else 1
+        return self.sizes["hidden"] * self.sizes["layers"] * copies
+
+
+@dataclass(frozen=True)
+class Shifted(View):
+    """A view of a tile that begins at ``shift``, in sides of the tile, and goes on over its border."""
+
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class NeuralImageSettings:
+    """What a neural image repeats."""
+
+    tile: str = setting("none", "axes along which the picture repeats without a seam", choices=TILES)
+    symmetry: str = setting(
+        "none",
+        "mirror: one half is the other's; kaleidoscope, rotate: the picture is the same after a turn by 1/fold",
+        choices=SYMMETRIES,
+    )
+    fold: int = setting(6, "turns of a kaleidoscope or of rotate", low=2, high=MOST_FOLDS, usual=(2, 24))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -114,6 +163,7 @@ class NeuralImageKind:
     """`NeuralImage` with one field, as an entry of the registry of generators."""
 
     kind: str
+    settings: ClassVar[type] = NeuralImageSettings
 
     def __call__(self, **options: Any) -> NeuralImage:  # noqa: ANN401 - checked by the constructor
         """As `NeuralImage`."""

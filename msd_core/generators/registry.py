@@ -22,6 +22,7 @@ GENERATORS = Registry(
         "latent": "latent:Latent",
         "vector": "vector.shapes:Vector",
         "pixel-art": "pixel_art:PixelArt",
+        "sticker": "sticker:Sticker",
     },
 )
 """Kind to the class of a generator, with a ``for_size``: what the menus offer."""

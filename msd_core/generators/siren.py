@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..validation import check_number
 from .base import Config
-from .field import Field
+from .field import Field, axes_of
 from .layers import linear
 
 
@@ -35,30 +35,48 @@ class SirenField(Field):
         hidden, layers: units a sine layer, and sine layers (the first one included).
         rng: source of the first weights.
         omega: angular frequency of the first layer, radians per half picture; None = resolution / 4.
+        tile: of `TILES`; along these axes the first layer reads a point on a circle of the picture's length.
 
     Raises:
         ValueError: for an ``omega`` that is not from 1e-5 to 1e5.
     """
 
     def __init__(
-        self, resolution: int, hidden: int, layers: int, rng: torch.Generator, *, omega: float | None = None
+        self,
+        resolution: int,
+        hidden: int,
+        layers: int,
+        rng: torch.Generator,
+        *,
+        omega: float | None = None,
+        tile: str = "none",
     ) -> None:
         super().__init__()
+        self.axes, self.tile = axes_of(tile), tile
         self.omega = resolution / 4 if omega is None else omega
         check_number("omega", self.omega, "Radians per half picture.", low=1e-5, high=1e5)
         bound = math.sqrt(6 / hidden)
         bias = self.omega / math.sqrt(hidden)
-        self.first = linear(2, hidden, 1 / 2, rng, bias=1 / math.sqrt(2))
+        self.first = linear(2 + sum(self.axes), hidden, 1 / 2, rng, bias=1 / math.sqrt(2))
         self.sines = nn.ModuleList(linear(hidden, hidden, bound, rng, bias=bias) for _ in range(layers - 1))
         self.output = linear(hidden, 3, bound / self.omega, rng)
 
     def read(self, position: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - of `encode`
         """(N, 2) positions in [0, 1]^2 -> (N, 3)."""
-        wave = torch.sin(self.omega * self.first(2 * position - 1))
+        wave = torch.sin(self.omega * self.first(self._placed(position)))
         for layer in self.sines:
             wave = torch.sin(layer(wave))
         return self.output(wave)
 
+    def _placed(self, position: Tensor) -> Tensor:
+        """Positions in [-1, 1]; a point of a circle of circumference 2 along the axes that repeat."""
+        parts = []
+        for axis, repeats in enumerate(self.axes):
+            along = position[:, axis : axis + 1]
+            turn = 2 * math.pi * along
+            parts += [turn.cos() / math.pi, turn.sin() / math.pi] if repeats else [2 * along - 1]
+        return torch.cat(parts, dim=1)
+
     def config(self) -> Config:
         """The options that are this field's own."""
-        return {"omega": self.omega}
+        return {"omega": self.omega, **({} if self.tile == "none" else {"tile": self.tile})}

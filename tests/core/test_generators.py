@@ -40,6 +40,7 @@ def small(kind: str, **options: object) -> Generator:
         "latent": {"channels": 4, "height": 8, "width": 8},
         "vector": {"height": 8, "width": 8, "paths": 4},
         "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
+        "sticker": {"height": 8, "width": 8, "hidden": 8, "layers": 1},
     }
     return make_generator(kind, **{**sizes.get(kind, SMALL), **options})
 

@@ -20,6 +20,7 @@ SIZES = {
     "latent": {"channels": 4, "height": 13, "width": 10},
     "vector": {"height": 13, "width": 10, "paths": 4},
     "pixel-art": {"height": 13, "width": 10, "cells": 10, "colours": 3},
+    "sticker": {"height": 13, "width": 10, "hidden": 8, "layers": 1},
 }
 FRAMES = [(13, 10), (29, 37), (7, 31), (5, 6)]
 """Sizes of frames: the grids' own, both sides enlarged, one reduced and one enlarged, both reduced."""

@@ -15,7 +15,14 @@ from comfy_extras.nodes_images import SaveSVGNode
 from msd_pack.msd_core.generators import GENERATORS, read_svg
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import ELSEWHERE, HostGenerator, NeuralImageGenerator, RenderGenerator
-from msd_pack.nodes.graphics import GeneratorToSVG, PixelArtGenerator, SavePixelArt, VectorGenerator
+from msd_pack.nodes.graphics import (
+    GeneratorToSVG,
+    PixelArtGenerator,
+    SavePixelArt,
+    StickerGenerator,
+    StickerToImage,
+    VectorGenerator,
+)
 from PIL import Image
 from tiny_models import conditioning, tiny_model, tiny_vae
 
@@ -32,6 +39,17 @@ def vector(**changes: object) -> HostGenerator:
 def art(**changes: object) -> HostGenerator:
     with torch.inference_mode():
         return PixelArtGenerator.execute(**{**CANVAS, **ART, **changes}).args[0]
+
+
+def sticker(**changes: object) -> HostGenerator:
+    with torch.inference_mode():
+        return StickerGenerator.execute(**{**CANVAS, "field": "fourier", **changes}).args[0]
+
+
+def repeated(**options: object) -> HostGenerator:
+    shape = {"hidden": 8, "layers": 1, "channels": 4}
+    with torch.inference_mode():
+        return NeuralImageGenerator.execute("siren", **CANVAS, **shape, **options).args[0]
 
 
 def step(generator: HostGenerator, method: str = "msd", **changes: object) -> HostGenerator:
@@ -53,7 +71,7 @@ def values(generator: HostGenerator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", ["msd", "sds", "sdi"])
-@pytest.mark.parametrize("make", [vector, art])
+@pytest.mark.parametrize("make", [vector, art, sticker])
 def test_every_method_moves_a_copy(method: str, make) -> None:  # noqa: ANN001
     born = make()
     before = values(born).clone()
@@ -114,6 +132,29 @@ def test_the_palette_of_an_image() -> None:
     assert not made.generator.palette.requires_grad
 
 
+def test_a_sticker_s_picture_and_mask_are_those_of_the_host() -> None:
+    """Joined as the host joins them, they are the sticker before any ground."""
+    made = step(sticker(batch=2))
+    with torch.inference_mode():
+        image, mask = StickerToImage.execute(made, 32, 16).args
+        white = RenderGenerator.execute(made, 32, 16).args[0]
+    assert image.shape == (2, 16, 32, 3) and mask.shape == (2, 16, 32)
+    ground = torch.tensor([0.98, 0.97, 0.94])
+    torch.testing.assert_close(image * (1 - mask[..., None]) + ground * mask[..., None], white, atol=1e-5, rtol=0)
+
+
+def test_tiles_and_symmetries_stay_what_they_are_after_a_step() -> None:
+    for options in ({"tile": "xy"}, {"symmetry": "mirror-x"}):
+        made = step(repeated(**options))
+        with torch.inference_mode():
+            image = RenderGenerator.execute(made, 64, 32).args[0]
+        if "tile" in options:
+            border = (image[:, :, 0] - image[:, :, -1]).abs().mean()
+            assert float(border) < 2 * float(image.diff(dim=2).abs().mean())
+        else:
+            assert torch.allclose(image, image.flip(2), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -126,6 +167,13 @@ def test_the_palette_of_an_image() -> None:
         (lambda: art(palette="gameboy", palette_image=torch.zeros(1, 8, 8, 3)), "palette: got 'gameboy' beside"),
         (lambda: GeneratorToSVG.execute(art()), "generator: got one of kind 'pixel-art'; allowed is 'vector'"),
         (lambda: SavePixelArt.execute(vector(), "x", 1), "generator: got one of kind 'vector'; allowed is 'pixel-art'"),
+        (lambda: StickerToImage.execute(art(), 8, 8), "generator: got one of kind 'pixel-art'; allowed is 'sticker'"),
+        (lambda: repeated(tile="z"), "tile: got 'z'"),
+        (lambda: repeated(tile="x", symmetry="rotate"), "symmetry: got 'rotate' with tile 'x'"),
+        (
+            lambda: NeuralImageGenerator.execute("pixels", 8, 8, 0, 8, 1, 4, tile="x"),
+            "tile: got 'x' with the represent",
+        ),
         (lambda: SavePixelArt.execute(art(), "../x", 1), "filename_prefix: got '../x'"),
         (lambda: NeuralImageGenerator.execute("vector", 32, 32, 0, 8, 1, 4), "representation: got 'vector'"),
     ],

@@ -32,6 +32,8 @@ NODES = {
     "MSD_RenderGenerator": "Render Generator",
     "MSD_VectorGenerator": "Vector Generator",
     "MSD_PixelArtGenerator": "Pixel Art Generator",
+    "MSD_StickerGenerator": "Sticker Generator",
+    "MSD_StickerToImage": "Sticker to Image",
     "MSD_GeneratorToSVG": "Vector to SVG",
     "MSD_SavePixelArt": "Save Pixel Art",
     "MSD_SaveGenerator": "Save Generator",
