@@ -6,6 +6,7 @@ import inspect
 
 from .bandwidth import BANDWIDTHS
 from .distillation import METHODS
+from .generators import GENERATORS
 from .mean_shift import ESTIMATORS
 from .preset import Preset, named_presets
 from .registry import Registry
@@ -20,7 +21,7 @@ from the same fields.
 
 
 def settings_page() -> str:
-    """The page: the run's own settings, then every method, estimator and curve that this project brings."""
+    """The page: the run's own settings, then every method, estimator, curve and generator that it brings."""
     parts = [HEAD, "## A run", settings_table(Preset), _recommended()]
     for title, family, prefix in (
         ("Methods", METHODS, ""),
@@ -28,6 +29,7 @@ def settings_page() -> str:
         ("Bandwidths λ (`--method msd`)", BANDWIDTHS, "bandwidth_"),
     ):
         parts += [f"## {title}", *_sections(family, prefix)]
+    parts += ["## Generators (`--generator`)", *_generators()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -49,6 +51,16 @@ def _sections(family: Registry, prefix: str) -> list[str]:
         sentence = (inspect.getdoc(family[name]) or "").split("\n\n")[0].replace("\n", " ")
         sections += [f"### {name}", sentence, settings_table(family[name], prefix)]
     return sections
+
+
+def _generators() -> list[str]:
+    """Heading and table of every kind that has settings; kinds with the same ones stand together."""
+    kinds: dict[type, list[str]] = {}
+    for name, kind in GENERATORS.items():
+        owner = getattr(kind, "settings", None)
+        if owner is not None:
+            kinds.setdefault(owner, []).append(name)
+    return [part for owner, names in kinds.items() for part in (f"### {', '.join(names)}", settings_table(owner))]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
         return io.Combo.Input(name, options=names, default=default, **common)
     if entry.kind is bool:
         return io.Boolean.Input(name, default=entry.default, **common)
+    if entry.kind is str:
+        return io.String.Input(name, default=entry.default, **common)
     if is_text(entry):
         return io.String.Input(name, default=shown(entry, entry.default), **common)
     low, high = ends(entry)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from msd_core.bandwidth import BANDWIDTHS
-from msd_core.cli.flags import flag_of, flags, given
+from msd_core.cli.flags import flag_of, flags, generator_flags, given
 from msd_core.cli.main import main, make_parser
 from msd_core.cli.settings import Settings, new_settings
 from msd_core.cli.unfinished import load_unfinished
@@ -191,3 +191,9 @@ def test_a_generator_of_an_earlier_release_is_drawn() -> None:
     generator = load_generator(Path(__file__).parent / "data" / "run-of-0.1" / "generator.safetensors")
     picture = generator.render(generator.frame(16, 8)).detach()
     assert picture.shape[-2:] == (16, 8) and torch.isfinite(picture).all() and float(picture.std()) > 0.01
+
+
+def test_a_generator_s_settings_share_no_name_with_those_of_a_run() -> None:
+    """`distil(..., name=value)` and the command line tell them apart by name alone."""
+    own = set(generator_flags())
+    assert {"paths", "cells", "palette", "tile", "symmetry", "field"} <= own and not own & set(flags())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from msd_core.generators.registry import GENERATORS, options_of
 from msd_core.preset import Preset
 from msd_core.settings import leaves
 from msd_core.settings_page import settings_page
@@ -22,4 +23,5 @@ def test_the_page_is_made_from_the_fields() -> None:
 
 def test_every_setting_is_on_it() -> None:
     shown = set(re.findall(r"^\| `(\w+)` \|", settings_page(), re.M))
-    assert shown == {flag for flag, entry in leaves(Preset) if not entry.hidden}
+    own = {flag for kind in GENERATORS for flag in options_of(kind)}
+    assert shown == {flag for flag, entry in leaves(Preset) if not entry.hidden} | own

@@ -43,7 +43,8 @@ from .result import Result, Table
 from .study import Cell, Context, OnStep
 
 IN_ALL = False
-PICTURES, QUICK_PICTURES = 24, 1
+PICTURES, RESTORED, QUICK_PICTURES = 24, 10, 1
+"""Captions of the first two tables, and of the third."""
 PATHS, CELLS, COLOURS = 32, 32, 8
 RESTORED_PATHS = 64
 LARGE = 512
@@ -247,9 +248,9 @@ def cases() -> dict[tuple[str, str], Case]:
 
 
 @cache
-def scenes_of(count: int, seed: int) -> list[Scene]:
+def scenes_of(seed: int) -> list[Scene]:
     """Scenes of one, two and three things in turn."""
-    return draw_scenes(count, seed + 41_000, (1, 2, 3))
+    return draw_scenes(PICTURES, seed + 41_000, (1, 2, 3))
 
 
 @cache
@@ -257,11 +258,11 @@ def _digest() -> str:
     return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
 
 
-def cell(context: Context, task: str, way: str, case: Case, picture: int, count: int) -> Figures:
+def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Figures:
     """The figures of one picture, computed once and kept."""
 
     def compute(progress: OnStep) -> Cell:
-        return Cell(case(load_demo_model(), scenes_of(count, context.seed)[picture], context.seed + picture))
+        return Cell(case(load_demo_model(), scenes_of(context.seed)[picture], context.seed + picture))
 
     key = {"task": task, "way": way, "picture": picture, "model": _digest()}
     return context.cell("graphics", key, compute).numbers
@@ -269,17 +270,29 @@ def cell(context: Context, task: str, way: str, case: Case, picture: int, count:
 
 def run(context: Context) -> Result:
     """Three tables: a row a way."""
-    count = QUICK_PICTURES if context.quick else PICTURES
     needed()
     listed = cases()
-    context.plan("graphics", len(listed) * count)
+    counts = {task: _count(task, quick=context.quick) for task, _ in listed}
+    context.plan("graphics", sum(counts[task] for task, _ in listed))
     found = {}
     for (task, way), case in listed.items():
-        each = [cell(context, task, way, case, picture, count) for picture in range(count)]
-        found[task, way] = {name: math.fsum(one[name] for one in each) / count for name in each[0]}
-    tables = [_table(name, title, columns, found, count) for name, title, columns in TABLES]
-    settings = {"pictures": count, "paths": PATHS, "restored paths": RESTORED_PATHS, "cells": CELLS, "warm": dict(WARM)}
+        each = [cell(context, task, way, case, picture) for picture in range(counts[task])]
+        found[task, way] = {name: math.fsum(one[name] for one in each) / len(each) for name in each[0]}
+    tables = [_table(name, title, columns, found, counts) for name, title, columns in TABLES]
+    settings = {
+        "pictures": PICTURES,
+        "restored": RESTORED,
+        "paths": PATHS,
+        "restored paths": RESTORED_PATHS,
+        "cells": CELLS,
+        "warm": dict(WARM),
+    }
     return Result("graphics", "Vector graphics and pixel art of the demo model", tables, settings=settings)
+
+
+def _count(task: str, *, quick: bool) -> int:
+    """Pictures of a table or a task."""
+    return QUICK_PICTURES if quick else RESTORED if task in tasks(1) else PICTURES
 
 
 TABLES = (
@@ -294,10 +307,13 @@ TABLES = (
 FORMATS = {"accepted": ".2f", "IoU": ".3f", "shapes": ".0f", "bytes": ".0f", "rows": ".0f", "colours": ".1f"}
 
 
-def _table(name: str, title: str, columns: tuple[str, ...], found: dict[tuple[str, str], Figures], count: int) -> Table:
+def _table(
+    name: str, title: str, columns: tuple[str, ...], found: dict[tuple[str, str], Figures], counts: Mapping[str, int]
+) -> Table:
     """The rows of one table; a figure that a way has not is left empty."""
     own = (name,) if name != "restored" else tuple(tasks(1))
     rows = [[task, way, *(figures.get(c) for c in columns)] for (task, way), figures in found.items() if task in own]
+    count = max(counts.get(task, 0) for task in own)
     note = f"{count} drawn captions of one to three things, one seed. Rows: of the network, a picture."
     formats = {column: FORMATS.get(column, ".1f") for column in columns}
     return Table(name.replace(" ", "-"), title, ("task", "way", *columns), rows, note, formats)
