@@ -206,6 +206,7 @@ from .product import product_denoiser as product_denoiser
 from .pull import ImagePull as ImagePull
 from .pull import LatentPull as LatentPull
 from .pull import Masked as Masked
+from .pull import Measured as Measured
 from .pull import Pull as Pull
 from .randomness import (
     GivenNoise as GivenNoise,

@@ -71,7 +71,7 @@ class Setting:
         parts = [
             f"{word} {end if isinstance(end, int) else f'{end:g}'}" for word, end in ends.items() if end is not None
         ]
-        one = {int: "a whole number", tuple: "a pair of numbers"}.get(
+        one = {int: "a whole number", tuple: "a pair of numbers", str: "a text"}.get(
             self.kind, "a number" if self.infinite else "a finite number"
         )
         many = {0: one, -1: f"any number of values, each {one}"}
@@ -149,6 +149,9 @@ def _check_value(entry: Setting, value: Any) -> None:  # noqa: ANN401
             raise ValueError(f"{entry.name}: got {shown(value)}; allowed is True or False. Pass a bool.")
     elif entry.choices:
         check_choice(entry.name, value, entry.choices)
+    elif entry.kind is str:
+        if not isinstance(value, str):
+            raise ValueError(f"{entry.name}: got {shown(value)}; allowed is a text. Pass one.")
     elif entry.kind is int:
         if isinstance(value, bool) or not isinstance(value, int) or not _inside(entry, value):
             if entry.high is None and entry.low is not None:
@@ -345,6 +348,6 @@ def settings_table(owner: type | object, prefix: str = "") -> str:
         choices = entry.choices or (menu(entry.family) if entry.family else ())
         allowed = ", ".join(choices) or ("yes, no" if entry.kind is bool else entry.allowed)
         default = entry.family.name_of(entry.default) if entry.family is not None else entry.default
-        shown = "none" if default is None or default == () else default
+        shown = "none" if default is None or default in ((), "") else default
         rows.append(f"| `{prefix}{entry.flag}` | {shown} | {allowed} | {entry.help} |".replace("|m|", r"\|m\|"))
     return "\n".join(rows if len(rows) > 2 else ["It has no settings."])

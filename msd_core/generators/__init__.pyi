@@ -24,6 +24,7 @@ from .registry import (
 from .registry import (
     make_generator as make_generator,
 )
+from .sticker import Sticker as Sticker
 from .tiles import render_part as render_part
 from .tiles import render_tiles as render_tiles
 from .tiles import tiles_of as tiles_of

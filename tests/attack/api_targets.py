@@ -266,6 +266,7 @@ def core_targets() -> list[Target]:
         Target("ImagePull", m.ImagePull, {"encode": "encode", "decode": "encode"}),
         Target("LatentPull", m.LatentPull, {"encode": "encode"}),
         Target("Masked", m.Masked, {"pull": "pull", "mask": "mask"}),
+        Target("Measured", m.Measured, {"pull": "pull", "observation": "observed", "error": "number"}),
         Target("check_settings", m.check_settings, {"instance": "settings_owner"}, also=("owner",)),
         Target("settings_of", m.settings_of, {"owner": "settings_owner"}),
         Target("settings_table", m.settings_table, {"owner": "settings_owner"}),

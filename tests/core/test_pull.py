@@ -19,6 +19,7 @@ from msd_core import (
     Latent,
     LatentPull,
     Masked,
+    Measured,
     NeuralImage,
     NonFiniteError,
     OptimizerConfig,
@@ -27,11 +28,14 @@ from msd_core import (
     Pull,
     State,
     View,
+    distil,
     measure,
     optimize,
     start,
 )
 from msd_core.denoiser import Denoiser
+from msd_core.measurement import Observation
+from msd_core.measurement.pool import Pool
 from msd_core.pull import Pulling
 from msd_core.randomness import Rng, draw_uniform
 
@@ -394,3 +398,55 @@ def test_nan_names_its_owner() -> None:
     with pytest.raises(NonFiniteError, match="decode: NaN") as caught:
         ImagePull(encode, lambda x: decode(x) * math.nan)(field().render(View(4, 6)), towards)
     assert (caught.value.name, caught.value.count, caught.value.total) == ("decode", 72, 72)
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def test_a_measured_pull_agrees_with_what_was_seen() -> None:
+    """Without noise the target has what was measured, to rounding, and for the rest what the pull wanted; with noise it
+    is the weighted mean (closed form for A = 1)."""
+    rng = torch.Generator().manual_seed(0)
+    seen, wanted = torch.rand(1, 3, 4, 4, generator=rng), torch.rand(1, 3, 8, 8, generator=rng)
+    picture = torch.rand(1, 3, 8, 8, generator=rng).requires_grad_()
+    pull = Measured(Pull(), Observation(Pool(2), seen))
+    pulled, cotangent = pull(picture, lambda x: x - wanted)
+    target = pulled.detach() - cotangent
+    torch.testing.assert_close(Pool(2).apply(target), seen, atol=1e-5, rtol=0)
+    rest = target - wanted
+    torch.testing.assert_close(rest, Pool(2).apply(rest).repeat_interleave(2, -1).repeat_interleave(2, -2))
+    everything = Measured(Pull(), Observation(Pool(1), picture.detach() * 0 + 0.5, noise=0.2), error=0.1)
+    pulled, cotangent = everything(picture, lambda x: x - wanted)
+    mean = (0.5 / 0.2**2 + wanted / 0.1**2) / (1 / 0.2**2 + 1 / 0.1**2)
+    torch.testing.assert_close(pulled.detach() - cotangent, mean, atol=1e-5, rtol=0)
+
+
+def test_a_run_that_is_measured_ends_where_both_agree() -> None:
+    """Through `distil`: the measurement is in the picture that comes out."""
+    seen = torch.full((1, 3, 16, 16), 0.8)
+    seen[..., 4:12, 4:12] = 0.1
+    settings = {"generator": "pixels", "steps": 6, "inner_steps": 30, "lr": 0.05, "seed": 1}
+    for observation in (Observation(Pool(8), seen), None):
+        *_, last = distil("a large red circle on a blue background", observation=observation, **settings)
+        off = float((Pool(8).apply(last.picture()) - seen).abs().mean())
+        assert (off < 0.03) == (observation is not None), off
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Measured(Pull(), torch.zeros(1, 3, 8, 8)), "observation"),
+        (lambda: Measured(LatentPull(encode), Observation(Pool(2), torch.zeros(1, 3, 4, 4))), "pull: got"),
+        (lambda: Measured(Pull(), Observation(Pool(2), torch.zeros(1, 3, 4, 4)), error=0.0), "error"),
+        (
+            lambda: Measured(Pull(), Observation(Pool(2), torch.zeros(1, 3, 5, 5)))(
+                torch.zeros(1, 3, 8, 8, requires_grad=True), lambda x: x
+            ),
+            "b: got shape",
+        ),
+    ],
+)
+def test_a_measurement_that_does_not_fit(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert says in str(caught.value)
