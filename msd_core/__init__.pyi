@@ -88,10 +88,19 @@ from .generators import (
     NeuralImage as NeuralImage,
 )
 from .generators import (
+    PixelArt as PixelArt,
+)
+from .generators import (
     Pixels as Pixels,
 )
 from .generators import (
     Points as Points,
+)
+from .generators import (
+    Sticker as Sticker,
+)
+from .generators import (
+    Vector as Vector,
 )
 from .generators import (
     View as View,
@@ -107,6 +116,12 @@ from .generators import (
 )
 from .generators import (
     make_generator as make_generator,
+)
+from .generators import (
+    palette_from as palette_from,
+)
+from .generators import (
+    read_svg as read_svg,
 )
 from .generators import (
     save_generator as save_generator,

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..randomness import Rng, draw_uniform
 from ..settings import check_settings, setting
-from ..validation import check_choice
-from .base import Canvas, Config, Generator, View
+from ..validation import check_choice, check_count, check_seed
+from .base import SIDE, Canvas, Config, Generator, View
 from .neural_image import FIELDS, NeuralImage
 
 GROUNDS = {
@@ -83,6 +83,9 @@ class Sticker(Generator):
         self, width: int, height: int, *, field: str = "fourier", hidden: int = 64, layers: int = 3, seed: int = 0
     ) -> None:
         super().__init__()
+        for name, side in (("width", width), ("height", height)):
+            check_count(name, side, maximum=SIDE)
+        check_seed("seed", seed)
         self.made = StickerSettings(field)
         self.sizes: Config = {"width": width, "height": height, "hidden": hidden, "layers": layers, "seed": seed}
         own = {"resolution": max(width, height), "size": (width, height), "hidden": hidden, "layers": layers}

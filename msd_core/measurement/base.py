@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..echo import shown
 from ..randomness import Rng, draw_normal
-from ..validation import as_finite, as_floating, check_number
+from ..validation import as_finite, check_number
 
 
 class Measurement(Protocol):
@@ -78,7 +78,7 @@ def observe(y: Tensor, measurement: Measurement, noise: float = 0.0, rng: Rng | 
     Raises:
         ValueError: for noise without ``rng``.
     """
-    y = as_floating("y", y)
+    y = as_finite("y", y)
     b = measurement.apply(y)
     check_number("noise", noise, "0 is a measurement without noise.", low=0)
     if noise:

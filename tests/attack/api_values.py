@@ -117,6 +117,8 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "rng": lambda c: torch.Generator().manual_seed(5),
     "flag": lambda c: c.r.choice([True, False]),
     "text": lambda c: "a word",
+    "palette": lambda c: c.r.choice(["", "gameboy", "#ff0000 #00ff00"]),
+    "svg": lambda c: '<svg viewBox="0 0 9 9"><path d="M0 0 L 3 3 0 3 Z"/></svg>',
     "weights": lambda c: torch.tensor([0.5, 0.5], dtype=c.dtype),
     "means": lambda c: torch.tensor([[0.0, 1.0], [2.0, 0.0]], dtype=c.dtype),
     "covariances": lambda c: torch.eye(2, dtype=c.dtype).repeat(2, 1, 1),

@@ -98,7 +98,7 @@ def read_svg(document: str | bytes) -> Drawing:
         ValueError: it is no SVG, too large or nested too deep, names an entity or a document type, or draws what is not
             of the subset.
     """
-    raw = document.encode() if isinstance(document, str) else document
+    raw = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     if not isinstance(raw, bytes) or len(raw) > LARGEST:
         got = f"{len(raw)} bytes" if isinstance(raw, bytes) else shown(document)
         raise ValueError(f"svg: got {got}; allowed is a document of up to {LARGEST} bytes. Simplify it.")
