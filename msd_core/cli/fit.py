@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the generator (default: 0)")
     parser.add_argument("--model", type=file, help="demo model's file, whose latent a latent generator is of")
 
+    from .flags import add_generator_flags
+
+    add_generator_flags(parser)
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, fit under a bar, save; the old file stays until the new one is whole."""
@@ -32,11 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..demo.model import load_demo_model
     from ..generators import GENERATORS, cover, fit, generator_for_size, save_generator
+    from ..generators.registry import checked_options
     from ..memory import check_distillation
     from ..validation import check_choice
+    from .flags import generator_flags, given
     from .pictures import read_picture
+    from .settings import by_flag
 
     check_choice("--generator", arguments.generator, GENERATORS)
+    try:
+        options = checked_options(arguments.generator, given(arguments, generator_flags()))
+    except ValueError as error:
+        raise ValueError(by_flag(str(error))) from error
     picture = read_picture(arguments.picture)
     width, height = arguments.size or (picture.shape[3], picture.shape[2])
     latent = arguments.generator == "latent"
@@ -45,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_cells((width, height), model.cell)
     sizes = {"channels": model.channels, "cell": model.cell} if model is not None else {}
     check_distillation(arguments.generator, width, height, model)
-    generator = generator_for_size(arguments.generator, width, height, seed=arguments.seed, **sizes)
+    generator = generator_for_size(arguments.generator, width, height, seed=arguments.seed, **sizes, **options)
     encode = None if model is None else model.encode
     last, bar = None, tqdm(total=arguments.steps, desc="fit")
     with bar:

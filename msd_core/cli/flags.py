@@ -79,12 +79,21 @@ def _title(family: Registry, name: str) -> str:
 
 def add_flags(parser: Parser) -> None:
     """Add all of them, in groups, and the table of their defaults to the help."""
+    _add(parser, (*generator_flags().values(), *flags().values()))
+    parser.details = table_of_defaults
+
+
+def add_generator_flags(parser: argparse.ArgumentParser) -> None:
+    """Add those of the generators."""
+    _add(parser, generator_flags().values())
+
+
+def _add(parser: argparse.ArgumentParser, listed: Iterable[Flag]) -> None:
     groups: dict[str, Any] = {}
-    for flag in (*generator_flags().values(), *flags().values()):
+    for flag in listed:
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         groups[flag.group].add_argument(flag_of(flag.name), **_details(flag))
-    parser.details = table_of_defaults
 
 
 def _details(flag: Flag) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
         preset = build(preset_of(method), changes)
         options = checked_options(run["generator"], given(arguments, generator_flags()))
     except ValueError as error:
-        raise ValueError(_by_flag(str(error))) from error
+        raise ValueError(by_flag(str(error))) from error
     return Settings(prompt=arguments.prompt, preset=preset, model=digest, options=options, **run)
 
 
@@ -156,7 +156,7 @@ def start_of(given: str) -> str:
     return digest
 
 
-def _by_flag(message: str) -> str:
+def by_flag(message: str) -> str:
     """An error's text that begins with a plain name, beginning with its flag instead."""
     names, colon, text = message.partition(":")
     plain = names.split(", ")

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from msd_core.cli.main import main
-from msd_core.cli.pictures import read_picture
-from msd_core.generators import View, load_generator
+from msd_core.cli.pictures import read_picture, to_pil
+from msd_core.generators import View, load_generator, read_svg
 
 pytestmark = pytest.mark.core
 
@@ -72,3 +72,15 @@ def test_what_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture) -> No
     path.write_text("no picture")
     assert main(["fit", str(path)]) == 2
     assert "cannot be read as a picture" in capsys.readouterr().err
+
+
+def test_a_picture_becomes_an_svg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the kind's own flags; one that the kind has not is refused."""
+    picture = torch.full((3, 24, 32), 0.8)
+    picture[:, 6:18, 8:24] = torch.tensor([0.2, 0.3, 0.7])[:, None, None]
+    to_pil(picture).save(tmp_path / "p.png")
+    assert main(["fit", str(tmp_path / "p.png"), "--generator", "vector", "--paths", "4", "--steps", "60"]) == 0
+    assert main(["render", str(tmp_path / "p.safetensors"), "--out", str(tmp_path / "p.svg")]) == 0
+    assert 1 <= len(read_svg((tmp_path / "p.svg").read_bytes()).shapes) <= 4
+    assert main(["fit", str(tmp_path / "p.png"), "--paths", "4"]) != 0
+    assert "--paths: got 4 with the generator 'fourier'; allowed with vector" in capsys.readouterr().err
