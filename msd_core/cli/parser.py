@@ -10,10 +10,16 @@ from .streams import one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that ``fill`` adds arguments to before it is first used, and ``details`` gives the help's last part."""
+    """A parser that ``fill`` adds arguments to before it is first used, and ``details`` gives the help's last part.
+
+    Flags are not abbreviated: the next release may have another that begins alike.
+    """
 
     fill: Callable[[Parser], None] | None = None
     details: Callable[[], str] | None = None
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def filled(self) -> None:
         """Add the arguments, once."""
