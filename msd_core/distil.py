@@ -23,12 +23,12 @@ from .generators.base import Generator
 from .generators.batch import Batch
 from .generators.fit import fit
 from .generators.picture import on_canvas
-from .generators.registry import checked_options, generator_for_size, options_of
+from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
 from .model import Model, check_model, check_prompt, load_model
 from .optimize import ByView, optimize
 from .optimize import start as first_state
-from .preset import Preset, preset_of
+from .preset import Preset, preset_for
 from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
@@ -90,7 +90,8 @@ def distil(
     check_prompt(prompt, negative)
     check_model(known)
     own = options_of(generator) if isinstance(generator, str) else {}
-    preset = preset_with(method, {name: value for name, value in settings.items() if name not in own})
+    kind = GENERATORS[generator] if isinstance(generator, str) else generator
+    preset = preset_with(method, {name: value for name, value in settings.items() if name not in own}, kind)
     count = _count(n, prompt)
     check_seed("seed", seed)
     if isinstance(generator, str):
@@ -180,11 +181,15 @@ def _count(n: int, prompt: Prompt) -> int:
     return len(prompt)
 
 
-def preset_with(method: str | Method | Preset, settings: dict[str, Any]) -> Preset:
-    """The preset of ``method``, or that preset itself, with ``settings`` changed by plain name."""
+def preset_with(
+    method: str | Method | Preset,
+    settings: dict[str, Any],
+    generator: Any = None,  # noqa: ANN401 - or its class
+) -> Preset:
+    """The preset of ``method`` with a generator, or that preset itself, with ``settings`` changed by plain name."""
     if isinstance(method, Preset):
         return build(method, settings)
-    return preset_of(method, **settings)
+    return preset_for(generator, method, settings)
 
 
 def run(

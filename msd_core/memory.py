@@ -165,6 +165,8 @@ def step_bytes(
         from .generators.vector.shapes import KEPT as PAINTED
 
         return PIXELS_STEP * pixels + PATH_STEP * min(paths * pixels, PAINTED)
+    if kind == "volume":
+        return VIEW_STEP * pixels
     if kind not in FIELDS:
         return PIXELS_STEP * pixels
     units = hidden * layers

@@ -108,6 +108,18 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
     return build(Preset(method=chosen, **getattr(chosen, "recommended", {})), changes)
 
 
+def preset_for(generator: object, method: str | Method, changes: Mapping[str, Any]) -> Preset:
+    """`preset_of`, with what a ``generator``, or its class, recommends with the method in between.
+
+    Raises:
+        ValueError: as `preset_of`.
+    """
+    names = [method] if isinstance(method, str) else [name for name in METHODS if METHODS[name] is type(method)]
+    own = getattr(generator, "recommended", {})
+    recommended = {key: value for name in names for key, value in own.get(name, {}).items()}
+    return preset_of(method, **recommended | dict(changes))
+
+
 def named_presets() -> dict[str, Preset]:
     """A preset for every method that is registered, by the method's name."""
     return {name: preset_of(name) for name in METHODS}

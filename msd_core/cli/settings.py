@@ -17,7 +17,7 @@ from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
 from ..generators.registry import checked_options
 from ..model import Model
-from ..preset import Preset, preset_of
+from ..preset import Preset, preset_for, preset_of
 from ..settings import build, flatten
 from ..validation import check_choice, check_count
 from .arguments import check_cells
@@ -135,7 +135,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     method = changes.pop("method", "msd")
     check_choice("--method", method, METHODS)
     try:
-        preset = build(preset_of(method), changes)
+        preset = preset_for(GENERATORS[run["generator"]], method, changes)
         options = checked_options(run["generator"], given(arguments, generator_flags()))
     except ValueError as error:
         raise ValueError(by_flag(str(error))) from error

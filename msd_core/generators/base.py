@@ -169,6 +169,8 @@ class Generator(nn.Module, ABC):
     it."""
     files: ClassVar[tuple[str, ...]] = ()
     """Names of files, beside the picture, that `export` can write: what the kind is used for elsewhere."""
+    recommended: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """By the name of a method, the settings of a run that suit the kind better than the method's own preset."""
     largest: ClassVar[float] = 1e6
     """Most that a number among the parameters of a file may be in size: far above any that is of use, and so far below
     where float32 ends that the layers of a network do not overflow."""
@@ -204,8 +206,13 @@ class Generator(nn.Module, ABC):
 
     @property
     def rows(self) -> int:
-        """B of `render`."""
+        """B of `render` of a `frame`: its pictures."""
         return 1
+
+    @property
+    def views(self) -> int:
+        """B of `render` of a `view`: more than `rows` where an iteration sees a picture's object from several sides."""
+        return self.rows
 
     def view(self, step: int, steps: int, rng: Rng) -> Any:  # noqa: ANN401 - a view of its own kind
         """What to render in iteration ``step`` of ``steps``; the whole canvas, unless a generator moves it."""

@@ -94,6 +94,12 @@ class Batch(Generator):
                 f"members: are drawn on {sorted({str(member.canvas) for member in made})}; allowed are single "
                 "generators on one canvas. Make all of them with for_size of the same size."
             )
+        for member in made:
+            if member.views != 1:
+                raise ValueError(
+                    f"views: got {member.views} of a {member.kind} that stands in a batch; allowed is 1 there. Set "
+                    "views to 1, or run them one by one."
+                )
         self.members = nn.ModuleList(made)
 
     @property

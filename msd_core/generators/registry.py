@@ -23,6 +23,7 @@ GENERATORS = Registry(
         "vector": "vector.shapes:Vector",
         "pixel-art": "pixel_art:PixelArt",
         "sticker": "sticker:Sticker",
+        "volume": "volume.volume:Volume",
     },
 )
 """Kind to the class of a generator, with a ``for_size``: what the menus offer."""
