@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -56,6 +57,9 @@ class DemoModel(nn.Module):
     """
 
     cell, channels, side, differentiable = 8, 4, SIDE, True
+    configs: ClassVar[Mapping[str, Any]] = CONFIGS
+    format: ClassVar[tuple[str, str]] = FORMAT, VERSION
+    remedy: ClassVar[str] = _REMEDY
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +112,8 @@ class DemoModel(nn.Module):
             for name, prefix in _PREFIXES.items()
             for key, tensor in getattr(self, name).state_dict().items()
         }
-        save_file(tensors, str(path), {"format": FORMAT, "version": VERSION, "config": json.dumps(CONFIGS)})
+        kind, version = self.format
+        save_file(tensors, str(path), {"format": kind, "version": version, "config": json.dumps(self.configs)})
 
     def load(self, path: str | Path) -> DemoModel:
         """Fill the weights from a file that :meth:`save` wrote; returns self.
@@ -118,7 +123,7 @@ class DemoModel(nn.Module):
                 finite.
         """
         try:
-            tensors, _ = read_tensors(path, FORMAT, VERSION, self._check)
+            tensors, _ = read_tensors(path, *self.format, self._check)
             for name, tensor in tensors.items():
                 if not torch.isfinite(tensor).all():
                     raise ValueError(f"path: {name} in {str(path)!r} holds NaN or infinity; allowed are numbers.")
@@ -126,14 +131,15 @@ class DemoModel(nn.Module):
                 getattr(self, name).load_state_dict({key: t.float() for key, t in part(tensors, prefix).items()})
             self._try(path)
         except ValueError as error:
-            raise ValueError(f"{error} {_REMEDY}") from error
+            raise ValueError(f"{error} {self.remedy}") from error
         return self
 
     def _check(self, layout: Layout, metadata: Mapping[str, str]) -> None:
         """Refuse a file of other networks than these, by its header."""
         configs = parse_json("config", entry(metadata, "config"))
-        if configs != CONFIGS:
-            other = [name for name in CONFIGS if not isinstance(configs, dict) or configs.get(name) != CONFIGS[name]]
+        own = self.configs
+        if configs != own:
+            other = [name for name in own if not isinstance(configs, dict) or configs.get(name) != own[name]]
             raise ValueError(f"config: its {', '.join(other) or 'networks'} are not those of this release.")
         parts = {name: layout_of(getattr(self, name).state_dict()) for name in _PREFIXES}
         check_layout(layout, {_PREFIXES[n] + key: one for n, inner in parts.items() for key, one in inner.items()})

@@ -110,9 +110,10 @@ def autoencoder_loss(
 ) -> Tensor:
     """The module's objective, () for ``pictures`` (B, 3, H, W) in [0, 1], mean over pixels and over latent values."""
     target = 2 * pictures - 1
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(pictures.device.type, dtype=torch.bfloat16):
         mean, log_variance = (m.float() for m in autoencoder.moments(target))
-        latent = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator)
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        latent = mean + (0.5 * log_variance).exp() * noise
         again = autoencoder.decode(latent).float()
     kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
     weights = edge_weights(pictures, edge_weight)

@@ -92,7 +92,7 @@ def denoiser_loss(
         dream: DREAM's exponent.
         min_snr: gamma; infinity weighs all levels alike.
     """
-    alpha_bar = sd15_schedule().alphas_cumprod.float()[t][:, None, None, None]
+    alpha_bar = sd15_schedule().alphas_cumprod.float().to(t.device)[t][:, None, None, None]
     context = networks["text"](tokens)
 
     def predict(noise: Tensor) -> Tensor:

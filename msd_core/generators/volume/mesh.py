@@ -129,20 +129,24 @@ def _place(number: Tensor, height: int, width: int) -> Tensor:
 
 def largest_pieces(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Without the separate pieces that have less than `LEAST_SHARE` of the triangles; the largest stays in any case."""
-    label = torch.arange(len(vertices), device=faces.device)
-    while True:  # the least number of a piece spreads over it, by leaps
-        least = label[faces].amin(dim=1, keepdim=True).expand(-1, 3).reshape(-1)
-        new = label.scatter_reduce(0, faces.reshape(-1), least, "amin")
-        new = new[new]
-        if torch.equal(new, label):
-            break
-        label = new
-    piece = label[faces[:, 0]]
+    piece = pieces(len(vertices), faces)
     count = torch.bincount(piece, minlength=len(vertices))
     kept = (count >= LEAST_SHARE * len(faces)) | (count == count.max())
     faces = faces[kept[piece]]
     used, faces = torch.unique(faces, return_inverse=True)
     return vertices[used], faces
+
+
+def pieces(count: int, faces: Tensor) -> Tensor:
+    """For each triangle (M,) of (M, 3) over ``count`` vertices, the least number of a vertex of its separate piece."""
+    label = torch.arange(count, device=faces.device)
+    while True:  # the least number spreads over a piece, by leaps
+        least = label[faces].amin(dim=1, keepdim=True).expand(-1, 3).reshape(-1)
+        new = label.scatter_reduce(0, faces.reshape(-1), least, "amin")
+        new = new[new]
+        if torch.equal(new, label):
+            return label[faces[:, 0]]
+        label = new
 
 
 @torch.no_grad()
