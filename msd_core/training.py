@@ -50,8 +50,7 @@ def learning_rate_factor(step: int, steps: int, decay_fraction: float) -> float:
 def update_average(average: nn.Module, model: nn.Module, step: int, ema: float) -> None:
     """Exponential moving average of the weights: rate min(ema, (1 + k)/(10 + k)) after step number k, in place."""
     rate = min(ema, (1 + step) / (10 + step))
-    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-        slow.lerp_(fast, 1 - rate)
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - rate)  # noqa: SLF001 - one launch
 
 
 def _write(checkpoint: Path, saved: dict[str, Any]) -> None:

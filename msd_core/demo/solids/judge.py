@@ -67,7 +67,7 @@ def judge(volume: Volume, scene: Scene) -> Marks:
         level = silhouette_level(volume)
     except ValueError:
         return Marks(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-    filled, density = _filled(volume, level)
+    filled, density = filled_by(volume, level)
     iou, size, turn = best_solid(scene.solid, filled, SIZES[scene.size])
     front, back = (_own_colour(volume, yaws, scene.front, scene.back) for yaws in (FRONT, BACK))
     return Marks(
@@ -88,7 +88,7 @@ def _grid(like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(at, at, at, indexing="ij")[::-1], dim=-1)
 
 
-def _filled(volume: Volume, level: float) -> tuple[Tensor, Tensor]:
+def filled_by(volume: Volume, level: float) -> tuple[Tensor, Tensor]:
     """What it fills (48, 48, 48), bool, and its density there."""
     place = _grid(volume.ground)
     inside = place.norm(dim=-1) < 1

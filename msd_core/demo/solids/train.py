@@ -1,7 +1,8 @@
-"""Train the model of the solid world: the demo model's autoencoder on solids, then a text encoder and a UNet.
+"""Train the model of the solid world: a text encoder and a UNet, on latents of the demo model's autoencoder.
 
-As `msd_core.demo.train`, objective by objective, on any device. Pictures, captions and noise depend on the seed and a
-step's number alone; on the CPU a training that was stopped goes on from its folder as if it had not been.
+As the second stage of `msd_core.demo.train`, on any device. Pictures, captions and noise depend on the seed and a
+step's number alone; on the CPU a training that was stopped goes on from its folder as if it had not been. On CUDA the
+two networks are captured as graphs: launching their kernels one by one takes ten times as long as running them.
 
     python -m msd_core.demo.solids.train FOLDER [--device cuda]
 """
@@ -26,25 +27,24 @@ from ...training import TrainingStep, step_generator, training_steps, update_ave
 from ..autoencoder import Autoencoder
 from ..model import LATENT_SCALE, load_demo_model
 from ..scenes import SIDE
-from ..train_autoencoder import autoencoder_loss, disturb, normalise_latents, patches, run
+from ..train_autoencoder import normalise_latents, run
 from ..train_denoiser import denoiser_loss, trained_networks
 from .model import SOLID_MODEL_PATH, SolidModel, tokenize
 from .world import draw, random_camera, random_scene, random_view
 
-BLOCK = 64
+BLOCK = 128
 """Scenes that are drawn and encoded together."""
 
 
 @dataclass(frozen=True)
 class SolidSettings:
-    """Settings of both stages; the defaults are those of the project's own file.
+    """Settings of a training; the defaults are those of the project's own file.
 
     Args:
         seed: all that is random follows from it.
         device: that it runs on.
-        autoencoder_steps, autoencoder_batch, autoencoder_lr: first stage, from the demo model's weights.
-        autoencoder_scenes, scenes: pictures that the two stages see.
-        steps, batch, lr, decay_fraction: second stage; its rate falls to zero over the last share of the steps.
+        scenes: pictures that are drawn, once.
+        steps, batch, lr, decay_fraction: the rate falls to zero over the last share of the steps.
         dropout: share of captions replaced by the empty one.
         min_snr: levels count min(SNR, min_snr)/SNR.
         ema: rate of the average of the weights that becomes the model.
@@ -53,12 +53,8 @@ class SolidSettings:
 
     seed: int = 0
     device: str = "cpu"
-    autoencoder_steps: int = 2_500
-    autoencoder_batch: int = 24
-    autoencoder_lr: float = 4e-4
-    autoencoder_scenes: int = 4_096
-    scenes: int = 49_152
-    steps: int = 16_000
+    scenes: int = 17_792
+    steps: int = 11_750
     batch: int = 128
     lr: float = 1e-3
     decay_fraction: float = 0.3
@@ -75,33 +71,6 @@ def pictures_of(seed: int, block: int, count: int, device: str) -> tuple[Tensor,
     cameras = [random_camera(SIDE, generator) for _ in range(count)]
     captions = [s.caption(random_view(c, generator)) for s, c in zip(scenes, cameras, strict=True)]
     return draw(scenes, cameras, device), captions
-
-
-def train_autoencoder(autoencoder: Autoencoder, settings: SolidSettings, folder: Path) -> None:
-    """First stage, in place: a sixth of the pictures are patches, or disturbed, as the demo model's are."""
-
-    blocks = range(-(-settings.autoencoder_scenes // BLOCK))
-    drawn = torch.cat([pictures_of(settings.seed + 2, b, BLOCK, settings.device)[0].half() for b in blocks])
-
-    def loss_at(step: int) -> Tensor:
-        generator = step_generator(settings.seed + 1, step)
-        other = max(1, settings.autoencoder_batch // 12)
-        rows = torch.randint(len(drawn), (settings.autoencoder_batch - other,), generator=generator)
-        pictures = drawn[rows.to(drawn.device)].float()
-        odd = disturb(pictures[:other].cpu(), generator), patches(other, SIDE, generator)
-        batch = torch.cat([pictures[other:], *(part.to(pictures) for part in odd)])
-        return autoencoder_loss(autoencoder, batch, generator, kl_weight=1e-4, edge_weight=4.0)
-
-    walk = training_steps(
-        autoencoder,
-        loss_at,
-        folder / "autoencoder.pt",
-        steps=settings.autoencoder_steps,
-        lr=settings.autoencoder_lr,
-        decay_fraction=0.7,
-        save_every=settings.save_every,
-    )
-    run(walk, "autoencoder", settings.autoencoder_steps)
 
 
 @torch.no_grad()
@@ -121,10 +90,12 @@ def latent_data(autoencoder: Autoencoder, settings: SolidSettings, cache: Path) 
 
 
 def denoiser_steps(model: SolidModel, settings: SolidSettings, folder: Path) -> Iterator[TrainingStep]:
-    """Second stage, in place; at its end the networks are the averages of theirs."""
+    """Train the networks of ``model``, in place; at the end they are the averages of theirs."""
     latents, tokens = (t.to(settings.device) for t in latent_data(model.autoencoder, settings, folder / "latents.st"))
     networks = trained_networks(model)
     average = copy.deepcopy(networks).requires_grad_(False)
+    if settings.device.startswith("cuda"):
+        _capture(networks, settings)
     levels = len(sd15_schedule().alphas_cumprod)
     empty = tokenize([""]).to(settings.device)
 
@@ -135,7 +106,7 @@ def denoiser_steps(model: SolidModel, settings: SolidSettings, folder: Path) -> 
         noise = torch.randn(settings.batch, *latents.shape[1:], generator=generator).to(settings.device)
         dropped = torch.rand(settings.batch, 1, generator=generator) < settings.dropout
         spoken = torch.where(dropped.to(settings.device), empty, tokens[rows])
-        with torch.autocast(settings.device, dtype=torch.bfloat16):
+        with _half(settings):
             t = t.to(settings.device)
             return denoiser_loss(networks, latents[rows].float(), spoken, t, noise, min_snr=settings.min_snr)
 
@@ -153,20 +124,34 @@ def denoiser_steps(model: SolidModel, settings: SolidSettings, folder: Path) -> 
     networks.load_state_dict(average.state_dict())
 
 
+def _half(settings: SolidSettings) -> torch.autocast:
+    return torch.autocast(settings.device.partition(":")[0], dtype=torch.bfloat16, cache_enabled=False)
+
+
+def _capture(networks: torch.nn.ModuleDict, settings: SolidSettings) -> None:
+    """Make CUDA graphs of the networks in training, in place, for batches of the settings' size."""
+    tokens = tokenize([""] * settings.batch).to(settings.device)
+    x = torch.zeros(settings.batch, 4, SIDE // 8, SIDE // 8, device=settings.device)
+    t = torch.zeros(settings.batch, dtype=torch.long, device=settings.device)
+    with _half(settings):
+        context = networks["text"](tokens).detach().requires_grad_()
+        for name, inputs in (("text", (tokens,)), ("unet", (x, t, context))):
+            torch.cuda.make_graphed_callables(networks[name], inputs, allow_unused_input=True)
+
+
 def train(settings: SolidSettings, folder: Path) -> Path:
-    """Run both stages in ``folder``, resuming what is there; returns the finished model's file."""
+    """Train in ``folder``, resuming what is there; returns the finished model's file."""
     folder.mkdir(parents=True, exist_ok=True)
     model = SolidModel.random(settings.seed)
     assert isinstance(model, SolidModel)  # noqa: S101 - a class method
     model.autoencoder.load_state_dict(load_demo_model().autoencoder.state_dict())
     model.to(settings.device)
-    train_autoencoder(model.autoencoder, settings, folder)
-    pictures = torch.cat([pictures_of(settings.seed + 5, block, BLOCK, settings.device)[0] for block in range(8)])
+    pictures = torch.cat([pictures_of(settings.seed + 5, block, BLOCK, settings.device)[0] for block in range(4)])
     normalise_latents(model.autoencoder, pictures)
     model.autoencoder.requires_grad_(False)
     run(denoiser_steps(model, settings, folder), "denoiser", settings.steps)
     path = folder / SOLID_MODEL_PATH.name
-    model.cpu().save(path)
+    model.cpu().eval().save(path)
     return path
 
 

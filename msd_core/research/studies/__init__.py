@@ -39,6 +39,7 @@ STUDIES: dict[str, Entry] = {
     "ideal": Entry(".ideal", "speed, memory and accuracy of the ideal denoiser"),
     "inversion": Entry(".inversion", "round trip of every inversion on the demo model (long; not part of all)"),
     "graphics": Entry(".graphics", "vector graphics and pixel art beside tracers (long; not part of all)"),
+    "volume": Entry(".volume", "text to 3-D where the answer is known (long; not part of all)"),
     "existing": Entry(".existing", "pictures edited, inpainted and restored (long; not part of all)"),
     "dream": Entry(".dream", "DREAM: loss and sample quality against iterations (long; not part of all)"),
 }
