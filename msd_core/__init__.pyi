@@ -76,6 +76,9 @@ from .generators import (
     Batch as Batch,
 )
 from .generators import (
+    Camera as Camera,
+)
+from .generators import (
     Canvas as Canvas,
 )
 from .generators import (
@@ -104,6 +107,9 @@ from .generators import (
 )
 from .generators import (
     View as View,
+)
+from .generators import (
+    Volume as Volume,
 )
 from .generators import (
     fit as fit,

@@ -7,6 +7,7 @@ model and generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from .state import State
 from .validation import as_floating, check_choice, check_count, check_instance, check_seed
 from .warm import sample
 
+VIEWS_KEPT = 64
+"""Sets of prompts by view whose denoisers are kept."""
 Prompt = Any  # what the model's ``denoiser`` takes: a text, or a list of them, one a row
 
 
@@ -316,14 +319,15 @@ def _by_view(prompt: Prompt, generator: Generator) -> Prompt:
 def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser | ByView:
     if not callable(prompt):
         return prepare(prompt)
-    prepared: dict[Any, Denoiser] = {}
+
+    @lru_cache(maxsize=VIEWS_KEPT)
+    def prepared(words: Prompt, several: bool) -> Denoiser:
+        return prepare(list(words) if several else words)
 
     def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind, or a list of a batch's
-        words = [prompt(part) for part in view] if isinstance(view, list) else prompt(view)
-        key = tuple(words) if isinstance(words, list) else words
-        if key not in prepared:
-            prepared[key] = prepare(words)
-        return prepared[key]
+        if isinstance(view, list):
+            return prepared(tuple(prompt(part) for part in view), True)
+        return prepared(prompt(view), False)
 
     return ByView(pick)
 

@@ -13,6 +13,7 @@ takes more, and is not known here.
     its parameters                  20 each: value, gradient, Adam's two, and the next state's
     a step of pixels                100 a pixel; of a latent 30 for each number of it
     a step of vector graphics       25 for each pixel that the backward pass keeps of a path
+    a step of a volume              100 a pixel of a view, and 250 for each sample on its rays that is kept
     demo autoencoder and UNet       200 a pixel, 8 for each pair of latent cells (attention); 1,200 a pixel if
                                     differentiated
 """
@@ -20,13 +21,15 @@ takes more, and is not known here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 FILE, FLOAT, WEBP = 4, 12, 8
-NEURAL_STEP, PIXELS_STEP, LATENT_STEP, PATH_STEP, UNIT, PARAMETER = 80, 100, 30, 25, 11, 20
+NEURAL_STEP, PIXELS_STEP, LATENT_STEP, PATH_STEP, SAMPLE_STEP, UNIT, PARAMETER = 80, 100, 30, 25, 250, 11, 20
 MODEL, MODEL_BACKWARD, PAIR = 200, 1200, 8
+HIDDEN, LAYERS, PATHS, VIEWS, RAYS, RAY_SAMPLES = 64, 3, 64, 4, 64, 32
+"""Of a generator that is told nothing else."""
 
 
 def available_memory(root: Path = Path("/")) -> int:
@@ -118,9 +121,7 @@ def check_distillation(
     *,
     pull: str = "image",
     n: int = 1,
-    hidden: int = 64,
-    layers: int = 3,
-    paths: int = 64,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse a distillation whose step cannot fit; to be called before its generator is made.
 
@@ -130,16 +131,17 @@ def check_distillation(
         model: what pulls it; None is the generator alone.
         pull: "image", or "latent": through the encoder.
         n: how many side by side.
-        hidden, layers: of a neural image.
-        paths: of vector graphics.
+        options: the generator's own, those that are not its defaults.
 
     Raises:
         ValueError: as `check_fits`.
     """
-    needed = step_bytes(kind, width, height, model, hidden=hidden, layers=layers, paths=paths)
+    given = dict(options or {})
+    needed = step_bytes(kind, width, height, model, given)
     if model is not None:
         backward = pull == "latent" and kind != "latent" and model.encode is not None
-        needed += model_bytes(width, height, model.cell, backward=backward)
+        views = given.get("views", VIEWS) if kind == "volume" else 1
+        needed += views * model_bytes(width, height, model.cell, backward=backward)
     _check_size(width, height, n * needed)
 
 
@@ -148,30 +150,38 @@ def step_bytes(
     width: int,
     height: int,
     model: Any = None,  # noqa: ANN401 - a `Model`
-    *,
-    hidden: int = 64,
-    layers: int = 3,
-    paths: int = 64,
+    options: Mapping[str, Any] | None = None,
 ) -> int:
     """Bytes of one step of a generator alone, rendered, differentiated and updated with Adam."""
     from .generators.neural_image import FIELDS
     from .generators.pieces import CHUNK, KEPT
 
-    pixels = width * height
+    pixels, given = width * height, dict(options or {})
     if kind == "latent":
         cell, channels = (8, 4) if model is None else (model.cell, model.channels)
         return LATENT_STEP * channels * pixels // cell**2
     if kind == "vector":
         from .generators.vector.shapes import KEPT as PAINTED
 
-        return PIXELS_STEP * pixels + PATH_STEP * min(paths * pixels, PAINTED)
+        return PIXELS_STEP * pixels + PATH_STEP * min(given.get("paths", PATHS) * pixels, PAINTED)
     if kind == "volume":
-        return VIEW_STEP * pixels
+        return _views_bytes(width, height, given)
     if kind not in FIELDS:
         return PIXELS_STEP * pixels
+    hidden, layers = given.get("hidden", HIDDEN), given.get("layers", LAYERS)
     units = hidden * layers
     kept = pixels if pixels * units <= KEPT else CHUNK
     return NEURAL_STEP * pixels + UNIT * units * min(pixels, kept) + PARAMETER * hidden**2 * (layers - 1)
+
+
+def _views_bytes(width: int, height: int, options: Mapping[str, Any]) -> int:
+    """Bytes of one step of a volume; a view of more samples than are kept is differentiated piece by piece."""
+    from .generators.volume.march import CHUNK, KEPT
+
+    share = min(1.0, options.get("rays", RAYS) / max(width, height))
+    samples = int(width * height * share**2) * options.get("ray_samples", RAY_SAMPLES)
+    kept = samples if samples <= KEPT else CHUNK
+    return options.get("views", VIEWS) * (PIXELS_STEP * width * height + SAMPLE_STEP * kept)
 
 
 def model_bytes(width: int, height: int, cell: int = 8, *, backward: bool = False) -> int:

@@ -48,12 +48,21 @@ class Model(Protocol):
         ...
 
 
-MODELS = Registry("model", __package__ or "", {"demo": "demo.model:load_demo_model"})
-"""Name to a function ``(path | None) -> Model``; "demo" reads the files that the project itself writes."""
+MODELS = Registry(
+    "model",
+    __package__ or "",
+    {"demo": "demo.model:load_demo_model", "solids": "demo.solids.model:load_solid_model"},
+)
+"""Name to a function ``(path | None) -> Model``; "demo" and "solids" read the files that the project itself writes."""
+SHIPPED = {
+    "demo": Path(__file__).with_name("demo") / "illustrated_world.safetensors",
+    "solids": Path(__file__).with_name("demo") / "solids/solid_world.safetensors",
+}
+"""Files of the kinds that need none given."""
 
 
 def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
-    """The model in a file; the demo model that ships if ``path`` is None.
+    """The model in a file; the one that ships of its kind if ``path`` is None.
 
     Args:
         path: the file, or a folder for kinds that are folders.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..msd_core.model import SHIPPED
 from .bandwidth import CATEGORY
 from .host import grad_mode
 from .schema import schema
@@ -21,17 +22,27 @@ class LoadDemoModel(io.ComfyNode):
             description="A small text-to-image model that ships with the pack. It draws flat illustrations at 128×128, "
             "such as 'a red boat left of a yellow house at sea', and works with the stock nodes on any machine.",
             search_aliases=["mean-shift distillation", "msd", "toy model"],
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "world",
+                    options=list(SHIPPED),
+                    default="demo",
+                    optional=True,
+                    tooltip="What it draws. demo: illustrations; solids: two-coloured solids seen from all sides, with "
+                    "words for the view, for 3-D: 'a large red cube with a blue back on a white background, front "
+                    "view'.",
+                )
+            ],
             outputs=[io.Model.Output("MODEL"), io.Clip.Output("CLIP"), io.Vae.Output("VAE")],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        from ..msd_core.demo.model import load_demo_model
+    def execute(cls, world: str = "demo") -> io.NodeOutput:
+        from ..msd_core.model import load_model
         from .demo_model import clip_of, model_of, vae_of
 
         with grad_mode():
-            demo = load_demo_model()
+            demo = load_model(kind=world)
         return io.NodeOutput(model_of(demo), clip_of(demo), vae_of(demo))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import ClassVar
+
 import comfy.clip_model
 import comfy.latent_formats
 import comfy.model_management
@@ -15,7 +18,7 @@ import torch
 
 from ..msd_core.demo.autoencoder import DDCONFIG, NORM_CHANNELS
 from ..msd_core.demo.model import LATENT_SCALE, DemoModel
-from ..msd_core.demo.text import CONTEXT_LENGTH, TEXT_CONFIG, VOCABULARY, token_ids
+from ..msd_core.demo.text import CONTEXT_LENGTH
 from ..msd_core.demo.unet import UNET_CONFIG
 from ..msd_core.memory import MODEL
 
@@ -45,7 +48,7 @@ def model_of(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
     management = comfy.model_management
     weights, device = demo.unet.state_dict(), management.get_torch_device()
     parameters = sum(weight.numel() for weight in weights.values())
-    config = DemoConfig(dict(UNET_CONFIG))
+    config = DemoConfig(dict(demo.configs["unet"]))
     dtype = management.unet_dtype(
         model_params=parameters, supported_dtypes=list(config.supported_inference_dtypes), weight_dtype=torch.float32
     )
@@ -71,37 +74,53 @@ def vae_of(demo: DemoModel) -> comfy.sd.VAE:
 
 def clip_of(demo: DemoModel) -> comfy.sd.CLIP:
     """CLIP: the demo text encoder in the host's own class, with the demo model's words."""
-    clip = comfy.sd.CLIP(target=comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip))
+    clip = comfy.sd.CLIP(target=comfy.supported_models_base.ClipTarget(*text_classes(type(demo))))
     missing, unexpected = clip.load_sd(demo.text.state_dict())
     if unexpected or set(missing) - {"text_projection.weight"}:
         raise RuntimeError(f"the host's CLIP has changed: missing {missing}, unexpected {unexpected}")
     return clip
 
 
+@cache
+def text_classes(kind: type[DemoModel]) -> tuple[type[DemoTokenizer], type[DemoClip]]:
+    """The tokenizer and the text encoder of a kind of demo model."""
+    vocabulary = type("WordVocabulary", (WordVocabulary,), {"kind": kind})
+    tokenizer = type("WordTokenizer", (WordTokenizer,), {"vocabulary": vocabulary})
+    text_model = type("DemoTextModel", (DemoTextModel,), {"kind": kind})
+    return (
+        type("DemoTokenizer", (DemoTokenizer,), {"tokenizer_class": tokenizer}),
+        type("DemoClip", (DemoClip,), {"text_model": text_model}),
+    )
+
+
 class WordVocabulary:
     """The part of a Hugging Face tokenizer that the host's SDTokenizer uses, over the demo model's words."""
+
+    kind: ClassVar[type[DemoModel]] = DemoModel
 
     @classmethod
     def from_pretrained(cls, path: str, **_: object) -> WordVocabulary:
         return cls()
 
     def __call__(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": token_ids(text)}
+        return {"input_ids": self.kind.token_ids(text)}
 
     def get_vocab(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(VOCABULARY)}
+        return {word: number for number, word in enumerate(self.kind.vocabulary)}
 
 
 class WordTokenizer(comfy.sd1_clip.SDTokenizer):
     """The host's tokenizer, weights such as (red:1.2) included, over the demo model's words."""
 
+    vocabulary: ClassVar[type[WordVocabulary]] = WordVocabulary
+
     def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
         super().__init__(
             tokenizer_path="",
-            tokenizer_class=WordVocabulary,
+            tokenizer_class=self.vocabulary,
             max_length=CONTEXT_LENGTH,
             embedding_directory=embedding_directory,
-            embedding_size=TEXT_CONFIG["hidden_size"],
+            embedding_size=self.vocabulary.kind.configs["text"]["hidden_size"],
             tokenizer_data=tokenizer_data or {},
         )
 
@@ -109,8 +128,10 @@ class WordTokenizer(comfy.sd1_clip.SDTokenizer):
 class DemoTokenizer(comfy.sd1_clip.SD1Tokenizer):
     """SD1's prompt handling around `WordTokenizer`."""
 
+    tokenizer_class: ClassVar[type[WordTokenizer]] = WordTokenizer
+
     def __init__(self, embedding_directory: str | list[str] | None = None, tokenizer_data: dict | None = None) -> None:
-        super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
+        super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=self.tokenizer_class)
 
 
 class WordTransformer(comfy.clip_model.CLIPTextModel):
@@ -126,6 +147,8 @@ class WordTransformer(comfy.clip_model.CLIPTextModel):
 class DemoTextModel(comfy.sd1_clip.SDClipModel):
     """The host's wrapper of a text transformer, at the demo model's size."""
 
+    kind: ClassVar[type[DemoModel]] = DemoModel
+
     def __init__(
         self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
     ) -> None:
@@ -133,7 +156,7 @@ class DemoTextModel(comfy.sd1_clip.SDClipModel):
             device=device,
             dtype=dtype,
             max_length=CONTEXT_LENGTH,
-            textmodel_json_config=dict(TEXT_CONFIG),
+            textmodel_json_config=dict(self.kind.configs["text"]),
             model_class=WordTransformer,
             special_tokens={"start": 0, "end": 1, "pad": 1},
             return_projected_pooled=False,
@@ -144,7 +167,9 @@ class DemoTextModel(comfy.sd1_clip.SDClipModel):
 class DemoClip(comfy.sd1_clip.SD1ClipModel):
     """SD1's single text encoder, being `DemoTextModel`."""
 
+    text_model: ClassVar[type[DemoTextModel]] = DemoTextModel
+
     def __init__(
         self, device: Device = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
     ) -> None:
-        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=DemoTextModel)
+        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=self.text_model)

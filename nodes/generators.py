@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management
 import torch
@@ -36,8 +36,9 @@ from .widgets import widget
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
+T = TypeVar("T", bound="Generator")
 GeneratorSocket = io.Custom("MSD_GENERATOR")
-ELSEWHERE = ("vector", "pixel-art", "sticker")
+ELSEWHERE = ("vector", "pixel-art", "sticker", "volume")
 """Kinds that have a node of their own."""
 PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node
 
@@ -157,7 +158,7 @@ class NeuralImageGenerator(io.ComfyNode):
         takes = inspect.signature(kind).parameters
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         options |= _repeated(representation, repeated)
-        check_distillation(representation, width, height, n=batch, hidden=hidden, layers=layers)
+        check_distillation(representation, width, height, n=batch, options={"hidden": hidden, "layers": layers})
         with host.grad_mode():
             made = [
                 generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
@@ -267,9 +268,7 @@ def draw_image(generator: HostGenerator, view: View) -> Tensor:
         check_render(width, height, n=drawn.rows)
     else:
         check_render(view.width, view.height, whole=True, n=drawn.rows)
-    device = comfy.model_management.get_torch_device()
-    if any(tensor.device != device for tensor in drawn.state_dict().values()):
-        drawn = copy.deepcopy(drawn).to(device)
+    drawn = on_device(drawn)
     tiles = len(tiles_of(drawn, height, width))
     given_way = (
         Progress(tiles).update if tiles > 1 else comfy.model_management.throw_exception_if_processing_interrupted
@@ -280,6 +279,14 @@ def draw_image(generator: HostGenerator, view: View) -> Tensor:
         image[:, top : top + rows, left : left + columns] = tile.movedim(1, -1).clamp(0, 1)
         given_way()
     return image
+
+
+def on_device(generator: T) -> T:
+    """A generator on the host's device: itself if it is there, else a copy."""
+    device = comfy.model_management.get_torch_device()
+    if all(tensor.device == device for tensor in generator.state_dict().values()):
+        return generator
+    return copy.deepcopy(generator).to(device)
 
 
 def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ def _begin(tooltip: str) -> list[io.Input]:
     ]
 
 
-def _made(
+def born(
     kind: str,
     size: tuple[int, int],
     seed: int,
@@ -82,7 +82,7 @@ def _made(
 ) -> io.NodeOutput:
     """The generators of a kind, as ``begin`` begins them, on a socket."""
     options = checked_options(kind, options)
-    check_distillation(kind, *size, n=batch, paths=options.get("paths", 1))
+    check_distillation(kind, *size, n=batch, options=options)
     with host.grad_mode():
         made = begin([generator_for_size(kind, *size, seed=own, **options) for own in range(seed, seed + batch)])
         return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
@@ -145,7 +145,7 @@ class VectorGenerator(io.ComfyNode):
         **options: Any,  # noqa: ANN401 - checked by the settings
     ) -> io.NodeOutput:
         if svg is None:
-            return _made("vector", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
+            return born("vector", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
         if image is not None:
             raise ValueError("svg: got one beside an image; allowed is one of the two; disconnect the other")
         if len(svg.data) not in (1, batch):
@@ -160,7 +160,7 @@ class VectorGenerator(io.ComfyNode):
             drawings = [read_svg(document) for document in documents]
             return [Vector.of_drawing(drawings[i % len(drawings)], width, height, **own) for i in range(len(made))]
 
-        return _made("vector", (width, height), seed, batch, options, begin)
+        return born("vector", (width, height), seed, batch, options, begin)
 
 
 class PixelArtGenerator(io.ComfyNode):
@@ -210,7 +210,7 @@ class PixelArtGenerator(io.ComfyNode):
             with host.grad_mode():
                 picture = fitted.check_image(palette_image[:1], 1)
                 options["palette"] = palette_from(picture, options.get("colours", PixelArtSettings.colours))
-        return _made("pixel-art", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
+        return born("pixel-art", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
 
 
 class StickerGenerator(io.ComfyNode):
@@ -231,7 +231,7 @@ class StickerGenerator(io.ComfyNode):
 
     @classmethod
     def execute(cls, width: int, height: int, seed: int, batch: int = 1, **options: Any) -> io.NodeOutput:  # noqa: ANN401
-        return _made("sticker", (width, height), seed, batch, options, lambda made: made)
+        return born("sticker", (width, height), seed, batch, options, lambda made: made)
 
 
 class StickerToImage(io.ComfyNode):

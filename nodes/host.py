@@ -34,6 +34,7 @@ from comfy.samplers import CFGGuider, Sampler
 from comfy.sd import VAE
 from torch import Tensor, nn
 
+from . import sides
 from .axis import Axis
 from .beside import UNCOND, Beside, Sides, is_stock
 from .caches import leave_out_caches
@@ -41,6 +42,7 @@ from .cells import CELL, cell_of, grid_of
 from .fits import check_conditioning, check_guider, explain_width
 from .precision import in_float32, is_half
 from .room import Room, unit_of
+from .sides import Ground, Look, Towards
 from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
 from .vae import vae_bytes as vae_bytes
 
@@ -97,6 +99,7 @@ class HostDenoiser:
     watch: Callable[[], None] | None = None  # called after every evaluation
     beside: Mapping[str, Sides] = field(default_factory=dict)
     prompt: str | None = None  # which of `beside` is asked; None: the guider's own
+    looks: tuple[Look, ...] = ()  # of the cameras, row r that of number r mod V; empty: no views
 
     def __call__(self, z: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoise z (B, C, H, W) at sigma: float, () or (B,). Returns a tensor of z's shape, detached."""
@@ -113,10 +116,20 @@ class HostDenoiser:
         level = self.axis.level(sigma).contiguous()
 
         def evaluate(part: slice) -> Tensor:
-            return wanted(self._evaluate(x[part].contiguous(), level[part]))
+            rows, at = x[part], level[part]
+            found = [
+                (some, wanted(self._evaluate(rows[some].contiguous(), at[some], conds)))
+                for some, conds in self._groups(len(rows))
+            ]
+            if len(found) == 1:
+                return found[0][1]
+            whole = found[0][1].new_empty(len(rows), *found[0][1].shape[1:])
+            for some, result in found:
+                whole[some] = result
+            return whole
 
         with torch.inference_mode():
-            found = self.room.ask(evaluate, len(x), unit_of(self._conds))
+            found = self.room.ask(evaluate, len(x), len(self.looks) or unit_of(self._conds))
         with grad_mode():
             return found.to(z.dtype, copy=True)
 
@@ -173,10 +186,16 @@ class HostDenoiser:
         """The conditionings that are asked."""
         return self.guider.conds if self.prompt is None else self.beside[self.prompt]
 
-    def _evaluate(self, x: Tensor, level: Tensor) -> Tensor:
+    def _groups(self, count: int) -> list[tuple[sides.Rows, Sides]]:
+        """Which of ``count`` rows are asked together, and under which conditionings."""
+        if not self.looks:
+            return [(slice(None), self._conds)]
+        return sides.groups(self._conds, self.looks, count, apart=not is_stock(self.guider))
+
+    def _evaluate(self, x: Tensor, level: Tensor, conds: Sides) -> Tensor:
         guider, own = self.guider, (self.guider.cfg, self.guider.conds)
         guider.cfg = guider.cfg if self.cfg is None else self.cfg
-        guider.conds, before = self._conds, self.rows.total
+        guider.conds, before = conds, self.rows.total
         try:
             denoised = guider(x, level, **self.options)
             self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / x.shape[0])
@@ -191,6 +210,10 @@ class HostDenoiser:
         """The same model under another of the conditionings that its guider carries (`beside`)."""
         alone = "negative" not in self.beside[prompt]
         return replace(self, prompt=prompt, cfg=1.0 if alone else self.cfg)
+
+    def looking(self, looks: Sequence[Look]) -> HostDenoiser:
+        """The same model for a batch of views, of one camera a row."""
+        return replace(self, looks=tuple(looks))
 
     @property
     def uncond(self) -> HostDenoiser:
@@ -272,7 +295,8 @@ class HostModel:
         """The session's denoiser, whose prompts and cfg are its guider's.
 
         Args:
-            prompt: None, or the name of a conditioning that the guider carries beside its own.
+            prompt: None; the name of a conditioning that the guider carries beside its own; or the look of a camera,
+                or of those of a batch.
             negative, cfg: the guider's; not looked at.
 
         Raises:
@@ -281,6 +305,9 @@ class HostModel:
         own = self.session.denoiser
         if isinstance(prompt, str) and prompt in own.beside:
             return own.under(prompt)
+        looks = [prompt] if isinstance(prompt, (Towards, Ground)) else prompt
+        if isinstance(looks, list) and all(isinstance(look, (Towards, Ground)) for look in looks):
+            return own.looking(looks)
         if prompt or negative:
             raise ValueError(
                 f"prompt: got {prompt!r}, {negative!r}; inside the host the guider holds the conditioning; leave it out"

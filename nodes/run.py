@@ -29,6 +29,7 @@ from .kept import Kept
 from .precision import rescued
 from .progress import Progress, tell, to_image
 from .room import is_out_of_memory, out_of_memory
+from .sides import check_sides, has_sides, look_of
 
 if TYPE_CHECKING:
     from ..msd_core.info import Info
@@ -65,7 +66,7 @@ class Run:
             made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
             return made, state.history
 
-        canvas, pictures = self.start.canvas, self.start.generator.rows
+        canvas, pictures = self.start.canvas, self._pictures
         grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
         generator, history = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
@@ -103,7 +104,13 @@ class Run:
         """The states after ``state``."""
         from ..msd_core.distil import run
 
-        return run(state, self.preset, model, None, **self._beside())
+        prompt = look_of if has_sides(self.guider) else None
+        return run(state, self.preset, model, prompt, **self._beside())
+
+    @property
+    def _pictures(self) -> int:
+        """Pictures that go through the model together."""
+        return self.start.generator.rows * self.start.generator.views
 
     def _about(self, state: State) -> dict[str, str]:
         """What the new generator says of how it was made."""
@@ -145,6 +152,8 @@ class Run:
 
     def _check(self) -> None:
         generator, canvas = self.start.generator, self.start.canvas
+        if has_sides(self.guider):
+            check_sides(self.guider, generator)
         if generator.space == "image" and self.vae is None:
             raise ValueError(
                 f"vae: not connected, and the generator ({generator.kind}) draws an image; connect the model's VAE, or "
@@ -161,7 +170,7 @@ class Run:
                 canvas.width,
                 backward=self.preset.pull == "latent",
                 latent=latent,
-                n=generator.rows,
+                n=self._pictures,
             )
             fix = "Lower width, height or batch of the generator."
             check_fits("generator", f"{self._size()} through the VAE", needed, fix)

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if model is not None:
         check_cells((width, height), model.cell)
     sizes = {"channels": model.channels, "cell": model.cell} if model is not None else {}
-    check_distillation(arguments.generator, width, height, model)
+    check_distillation(arguments.generator, width, height, model, options=options)
     generator = generator_for_size(arguments.generator, width, height, seed=arguments.seed, **sizes, **options)
     encode = None if model is None else model.encode
     last, bar = None, tqdm(total=arguments.steps, desc="fit")

@@ -13,13 +13,12 @@ import torch
 from tqdm import tqdm
 
 from ..autosave import Autosave
-from ..demo.model import DEMO_MODEL_PATH
 from ..distil import fitted
 from ..distil import run as steps_of
 from ..generators import Generator, Vector, View, read_svg
 from ..generators.picture import cover
 from ..memory import check_distillation
-from ..model import Model, load_model
+from ..model import SHIPPED, Model, load_model
 from ..optimize import planned_steps, start
 from ..state import State
 from ..warm import sample
@@ -33,21 +32,22 @@ from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfi
 
 def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
-    if arguments.model is None and arguments.model_kind != "demo":
+    path = arguments.model or SHIPPED.get(arguments.model_kind)
+    if path is None:
         raise ValueError(f"--model: got none with --model-kind {arguments.model_kind}; allowed is its file. Name it.")
     with claimed(folder, every_result()) as claim:
         kept = load_unfinished(folder) if arguments.resume else None
         if not (arguments.resume or arguments.force):
             check_no_unfinished(folder)
             claim.check_foreign("--out")
-        path = arguments.model or DEMO_MODEL_PATH
         model = load_model(path, arguments.model_kind)
         if kept is None:
             settings, done = new_settings(arguments, model, digest_of(path)), None
         else:
             settings, done = kept
             check_unchanged(arguments, settings, digest_of(path))
-        check_distillation(settings.generator, *settings.size, model, pull=settings.preset.pull)
+        pull, options = settings.preset.pull, settings.options
+        check_distillation(settings.generator, *settings.size, model, pull=pull, options=options)
         begin = Path(arguments.start) if settings.start not in ("", SAMPLE) and kept is None else None
         return _end(Run(claim, settings, model, done, again(arguments), begin), arguments.checkpoint)
 

@@ -9,7 +9,7 @@ precision, and their configurations in its metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -22,19 +22,20 @@ from torch import Tensor, nn
 from ..guidance import guide
 from ..jsontext import entry, parse_json
 from ..layout import Layout, check_layout, layout_of, part
+from ..model import SHIPPED
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
 from ..tensorfile import read_tensors
 from .autoencoder import DDCONFIG, Autoencoder
 from .scenes import SIDE
-from .text import TEXT_CONFIG, TextEncoder, tokenize
+from .text import TEXT_CONFIG, VOCABULARY, TextEncoder, token_ids, tokenize
 from .unet import UNET_CONFIG, UNet
 
 LATENT_SCALE = 0.18215
 """Stable Diffusion 1's factor between the autoencoder's latent and the denoiser's."""
 
 FORMAT, VERSION = "msd-demo-model", "2"
-DEMO_MODEL_PATH = Path(__file__).with_name("illustrated_world.safetensors")
+DEMO_MODEL_PATH = SHIPPED["demo"]
 FORMER_VERSIONS = {"1": "coloured shapes at 64×64 pixels"}
 """What the versions drew that this release reads no more."""
 FORMER_MODELS = {"c52dd09a72a09dca9c9c92fb4afdbf71eb81b1d7fa8452b41c5537b788a12d8c": "1"}
@@ -58,6 +59,8 @@ class DemoModel(nn.Module):
 
     cell, channels, side, differentiable = 8, 4, SIDE, True
     configs: ClassVar[Mapping[str, Any]] = CONFIGS
+    vocabulary: ClassVar[tuple[str, ...]] = VOCABULARY
+    token_ids: ClassVar[Callable[[str], list[int]]] = staticmethod(token_ids)
     format: ClassVar[tuple[str, str]] = FORMAT, VERSION
     remedy: ClassVar[str] = _REMEDY
 

@@ -31,3 +31,5 @@ from .tiles import tiles_of as tiles_of
 from .vector.shapes import Vector as Vector
 from .vector.svg import Drawing as Drawing
 from .vector.svg import read_svg as read_svg
+from .volume.camera import Camera as Camera
+from .volume.volume import Volume as Volume

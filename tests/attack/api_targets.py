@@ -208,6 +208,9 @@ def core_targets() -> list[Target]:
                also=("colour",)),
         Target("Sticker", m.Sticker, {"width": "side", "height": "side", "hidden": "count",
                "layers": "count", "seed": "seed"}, also=("resolution", "size")),
+        Target("Volume", m.Volume, {"width": "side", "height": "side", "views": "count", "rays": "side", "ray_samples":
+               "count", "lowest": "small", "blob": "small", "seed": "seed"}, also=("highest", "distance")),
+        Target("Camera", m.Camera, {"height": "side", "width": "side"}),
         Target("palette_from", m.palette_from, {"picture": "picture", "count": "even"}, also=("colours",)),
         Target("read_svg", lambda document: len(m.read_svg(document).shapes), {"document": "svg"},
                also=("svg", "colour")),

@@ -51,6 +51,7 @@ OPTIONS = {
     "latent": {"channels": 4, "height": 4, "width": 6},
     "vector": {"height": 6, "width": 8, "paths": 4},
     "pixel-art": {"height": 6, "width": 8, "cells": 8, "colours": 3},
+    "volume": {"height": 6, "width": 8, "rays": 4, "ray_samples": 4},
     "sticker": {"height": 6, "width": 8, "hidden": 8, "layers": 1},
 }
 NUMBERS = (0, -1, 1, 2, 7, 100, 16000, 10**6, 2**31, 2**63, 2**64, 10**30, 10**400, 0.5, -2.5, 1e-300, 1e38, 1e300)

@@ -249,6 +249,7 @@ def test_every_method_moves_every_generator(
 ) -> None:
     chosen = ("--method", method, "--generator", kind, "--size", "32x16")
     quick = {"msd": ("--estimator", "one-step"), "sdi": ("--inversion-steps", 2)}.get(method, ())
+    quick += ("--rays", 8, "--ray-samples", 4) if kind == "volume" else ()
     assert distil(PROMPT, "--out", tmp_path, *chosen, *quick, "--steps", 2) == 0
     assert metrics(tmp_path)["steps"][1]["norm"] > 0
     assert Image.open(tmp_path / "picture.png").size == (512, 256)

@@ -20,6 +20,7 @@ SIZES = {
     "latent": {"channels": 4, "height": 4, "width": 6},
     "vector": {"height": 4, "width": 6, "paths": 4},
     "pixel-art": {"height": 4, "width": 6, "cells": 6, "colours": 3},
+    "volume": {"height": 4, "width": 6, "rays": 4, "ray_samples": 4},
     "sticker": {"height": 4, "width": 6, "hidden": 8, "layers": 1},
 }
 

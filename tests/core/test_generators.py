@@ -40,6 +40,7 @@ def small(kind: str, **options: object) -> Generator:
         "latent": {"channels": 4, "height": 8, "width": 8},
         "vector": {"height": 8, "width": 8, "paths": 4},
         "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
+        "volume": {"height": 8, "width": 8, "rays": 8, "ray_samples": 4},
         "sticker": {"height": 8, "width": 8, "hidden": 8, "layers": 1},
     }
     return make_generator(kind, **{**sizes.get(kind, SMALL), **options})
@@ -102,9 +103,11 @@ def test_starts_depend_on_the_seed_alone(kind: str) -> None:
     before = torch.get_rng_state()
     first, same, other = (small(kind, seed=seed, **options) for seed in (7, 7, 8))
     assert torch.equal(torch.get_rng_state(), before), "the global random state was used"
-    for a, b, c in zip(*(g.state_dict().values() for g in (first, same, other)), strict=True):
-        assert torch.equal(a, b)
-        assert not torch.equal(a, c) or not a.any(), "only the biases start without a seed, at zero"
+    learned = dict(first.named_parameters())
+    for name, a in first.state_dict().items():
+        assert torch.equal(a, same.state_dict()[name])
+        if name in learned:
+            assert not torch.equal(a, other.state_dict()[name]) or not a.any(), "only biases start without a seed, at 0"
 
 
 @pytest.mark.parametrize("kind", GENERATORS)
@@ -151,7 +154,8 @@ def test_gradient_is_that_of_finite_differences(kind: str) -> None:
             Render(), {f"inner.{name}": p for name, p in zip(names, parameters, strict=True)}, ()
         )
 
-    assert torch.autograd.gradcheck(picture, tuple(p.detach().requires_grad_() for p in generator.parameters()))
+    given = tuple(p.detach().requires_grad_() for p in generator.parameters())
+    assert torch.autograd.gradcheck(picture, given, fast_mode=kind == "volume")  # in a random direction of so many
 
 
 def test_large_renders_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

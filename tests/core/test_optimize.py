@@ -387,6 +387,7 @@ def test_works_in_every_mode_and_in_a_thread(outer: Callable[[], object], kind: 
         "latent": {"channels": 4, "height": 4, "width": 4},
         "vector": {"height": 4, "width": 4, "paths": 4},
         "pixel-art": {"height": 4, "width": 4, "cells": 4, "colours": 3},
+        "volume": {"height": 4, "width": 4, "rays": 4, "ray_samples": 4},
         "sticker": {"height": 4, "width": 4, "hidden": 8, "layers": 1},
     }
 

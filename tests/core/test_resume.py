@@ -46,6 +46,7 @@ SIZES = {
     "latent": {"channels": 4, "height": 8, "width": 8},
     "vector": {"height": 8, "width": 8, "paths": 4},
     "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
+    "volume": {"height": 8, "width": 8, "rays": 8, "ray_samples": 4},
     "sticker": {"height": 8, "width": 8, "hidden": 8, "layers": 1},
 }
 

@@ -20,6 +20,7 @@ SIZES = {
     "latent": {"channels": 4, "height": 13, "width": 10},
     "vector": {"height": 13, "width": 10, "paths": 4},
     "pixel-art": {"height": 13, "width": 10, "cells": 10, "colours": 3},
+    "volume": {"height": 13, "width": 10, "rays": 13, "ray_samples": 4},
     "sticker": {"height": 13, "width": 10, "hidden": 8, "layers": 1},
 }
 FRAMES = [(13, 10), (29, 37), (7, 31), (5, 6)]

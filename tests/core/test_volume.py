@@ -118,7 +118,11 @@ def test_nothing_is_infinite() -> None:
     density = torch.tensor([[1e6, 1e6, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
     found = weights(density, torch.tensor([[0.1], [0.1]]))
     found.sum().backward()
-    assert torch.equal(found[1], torch.zeros(3)) and float(found[0, 0].detach()) == 1 and torch.isfinite(density.grad).all()  # type: ignore[arg-type]
+    assert (
+        torch.equal(found[1], torch.zeros(3))
+        and float(found[0, 0].detach()) == 1
+        and torch.isfinite(density.grad).all()
+    )  # type: ignore[arg-type]
     near, far = chord(torch.tensor([[0.0, 2.0, 3.0], [0.0, 0.0, 3.0]]), torch.tensor([[0.0, 0, -1], [0, 0, 1]]))
     assert torch.equal(near, far), "a ray beside the ball, and one away from it"
     missed = March(8)(lambda p: grey(torch.ones(len(p))), beam(torch.tensor([1.5])))

@@ -15,9 +15,18 @@ from PIL import Image
 from torch import Tensor
 
 from msd_core.generators.volume.camera import Camera
-from msd_core.generators.volume.files import depth_picture, normal_picture, turntable
-from msd_core.generators.volume.glb import glb_of, linear_colours, vertex_normals
-from msd_core.generators.volume.mesh import Mesh, extract, largest_pieces, silhouette_level, surface
+from msd_core.generators.volume.files import shown_from, turntable
+from msd_core.generators.volume.glb import glb_of, linear_colours
+from msd_core.generators.volume.mesh import (
+    Mesh,
+    buried,
+    buried_in,
+    extract,
+    largest_pieces,
+    silhouette_level,
+    surface,
+    vertex_normals,
+)
 from msd_core.generators.volume.volume import Volume
 
 pytestmark = pytest.mark.core
@@ -84,7 +93,9 @@ def test_the_surface_of_a_torus_has_its_hole(axis: int) -> None:
     vertices = vertices * (2 / 47) - 1
     assert euler(vertices, faces) == 0
     assert enclosed(vertices, faces)[0] == pytest.approx(2 * math.pi**2 * 0.5 * 0.2**2, rel=0.01)
-    assert float(vertices[:, axis].abs().max()) < 0.201 < float(vertices[:, axis - 1].abs().max()), "x, y and z in order"
+    assert float(vertices[:, axis].abs().max()) < 0.201 < float(vertices[:, axis - 1].abs().max()), (
+        "x, y and z in order"
+    )
 
 
 def test_small_pieces_are_left_out() -> None:
@@ -98,11 +109,77 @@ def test_small_pieces_are_left_out() -> None:
     assert euler(*largest_pieces(*surface(apart, 0.0))) == 4, "two of a size stay"
 
 
+def test_how_deep_a_point_is_buried() -> None:
+    """The shortest way out counts, in the lattice's cells; half of a point's own layer is before it."""
+    slab = torch.ones(5, 9, 9)
+    found = buried(slab)
+    assert found[2, 4, 4] == 2.5 and found[0, 4, 4] == 0.5 and found[1, 4, 4] == 1.5
+    pillar = torch.zeros(9, 9, 9)
+    pillar[:, 4, 4] = 1.0
+    assert buried(pillar)[4, 4, 4] == 0.5, "from the side"
+    pillar[:, 5, 4] = pillar[:, 4, 5] = 7.0
+    assert buried(pillar)[4, 4, 4] == 0.5, "and between the others"
+    walls = torch.zeros(9, 9, 9)
+    walls[2:7, 2:7, 2:7] = 1.0
+    walls[3:6, 3:6, 3:6] = 0.0
+    assert buried(walls)[4, 4, 4] == 1 and buried(walls)[1].max() == 0, "a shell has an inside, and no outside"
+
+
+class Shell(torch.nn.Module):
+    """Thick fog in a thin layer, thin fog within, and less still between."""
+
+    def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        radius = place.norm(dim=1)
+        density = 8.0 * (radius < 0.1) + 3.0 * (radius < 0.5) + 12.0 * ((radius > 0.45) & (radius < 0.5))
+        return density, torch.full_like(place, 0.5)
+
+
+def test_a_shell_of_fog_is_a_solid() -> None:
+    """Level sets of the density are hollow; the surface is one, and encloses the ball."""
+    volume = Volume(8, 8, ray_samples=128)
+    volume.field = Shell()
+    mesh = extract(volume, 64)
+    assert euler(mesh.vertices, mesh.faces) == 2
+    assert enclosed(mesh.vertices, mesh.faces)[0] == pytest.approx(4 / 3 * math.pi * 0.5**3, rel=0.05)
+
+
+class Ring(torch.nn.Module):
+    """A torus about the upright axis."""
+
+    def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        tube = ((place[:, [0, 2]].norm(dim=1) - 0.55) ** 2 + place[:, 1] ** 2).sqrt()
+        return 60.0 * (tube < 0.2), torch.full_like(place, 0.5)
+
+
+def test_a_ring_keeps_its_hole() -> None:
+    volume = Volume(8, 8, ray_samples=128, lowest=0, highest=60)
+    volume.field = Ring()
+    mesh = extract(volume, 64)
+    assert euler(mesh.vertices, mesh.faces) == 0
+    assert enclosed(mesh.vertices, mesh.faces)[0] == pytest.approx(2 * math.pi**2 * 0.55 * 0.2**2, rel=0.08)
+
+
+class Painted(torch.nn.Module):
+    """Red outside, blue within."""
+
+    def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        radius = place.norm(dim=1, keepdim=True)
+        red, blue = (place.new_tensor(c) for c in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
+        return 30.0 * (radius[:, 0] < 0.5), torch.where(radius > 0.3, red, blue)
+
+
+def test_a_vertex_has_the_colour_that_is_seen() -> None:
+    volume = Volume(8, 8, ray_samples=128)
+    volume.field = Painted()
+    colours = extract(volume, 48).colours
+    assert float(colours[:, 0].min()) > 0.98 and float(colours[:, 2].max()) < 0.02
+
+
 @pytest.mark.parametrize("top", [4.0, 40.0, 100.0])
 def test_the_isovalue_is_that_of_the_silhouettes(top: float) -> None:
     """Soft or hard, the mesh covers what the pictures show; at a constant it would not."""
     volume = ball(top)
-    tau = silhouette_level(volume)
+    tau = silhouette_level(volume, buried_in(volume, 64))
     mesh = extract(volume, 64)
     radius = float(mesh.vertices.norm(dim=1).mean())
     [(_, traced)] = volume.look([Camera(96, 96)])
@@ -115,18 +192,22 @@ def test_the_isovalue_is_that_of_the_silhouettes(top: float) -> None:
 def test_a_mesh_has_the_field_s_colours() -> None:
     mesh = extract(ball(), 32)
     right = mesh.vertices[:, 0] > 0.05
-    torch.testing.assert_close(mesh.colours[right], torch.tensor([1.0, 0.1, 0.1]).expand(int(right.sum()), 3))
+    torch.testing.assert_close(
+        mesh.colours[right], torch.tensor([1.0, 0.1, 0.1]).expand(int(right.sum()), 3), atol=5e-3, rtol=0
+    )
     left = mesh.vertices[:, 0] < -0.05
-    torch.testing.assert_close(mesh.colours[left], torch.tensor([0.1, 0.1, 1.0]).expand(int(left.sum()), 3))
+    torch.testing.assert_close(
+        mesh.colours[left], torch.tensor([0.1, 0.1, 1.0]).expand(int(left.sum()), 3), atol=5e-3, rtol=0
+    )
 
 
 def test_an_empty_volume_has_no_mesh() -> None:
     with pytest.raises(ValueError, match=r"^volume: is empty: .* allowed is an object"):
         extract(ball(0.0))
-    with pytest.raises(ValueError, match=r"^level: got 50, and the densest part of the volume has 40"):
+    with pytest.raises(ValueError, match=r"^level: got 50, and the innermost part of the volume has 16"):
         extract(ball(), 24, level=50.0)
     with pytest.raises(ValueError, match=r"^side: got 1"):
-        extract(ball(), 1)
+        extract(ball(), 7)
 
 
 # --- GLB --------------------------------------------------------------------------------------------------------------
@@ -163,7 +244,7 @@ def test_a_glb_holds_the_mesh() -> None:
     position = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
     np.testing.assert_allclose(position["max"], mesh.vertices.amax(dim=0).numpy())
     outward = (arrays["NORMAL"] * arrays["POSITION"]).sum(axis=1) / np.linalg.norm(arrays["POSITION"], axis=1)
-    assert outward.min() > 0.85
+    assert outward.min() > 0.8 and outward.mean() > 0.98
     assert document["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 0
     assert "KHR_materials_unlit" in document["materials"][0]["extensions"]
 
@@ -212,9 +293,10 @@ def test_a_turntable_begins_at_the_front_and_goes_over_the_right() -> None:
 
 def test_depth_and_normals_of_a_ball() -> None:
     volume, camera = ball(4000.0), Camera(64, 64)
-    depth = depth_picture(volume, camera)[0, 0]
+    seen = shown_from(volume, camera)
+    depth = seen.depth[0, 0]
     assert float(depth[32, 32]) == pytest.approx(0.5 + 0.55 / 2, abs=0.02) and float(depth[2, 2]) == 0
-    x, y, z = (2 * normal_picture(volume, camera)[0] - 1).tolist()
+    x, y, z = (2 * seen.normal[0] - 1).tolist()
     assert (x[32][32], y[32][32], z[32][32]) == pytest.approx((0, 0, 1), abs=0.15)
     assert x[32][44] > 0.3 and x[32][20] < -0.3 and y[20][32] > 0.3 and y[44][32] < -0.3
     assert (x[2][2], y[2][2], z[2][2]) == (0, 0, 1)

@@ -8,7 +8,7 @@
     floaters       share of the surface that is in pieces apart from the largest
     accepted       iou >= .8, front and back >= .8, no view from behind that looks like the front
 
-An object's density has no scale, so what it fills is what is denser than the isovalue of its silhouettes.
+What an object fills is what lies within its surface, as `generators.volume.mesh` finds it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ...generators.volume.camera import Camera
-from ...generators.volume.mesh import pieces, silhouette_level, surface
+from ...generators.volume.mesh import buried_in, pieces, silhouette_level, surface
 from ...generators.volume.volume import Volume
 from ..grounds import COLOURS
 from .shapes import ROUND, distance
-from .world import AMBIENT, SIZES, Scene, hits, draw
+from .world import AMBIENT, SIZES, Scene, draw, hits
 
 POINTS, SIDE = 48, 64
 FACTORS = tuple(0.7 + 0.025 * i for i in range(28))
@@ -63,11 +63,10 @@ def held_out(side: int = SIDE) -> list[Camera]:
 @torch.no_grad()
 def judge(volume: Volume, scene: Scene) -> Marks:
     """Marks of ``volume`` as a ``scene``; an empty one has none but zeros."""
-    try:
-        level = silhouette_level(volume)
-    except ValueError:
+    inside = inside_of(volume)
+    if inside is None:
         return Marks(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-    filled, density = filled_by(volume, level)
+    filled = inside > 0
     iou, size, turn = best_solid(scene.solid, filled, SIZES[scene.size])
     front, back = (_own_colour(volume, yaws, scene.front, scene.back) for yaws in (FRONT, BACK))
     return Marks(
@@ -76,7 +75,7 @@ def judge(volume: Volume, scene: Scene) -> Marks:
         front,
         1 - back,
         _janus(volume, scene),
-        _floaters(density, level),
+        _floaters(inside),
         size,
         turn,
     )
@@ -84,17 +83,17 @@ def judge(volume: Volume, scene: Scene) -> Marks:
 
 def _grid(like: Tensor) -> Tensor:
     """Positions (48, 48, 48, 3), by z, y and x."""
-    at = (torch.arange(POINTS, device=like.device) + 0.5) * (2 / POINTS) - 1
+    at = torch.linspace(-1, 1, POINTS, device=like.device)
     return torch.stack(torch.meshgrid(at, at, at, indexing="ij")[::-1], dim=-1)
 
 
-def filled_by(volume: Volume, level: float) -> tuple[Tensor, Tensor]:
-    """What it fills (48, 48, 48), bool, and its density there."""
-    place = _grid(volume.ground)
-    inside = place.norm(dim=-1) < 1
-    density = torch.zeros(inside.shape, device=place.device)
-    density[inside] = volume.field(place[inside])[0]
-    return density > level, density
+def inside_of(volume: Volume) -> Tensor | None:
+    """How much deeper than its surface a point is buried, (48, 48, 48), above 0 inside; None if there is nothing."""
+    buried = buried_in(volume, POINTS)
+    try:
+        return buried - silhouette_level(volume, buried)
+    except ValueError:
+        return None
 
 
 def turned_about(place: Tensor, degrees: float) -> Tensor:
@@ -160,9 +159,9 @@ def _janus(volume: Volume, scene: Scene) -> float:
     return float((front < back).float().mean())
 
 
-def _floaters(density: Tensor, level: float) -> float:
+def _floaters(inside: Tensor) -> float:
     """Share of the surface's triangles that are apart from the largest piece."""
-    vertices, faces = surface(torch.nn.functional.pad(density, (1,) * 6), level)
+    vertices, faces = surface(inside, 0.0)
     if not len(faces):
         return 0.0
     count = torch.bincount(pieces(len(vertices), faces))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...echo import cut, shown
+from ...model import SHIPPED
 from ..model import CONFIGS, DemoModel
 from ..text import CONTEXT_LENGTH, END, START, TEXT_CONFIG, TextEncoder, words_of
 from ..unet import UNET_CONFIG, UNet
@@ -27,21 +28,17 @@ VOCABULARY: tuple[str, ...] = (
     *INKS,
     *SOLIDS,
 )
-SOLID_MODEL_PATH = Path(__file__).with_name("solid_world.safetensors")
+SOLID_MODEL_PATH = SHIPPED["solids"]
 TEXT = {**TEXT_CONFIG, "vocab_size": len(VOCABULARY), "num_hidden_layers": 2, "intermediate_size": 192}
 UNET = {**UNET_CONFIG, "model_channels": 32, "channel_mult": [2, 3, 3]}
 
 
-def tokenize(prompts: Sequence[str]) -> Tensor:
-    """Word numbers (B, CONTEXT_LENGTH), padded with the end token.
+def token_ids(prompt: str) -> list[int]:
+    """The word numbers of ``prompt``: start, words, end; not padded.
 
     Raises:
         ValueError: a word is not in the vocabulary, or there are more than fit.
     """
-    return torch.tensor([_numbers(prompt) for prompt in prompts])
-
-
-def _numbers(prompt: str) -> list[int]:
     words = words_of(prompt)
     unknown = [word for word in words if word not in VOCABULARY[2:]]
     if unknown:
@@ -52,15 +49,25 @@ def _numbers(prompt: str) -> list[int]:
         )
     if len(words) > CONTEXT_LENGTH - 2:
         raise ValueError(f"prompt: {len(words)} words; allowed are {CONTEXT_LENGTH - 2}. Shorten {shown(prompt)}")
-    return [0, *map(VOCABULARY.index, words), *[1] * (CONTEXT_LENGTH - 1 - len(words))]
+    return [0, *map(VOCABULARY.index, words), 1]
+
+
+def tokenize(prompts: Sequence[str]) -> Tensor:
+    """Word numbers (B, CONTEXT_LENGTH), padded with the end token; errors of `token_ids`."""
+    rows = [token_ids(prompt) for prompt in prompts]
+    return torch.tensor([row + [1] * (CONTEXT_LENGTH - len(row)) for row in rows])
 
 
 class SolidModel(DemoModel):
     """As `DemoModel`, for captions of `Scene`."""
 
     configs: ClassVar = {**CONFIGS, "text": TEXT, "unet": UNET}
+    vocabulary: ClassVar = VOCABULARY
+    token_ids: ClassVar = staticmethod(token_ids)
     format: ClassVar = "msd-solid-model", "1"
-    remedy: ClassVar = f"Pass the {SOLID_MODEL_PATH.name} of the project, or train one with `msd train-solids`."
+    remedy: ClassVar = (
+        f"Pass the {SOLID_MODEL_PATH.name} of the project, or train one with `python -m msd_core.demo.solids.train`."
+    )
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...echo import shown
@@ -112,3 +111,32 @@ def side_words(camera: Camera) -> dict[str, str]:
     if abs(yaw) >= 135.0:
         return {"view": "back view", "side": "back view"}
     return {"view": f"{'right' if yaw > 0 else 'left'} side view", "side": "side view"}
+
+
+CENTRES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": -90.0}
+"""Yaw of the middle of each side, in degrees."""
+
+
+def side_weights(camera: Camera, blend: float = 0.0) -> dict[str, float]:
+    """Shares of "front", "right", "back", "left" and "overhead" in what a camera sees, those above 0; they sum to 1.
+
+    Args:
+        camera: a camera.
+        blend: degrees around the border between two sides over which one goes over into the other, linearly; with 0
+            each camera sees a single side, that of `side_words`.
+
+    Raises:
+        ValueError: ``blend`` is not within 0 to 90.
+    """
+    check_number("blend", blend, "30 is usual.", low=0, high=90)
+    if blend == 0:
+        return {side_words(camera)["view"].split()[0]: 1.0}
+    over = _past(camera.pitch - OVERHEAD, blend)
+    around = {name: _past(45.0 - abs(turned(camera.yaw - middle)), blend) for name, middle in CENTRES.items()}
+    shares = {name: share * (1 - over) for name, share in around.items()} | {"overhead": over}
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def _past(degrees: float, blend: float) -> float:
+    """0 before a border, 1 behind it, and straight in between, over ``blend`` degrees."""
+    return min(1.0, max(0.0, degrees / blend + 0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -30,34 +31,38 @@ def turntable(volume: Volume, height: int, width: int, frames: int = FRAMES) -> 
         yield volume.render(camera).clamp(0, 1)
 
 
-@torch.no_grad()
-def depth_picture(volume: Volume, camera: Camera) -> Tensor:
-    """How near what is seen is, (1, 1, height, width): 1 where the ball begins, 0 where it ends and behind."""
-    [(_, traced)] = volume.look([replace(camera, rays=None)])
-    nearest = camera.distance - RADIUS
-    near = (1 - (traced.depth - nearest) / (2 * RADIUS)).clamp(0, 1) * traced.opacity
-    return near.reshape(1, 1, *camera.box[2:])
+class Shown(NamedTuple):
+    """What a camera shows: picture (1, 3, height, width) and opacity (1, 1, height, width) in [0, 1]; depth, the same
+    shape: 1 where the ball begins, 0 where it ends and behind; normals (1, 3, height, width) as the camera sees them:
+    right, up and towards it, from -1 to 1 as 0 to 1, (.5, .5, 1) where nothing is."""
+
+    picture: Tensor
+    opacity: Tensor
+    depth: Tensor
+    normal: Tensor
 
 
 @torch.no_grad()
-def normal_picture(volume: Volume, camera: Camera) -> Tensor:
-    """Normals as the camera sees them, (1, 3, height, width): right, up and towards it, from -1 to 1 as 0 to 1.
+def shown_from(volume: Volume, camera: Camera) -> Shown:
+    """What ``camera`` shows, every pixel of it traced.
 
-    They are the slopes of the expected depth, each over the pixels beside it; what is not covered is (.5, .5, 1).
+    Depth is the expected one; normals are its slopes, each over the pixels beside it.
     """
     camera = replace(camera, rays=None)
-    [(_, traced)] = volume.look([camera])
-    origin, direction = camera.cast(volume.ground)
     height, width = camera.box[2:]
+    [(picture, traced)] = volume.look([camera])
+    opacity = traced.opacity.reshape(1, 1, height, width)
+    nearest = camera.distance - RADIUS
+    near = (1 - (traced.depth - nearest) / (2 * RADIUS)).clamp(0, 1).reshape_as(opacity)
+    origin, direction = camera.cast(volume.ground)
     place = (origin + traced.depth[:, None] * direction).T.reshape(3, height, width)
     right, down = (_slope(place, axis) for axis in (2, 1))
     normal = torch.linalg.cross(down, right, dim=0)
     normal = normal / normal.norm(dim=0, keepdim=True).clamp(min=STEP * 1e-9)
-    axes = place.new_tensor(camera.axes)
-    own = torch.einsum("ac,chw->ahw", axes, normal)
+    own = torch.einsum("ac,chw->ahw", place.new_tensor(camera.axes), normal)
     flat = place.new_tensor([0.0, 0.0, 1.0])[:, None, None]
-    opacity = traced.opacity.reshape(1, height, width)
-    return torch.where(opacity > 0.5, own, flat)[None] / 2 + 0.5
+    normals = torch.where(opacity[0] > 0.5, own, flat)[None] / 2 + 0.5
+    return Shown(picture.clamp(0, 1), opacity, near * opacity, normals)
 
 
 def _slope(place: Tensor, axis: int) -> Tensor:
@@ -75,8 +80,8 @@ def exported(volume: Volume, name: str) -> bytes:
     height, width = (max(1, round(side * scale)) for side in (volume.canvas.height, volume.canvas.width))
     if name == "turntable.webp":
         return movie(list(turntable(volume, height, width)))
-    camera = volume.frame(height, width)
-    return png((depth_picture if name == "depth.png" else normal_picture)(volume, camera))
+    seen = shown_from(volume, volume.frame(height, width))
+    return png(seen.depth if name == "depth.png" else seen.normal)
 
 
 def movie(frames: list[Tensor], milliseconds: int = MILLISECONDS) -> bytes:

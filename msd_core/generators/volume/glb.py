@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .mesh import Mesh
+from .mesh import Mesh, vertex_normals
 
 MAGIC, VERSION, JSON, BINARY = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
 FLOAT, UNSIGNED, ARRAY, ELEMENTS = 5126, 5125, 34962, 34963
@@ -73,15 +73,3 @@ def linear_colours(colours: Tensor) -> Tensor:
     """sRGB in [0, 1] to linear (IEC 61966-2-1)."""
     colours = colours.clamp(0, 1)
     return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (N, 3) outward: the mean of a vertex's triangles, by their areas."""
-    a, b, c = (vertices[faces[:, i]].double() for i in range(3))
-    across = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros(vertices.shape, dtype=torch.float64, device=vertices.device)
-    for i in range(3):
-        total = total.index_add(0, faces[:, i], across)
-    length = total.norm(dim=1, keepdim=True)
-    up = total.new_tensor([0.0, 1.0, 0.0])
-    return torch.where(length > 0, total / length.clamp(min=1e-30), up).float()

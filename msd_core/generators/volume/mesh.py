@@ -1,24 +1,30 @@
-"""A closed surface of a volume: marching tetrahedra, at the density that gives the silhouettes.
+"""A closed surface of a volume: marching tetrahedra, on how deep a point is buried, at the depth of the silhouettes.
 
-Each cell of a lattice of S^3 points is cut into the six tetrahedra around its main diagonal; where an edge crosses the
+    b(p) = min over 26 directions d of the optical depth along d from p to the outside
+
+A density has neither a scale nor an inside: what an object is made of stays thin where nothing is seen of it, and its
+level sets are hollow. b grows inwards whatever the density does, and is the same for a thin shell and for a solid. Each
+cell of a lattice of S^3 points is cut into the six tetrahedra around its main diagonal; where an edge crosses the
 isovalue tau it gets a vertex, by linear interpolation, and a tetrahedron one or two triangles (Doi & Koide 1991). There
 are no ambiguous cases, so the surface has no holes. Triangles turn anticlockwise as seen from outside.
 
-tau is not a constant: bisected until as many pixels, over six views, have a density above it on their ray as have an
-opacity above one half. The densities that a run ends with differ from one to the next by a factor of ten; a constant
-gives an empty or a shrunken mesh where the pictures are right.
+tau is not a constant: bisected until as many pixels, over six views, have a b above it on their ray as have an opacity
+above one half. A vertex has the colour that is seen there along its normal from outside.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...validation import check_count, check_number
 from .camera import Camera
-from .march import Field, Rays, chord
+from .march import Field, chord, weights
 from .volume import Volume
 
 SIDE = 96
@@ -27,6 +33,8 @@ LEAST_SHARE = 0.02
 """Of all triangles, that a separate piece has to have to be kept."""
 SHOWN, STEPS = 48, 20
 """Pixels a side of a silhouette, and bisections."""
+LOOKED, LENGTH = 16, 0.3
+"""Samples, and the length in radii of the ball, of the way inwards along which a vertex's colour is seen."""
 _TETRAHEDRA = ((0, 1, 3, 7), (0, 3, 2, 7), (0, 2, 6, 7), (0, 6, 4, 7), (0, 4, 5, 7), (0, 5, 1, 7))
 """Corners of a cell by number x + 2 y + 4 z; each tetrahedron is right-handed."""
 _EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -47,7 +55,7 @@ class Mesh(NamedTuple):
 
 @torch.no_grad()
 def extract(volume: Volume, side: int = SIDE, level: float | None = None) -> Mesh:
-    """The surface of ``volume``, with the field's colours at its vertices.
+    """The surface of ``volume``, with the colours that are seen there.
 
     Args:
         volume: any.
@@ -55,21 +63,54 @@ def extract(volume: Volume, side: int = SIDE, level: float | None = None) -> Mes
         level: tau; that of the silhouettes if left out.
 
     Raises:
-        ValueError: for a lattice below 2 points or above 512, or a volume that holds nothing as dense as that.
+        ValueError: for a lattice below 8 points or above 512, or a volume in which nothing is buried as deep as that.
     """
-    check_count("side", side, minimum=2, maximum=512)
-    tau = silhouette_level(volume) if level is None else level
+    check_count("side", side, minimum=8, maximum=512)
+    buried = buried_in(volume, side)
+    tau = silhouette_level(volume, buried) if level is None else level
     check_number("level", tau, "Leave it out.", low=1e-6)
-    at = torch.linspace(-1, 1, side, device=volume.ground.device)
-    density = _lattice(volume.field, at)
-    vertices, faces = surface(density, tau)
+    vertices, faces = surface(buried, tau)
     if not len(faces):
         raise ValueError(
-            f"level: got {tau:g}, and the densest part of the volume has {float(density.max()):.3g}; allowed is below "
+            f"level: got {tau:g}, and the innermost part of the volume has {float(buried.max()):.3g}; allowed is below "
             "that. Leave it out, or train the volume further."
         )
     vertices, faces = largest_pieces(vertices * (2 / (side - 1)) - 1, faces)
-    return Mesh(vertices, faces, _in_pieces(volume.field, vertices)[1])
+    return Mesh(vertices, faces, _colours(volume.field, vertices, faces))
+
+
+@torch.no_grad()
+def buried_in(volume: Volume, side: int) -> Tensor:
+    """b on a lattice of S^3 points over the cube around the ball, (S, S, S), its axes z, y, x; 0 on its border."""
+    at = torch.linspace(-1, 1, side, device=volume.ground.device)
+    return buried(_lattice(volume.field, at) * (2 / (side - 1)))
+
+
+def buried(density: Tensor) -> Tensor:
+    """b of densities (D, H, W), in optical depths a cell of the lattice."""
+    found = torch.full_like(density, torch.inf)
+    for step in itertools.product((-1, 0, 1), repeat=3):
+        if any(step):
+            found = torch.minimum(found, _along(density, step))
+    return found
+
+
+def _along(density: Tensor, step: tuple[int, ...]) -> Tensor:
+    """The optical depth of each point as seen against ``step``: all that lies before it, and half of its own."""
+    axis = next(i for i, part in enumerate(step) if part)
+    back = step[axis] < 0
+    layers = density.movedim(axis, 0).flip(0) if back else density.movedim(axis, 0)
+    down, right = (part for i, part in enumerate(step) if i != axis)
+    before, found = torch.zeros_like(layers[0]), []
+    for layer in layers:
+        height, width = before.shape
+        padded = F.pad(before, (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0)))
+        top, left = max(-down, 0), max(-right, 0)
+        before = padded[top : top + height, left : left + width]
+        found.append(before + layer / 2)
+        before = before + layer
+    whole = torch.stack(found)
+    return (whole.flip(0) if back else whole).movedim(0, axis) * math.hypot(*step)
 
 
 def _lattice(field: Field, at: Tensor) -> Tensor:
@@ -79,6 +120,31 @@ def _lattice(field: Field, at: Tensor) -> Tensor:
     inside = place.norm(dim=1) < 1 - 1e-4
     density = place.new_zeros(len(place)).masked_scatter(inside, _in_pieces(field, place[inside])[0])
     return density.reshape(z.shape)
+
+
+def _colours(field: Field, vertices: Tensor, faces: Tensor) -> Tensor:
+    """What is seen of the field (N, 3) at each vertex from outside, along its normal."""
+    inwards = -vertex_normals(vertices, faces)
+    step = LENGTH / LOOKED
+    at = step * (torch.arange(LOOKED, device=vertices.device) - 0.5)
+    place = vertices[:, None] + at[:, None] * inwards[:, None]
+    density, colour = _in_pieces(field, place.flatten(0, 1))
+    weight = weights(density.reshape(-1, LOOKED), density.new_tensor([[step]]))
+    whole = weight.sum(dim=1, keepdim=True)
+    seen = (weight[..., None] * colour.reshape(-1, LOOKED, 3)).sum(dim=1) / whole.clamp(min=1e-6)
+    return torch.where(whole > 1e-3, seen, _in_pieces(field, vertices)[1])
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals (N, 3) outward: the mean of a vertex's triangles, by their areas."""
+    a, b, c = (vertices[faces[:, i]].double() for i in range(3))
+    across = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros(vertices.shape, dtype=torch.float64, device=vertices.device)
+    for i in range(3):
+        total = total.index_add(0, faces[:, i], across)
+    length = total.norm(dim=1, keepdim=True)
+    up = total.new_tensor([0.0, 1.0, 0.0])
+    return torch.where(length > 0, total / length.clamp(min=1e-30), up).float()
 
 
 def _in_pieces(field: Field, place: Tensor, size: int = 2**18) -> tuple[Tensor, Tensor]:
@@ -97,7 +163,9 @@ def surface(density: Tensor, level: float) -> tuple[Tensor, Tensor]:
     number = torch.arange(density.numel(), device=density.device).reshape(density.shape)
     corner = torch.stack(
         [
-            number[k >> 2 : depth - 1 + (k >> 2), (k >> 1 & 1) : height - 1 + (k >> 1 & 1), (k & 1) : width - 1 + (k & 1)]
+            number[
+                k >> 2 : depth - 1 + (k >> 2), (k >> 1 & 1) : height - 1 + (k >> 1 & 1), (k & 1) : width - 1 + (k & 1)
+            ]
             for k in range(8)
         ],
         dim=-1,
@@ -150,8 +218,8 @@ def pieces(count: int, faces: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def silhouette_level(volume: Volume) -> float:
-    """tau, over six views from around the object.
+def silhouette_level(volume: Volume, buried: Tensor) -> float:
+    """tau, over six views from around the object, of its b (S, S, S).
 
     Raises:
         ValueError: no pixel of them is covered.
@@ -160,7 +228,7 @@ def silhouette_level(volume: Volume) -> float:
     for camera in volume.orbit(SHOWN, SHOWN, 6):
         [(_, traced)] = volume.look([camera])
         covered += int((traced.opacity > 0.5).sum())
-        peaks.append(_peaks(volume, camera))
+        peaks.append(_peaks(buried, camera, 2 * volume.made.ray_samples))
     peak = torch.cat(peaks)
     if not covered:
         raise ValueError(
@@ -174,13 +242,11 @@ def silhouette_level(volume: Volume) -> float:
     return (low + high) / 2
 
 
-def _peaks(volume: Volume, camera: Camera) -> Tensor:
-    """The largest density on each ray (R,)."""
-    origin, direction = camera.cast(volume.ground)
-    rays = Rays(origin.expand_as(direction), direction, torch.full_like(direction[:, 0], 0.5))
-    near, far = chord(rays.origin, rays.direction)
-    pieces = 2 * volume.made.ray_samples
-    at = near[:, None] + ((far - near) / pieces)[:, None] * (torch.arange(pieces, device=near.device) + 0.5)
-    place = rays.origin[:, None] + at[..., None] * direction[:, None]
-    density = _in_pieces(volume.field, place.flatten(0, 1))[0].reshape(at.shape)
-    return torch.where(far > near, density.amax(dim=1), torch.zeros_like(near))
+def _peaks(values: Tensor, camera: Camera, samples: int) -> Tensor:
+    """The largest of the lattice's values on each ray (R,)."""
+    origin, direction = camera.cast(values)
+    near, far = chord(origin.expand_as(direction), direction)
+    at = near[:, None] + ((far - near) / samples)[:, None] * (torch.arange(samples, device=near.device) + 0.5)
+    place = origin + at[..., None] * direction[:, None]
+    found = F.grid_sample(values[None, None], place[None, None], align_corners=True)[0, 0, 0]
+    return torch.where(far > near, found.amax(dim=1), torch.zeros_like(near))

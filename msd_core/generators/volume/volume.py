@@ -39,7 +39,9 @@ grows."""
 class VolumeSettings:
     """What an object is made of, and how it is looked at."""
 
-    grid: str = setting("dense", "of the field: dense is several times faster, hash holds finer detail", choices=tuple(FIELDS))
+    grid: str = setting(
+        "dense", "of the field: dense is several times faster, hash holds finer detail", choices=tuple(FIELDS)
+    )
     views: int = setting(4, "cameras an iteration: more agree better, and cost as much more", low=1, high=64)
     rays: int = setting(
         64, "pixels of a view's longer side that are traced in an iteration; the picture is enlarged", low=1, high=SIDE
@@ -53,7 +55,9 @@ class VolumeSettings:
     )
     lowest: float = setting(-10.0, "pitch of the lowest camera, in degrees", low=-90, high=90)
     highest: float = setting(30.0, "pitch of the highest camera, in degrees", low=-90, high=90)
-    distance: float = setting(2.2, "of the cameras from the centre, in radii of the object's ball", above=RADIUS, high=20)
+    distance: float = setting(
+        2.2, "of the cameras from the centre, in radii of the object's ball", above=RADIUS, high=20
+    )
     fov: float = setting(40.0, "vertical field of view, in degrees", low=5, high=120, usual=(15, 90))
     spread: float = setting(
         0.0, "share by which distance and field of view are varied by chance", low=0, high=0.9, expert=True
@@ -65,7 +69,11 @@ class VolumeSettings:
         10.0, "density in the middle that it starts from; with 0 it starts as thin fog", low=0, high=100, expert=True
     )
     passes: int = setting(
-        1, "2: samples that nothing is seen of are left out of the gradient, for memory's sake", low=1, high=2, expert=True
+        1,
+        "2: samples that nothing is seen of are left out of the gradient, for memory's sake",
+        low=1,
+        high=2,
+        expert=True,
     )
     opacity: float = setting(
         0.0, "penalty on opacity, sqrt(o^2 + .01): thinner, fewer floaters", low=0, usual=(0, 10), expert=True
@@ -172,10 +180,15 @@ class Volume(Generator):
         pitch = (self.made.lowest + self.made.highest) / 2
         return Camera(height, width, pitch=pitch, distance=self.made.distance, fov=self.made.fov)
 
-    def orbit(self, height: int, width: int, count: int) -> list[Camera]:
-        """``count`` cameras around it, evenly spaced, from the front over the right side."""
+    def orbit(
+        self, height: int, width: int, count: int, *, yaw: float = 0.0, pitch: float | None = None
+    ) -> list[Camera]:
+        """``count`` cameras around it, evenly spaced, from ``yaw`` on over the right side, at the pitch of `frame`
+        unless another is given, in degrees."""
         check_count("count", count)
-        return [replace(self.frame(height, width), yaw=360 * i / count) for i in range(count)]
+        frame = self.frame(height, width)
+        frame = replace(frame, pitch=frame.pitch if pitch is None else pitch)
+        return [replace(frame, yaw=yaw + 360 * i / count) for i in range(count)]
 
     def view(self, step: int, steps: int, rng: Rng) -> list[Camera] | Camera:
         """Cameras by chance, spread evenly in yaw; a single one stands alone."""

@@ -17,14 +17,13 @@ import torch
 
 from ...demo.judge import judge as judge_picture
 from ...demo.model import DEMO_MODEL_PATH, load_demo_model
-from ...demo.solids.judge import best_solid, filled_by
+from ...demo.solids.judge import best_solid, inside_of
 from ...demo.solids.judge import judge as judge_solid
 from ...demo.solids.model import SOLID_MODEL_PATH, load_solid_model
 from ...demo.solids.shapes import SOLIDS
 from ...demo.solids.world import Scene, random_scene
 from ...distil import distil
 from ...generators.volume.camera import Camera
-from ...generators.volume.mesh import silhouette_level
 from ...generators.volume.volume import Volume
 from ...preset import preset_for
 from .result import Result, Table
@@ -71,8 +70,8 @@ def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Fig
     with torch.no_grad():
         pictures = torch.cat([volume.render(camera) for camera in cameras]).clamp(0, 1)
     verdicts = [judge_picture(picture, prompt) for picture in pictures]
-    filled, _ = filled_by(volume, silhouette_level(volume))
-    iou, _, _ = best_solid(ROUND_THINGS[prompt], filled, 0.5)
+    inside = inside_of(volume)
+    iou = 0.0 if inside is None else best_solid(ROUND_THINGS[prompt], inside > 0, 0.5)[0]
     return {
         "accepted": sum(v.accepted for v in verdicts) / len(verdicts),
         "IoU of pictures": sum(v.things[0].iou for v in verdicts) / len(verdicts),
