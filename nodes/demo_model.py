@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import comfy.clip_model
 import comfy.latent_formats
+import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -15,6 +16,7 @@ import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 
 from ..msd_core.demo.autoencoder import DDCONFIG, NORM_CHANNELS
 from ..msd_core.demo.model import LATENT_SCALE, DemoModel
@@ -41,6 +43,41 @@ class DemoConfig(comfy.supported_models.SD15):
     unet_extra_config = {key: UNET_CONFIG[key] for key in ("num_heads", "num_head_channels")}
     latent_format = DemoLatent
     memory_usage_factor = 0.2
+
+    def get_model(
+        self, state_dict: dict[str, torch.Tensor], prefix: str = "", device: Device | None = None
+    ) -> comfy.model_base.BaseModel:
+        """The host's model around `DemoUNet`."""
+        return comfy.model_base.BaseModel(
+            self, model_type=self.model_type(state_dict, prefix), device=device, unet_model=DemoUNet
+        )
+
+
+class DemoUNet(UNetModel):
+    """The host's UNet, its first and last convolutions as wide as the stage beside them.
+
+    In the host's they have ``model_channels``, which is the same where ``channel_mult`` begins with 1.
+    """
+
+    def __init__(self, *, operations: Any, device: Device | None = None, **config: Any) -> None:  # noqa: ANN401 - the host's
+        super().__init__(operations=operations, device=device, **config)
+        narrow = config["model_channels"]
+        width = narrow * config["channel_mult"][0]
+        if width == narrow:
+            return
+        given = {"dtype": self.dtype, "device": device}
+        self.input_blocks[0][0] = operations.conv_nd(2, config["in_channels"], width, 3, padding=1, **given)
+        self.out[2] = operations.conv_nd(2, width, config["out_channels"], 3, padding=1, **given)
+        for block in (self.input_blocks[1], self.output_blocks[-1]):
+            own, more = block[0], width - narrow
+            block[0] = ResBlock(
+                own.channels + more,
+                own.emb_channels,
+                own.dropout,
+                out_channels=own.out_channels,
+                operations=operations,
+                **given,
+            )
 
 
 def model_of(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:

@@ -82,8 +82,10 @@ def check_sides(guider: CFGGuider, generator: Generator) -> None:
         ValueError: as `look_of`; for prompts by ground with an object, and by side with a sticker.
     """
     one = generator[0] if isinstance(generator, Batch) else generator
-    look = look_of(one.frame(one.canvas.view.height, one.canvas.view.width))
-    known = SIDES if isinstance(look, Towards) else tuple(GROUNDS)
+    frame = one.frame(one.canvas.view.height, one.canvas.view.width)
+    known = tuple(GROUNDS) if "ground" in one.words(frame) else SIDES
+    if known is SIDES:
+        look_of(frame)
     for name, entries in guider.original_conds.items():
         said = [entry[VIEW][0] for entry in entries if VIEW in entry]
         if said and not set(said) <= set(known):

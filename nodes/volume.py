@@ -32,7 +32,7 @@ from .widgets import widget
 if TYPE_CHECKING:
     from ..msd_core.generators.volume.volume import Volume
 
-OF_CAMERAS = ("views", "lowest", "highest", "distance", "fov", "spread", "shift")
+OF_CAMERAS = ("views", "lowest", "highest", "distance", "fov", "vary", "shift")
 """Settings of a volume that say how it is looked at."""
 CamerasSocket = io.Custom("MSD_CAMERAS")
 CHANNELS = 11
@@ -271,9 +271,9 @@ class RenderTurntable(io.ComfyNode):
             )
         asked = f"{frames} frames of {width}x{height}"
         check_fits("frames", asked, 4 * CHANNELS * frames * width * height, "Lower frames or the size.")
-        images, masks, depths, normals = (torch.empty(frames, height, width, n) for n in (3, 1, 3, 3))
         progress = Progress(frames)
         with host.grad_mode(), torch.no_grad():
+            images, masks, depths, normals = (torch.empty(frames, height, width, n) for n in (3, 1, 3, 3))
             for i, camera in enumerate(volume.orbit(height, width, frames, yaw=yaw, pitch=pitch)):
                 seen = shown_from(volume, camera)
                 parts = (seen.picture, 1 - seen.opacity, seen.depth.expand(1, 3, -1, -1), seen.normal)

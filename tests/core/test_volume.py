@@ -196,7 +196,7 @@ def test_a_side_has_its_name() -> None:
 
 
 def test_cameras_of_an_iteration_surround_the_object() -> None:
-    volume = Volume(16, 16, views=5, lowest=-5, highest=25, spread=0.1, shift=0.2, background="random")
+    volume = Volume(16, 16, views=5, lowest=-5, highest=25, vary=0.1, shift=0.2, background="random")
     rng = seeded(0)
     seen = [volume.view(step, 50, rng) for step in range(50)]
     for cameras in seen:
@@ -376,7 +376,7 @@ def test_a_file_is_the_volume(tmp_path) -> None:  # type: ignore[no-untyped-def]
         ({"views": 0}, "views"),
         ({"distance": 1.0}, "distance"),
         ({"distance": 1.3, "shift": 0.4}, "distance"),
-        ({"distance": 2.0, "spread": 0.6}, "distance"),
+        ({"distance": 2.0, "vary": 0.6}, "distance"),
         ({"lowest": 40.0}, "lowest"),
         ({"background": "plaid"}, "background"),
         ({"grid": "octree"}, "grid"),

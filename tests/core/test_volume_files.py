@@ -206,7 +206,7 @@ def test_an_empty_volume_has_no_mesh() -> None:
         extract(ball(0.0))
     with pytest.raises(ValueError, match=r"^level: got 50, and the innermost part of the volume has 16"):
         extract(ball(), 24, level=50.0)
-    with pytest.raises(ValueError, match=r"^side: got 1"):
+    with pytest.raises(ValueError, match=r"^side: got 7"):
         extract(ball(), 7)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from msd_pack.msd_core.demo.model import DemoModel
+from msd_pack.msd_core.demo.solids.model import SolidModel
 from msd_pack.msd_core.generators import View
 from msd_pack.nodes import host
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
@@ -16,10 +17,9 @@ from msd_pack.nodes.generators import NeuralImageGenerator
 PROMPT = "a large red circle on a blue background"
 
 
-@pytest.fixture(scope="module")
-def demo() -> DemoModel:
+def filled(kind: type[DemoModel]) -> DemoModel:
     """Random weights, in half precision as in the file; zero-initialised layers are filled, to say something."""
-    model = DemoModel.random(0)
+    model = kind.random(0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
@@ -27,6 +27,34 @@ def demo() -> DemoModel:
                 weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
             weight.copy_(weight.half())
     return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def demo() -> DemoModel:
+    return filled(DemoModel)
+
+
+@pytest.fixture(scope="module")
+def solids() -> DemoModel:
+    return filled(SolidModel)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+def test_the_solid_world_is_the_headless_one_too(solids: DemoModel, size: tuple[int, int]) -> None:
+    """Its stem is wider than the host's UNets have one."""
+    clip, model = clip_of(solids), model_of(solids)
+    text = "a large red cube with a blue back on a white background, left side view"
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (text, ""))
+    assert torch.allclose(positive[0][0], solids.context([text]), atol=1e-4)
+    guider = host.make_guider(model, positive, negative, 3.0)
+    sigmas = solids.schedule.sigmas[[10, 400, 990]]
+    z = torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(0)) * sigmas.reshape(3, 1, 1, 1)
+    ours = host.run(guider, lambda session: session.denoiser(z, sigmas), *size, rows=3)
+    headless = solids.denoiser(text, cfg=3.0)(z, sigmas)
+    assert torch.allclose(ours, headless, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(headless, z, atol=1e-2)
+    with pytest.raises(ValueError, match="words that the solid world does not know: boat"):
+        clip.tokenize("a red boat")
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, ""])

@@ -59,7 +59,7 @@ class VolumeSettings:
         2.2, "of the cameras from the centre, in radii of the object's ball", above=RADIUS, high=20
     )
     fov: float = setting(40.0, "vertical field of view, in degrees", low=5, high=120, usual=(15, 90))
-    spread: float = setting(
+    vary: float = setting(
         0.0, "share by which distance and field of view are varied by chance", low=0, high=0.9, expert=True
     )
     shift: float = setting(
@@ -94,10 +94,10 @@ class VolumeSettings:
             raise ValueError(
                 f"lowest: got {self.lowest:g} with highest {self.highest:g}; allowed is lowest <= highest. Swap them."
             )
-        if self.distance * (1 - self.spread) - self.shift <= RADIUS:
+        if self.distance * (1 - self.vary) - self.shift <= RADIUS:
             raise ValueError(
-                f"distance: got {self.distance:g} with spread {self.spread:g} and shift {self.shift:g}, which can put "
-                "a camera inside the object's ball; allowed is distance (1 - spread) - shift > 1. Raise it, or lower "
+                f"distance: got {self.distance:g} with vary {self.vary:g} and shift {self.shift:g}, which can put "
+                "a camera inside the object's ball; allowed is distance (1 - vary) - shift > 1. Raise it, or lower "
                 "the others."
             )
 
@@ -207,8 +207,8 @@ class Volume(Generator):
             self.frame(self.canvas.height, self.canvas.width),
             yaw=360 * (number + turn) / self.views,
             pitch=made.lowest + (made.highest - made.lowest) * rise,
-            distance=made.distance * (1 + made.spread * (2 * near - 1)),
-            fov=made.fov * (1 + made.spread * (2 * wide - 1)),
+            distance=made.distance * (1 + made.vary * (2 * near - 1)),
+            fov=made.fov * (1 + made.vary * (2 * wide - 1)),
             centre=tuple(c / long for c in centre),
             rays=made.rays,
             jitter=int(turn * 2**53),

@@ -585,6 +585,7 @@ def test_help_lists_the_studies_and_imports_none() -> None:
             "ideal",
             "inversion",
             "graphics",
+            "volume",
             "existing",
             "dream",
         ]
