@@ -105,15 +105,16 @@ def turned_about(place: Tensor, degrees: float) -> Tensor:
 
 
 def best_solid(solid: str, filled: Tensor, size: float) -> tuple[float, float, float]:
-    """IoU of ``filled`` (48, 48, 48) with a solid, and the size and the turn, in degrees, at which it is largest."""
-    place, best = _grid(filled), (0.0, size, 0.0)
+    """IoU of ``filled`` (48, 48, 48) with a solid, and the size, of equal ones that nearest to
+    ``size``, and the turn, in degrees, at which it is largest."""
+    place, best = _grid(filled), (0.0, 0.0, size, 0.0)
     for turn in (0,) if solid in ROUND else TURNS:
         seen = turned_about(place, turn)
         for factor in FACTORS:
             inside = distance(solid, seen, size * factor) < 0
             iou = float((inside & filled).sum() / (inside | filled).sum().clamp(min=1))
-            best = max(best, (iou, size * factor, float(turn)))
-    return best
+            best = max(best, (iou, -abs(factor - 1), size * factor, float(turn)))
+    return best[0], best[2], best[3]
 
 
 def _silhouettes(volume: Volume, solid: str, size: float, turn: float) -> float:

@@ -1,4 +1,4 @@
-"""Solids as signed distances, in the unit ball: Y up, the front faces +Z, size is the radius of what holds them.
+"""Solids as signed distances: Y up, the front faces +Z; a ball of 1.35 times the size holds any of them.
 
     d(p) < 0 inside, |d(p)| <= distance to the surface, so that a ray may advance by it (Hart 1996)
 
