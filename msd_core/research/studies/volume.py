@@ -66,7 +66,7 @@ def settings_of_run(settings: dict[str, Any]) -> dict[str, Any]:
 def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Figures:  # noqa: ANN401
     """A caption of the demo model in space: held-out views accepted, and IoU with the best solid of its kind."""
     volume, rows = last_of(prompt, load_demo_model(), "msd", seed, progress, **LEVEL, **settings)
-    cameras = [Camera(128, 128, yaw=45.0 * i + 22.5, pitch=25.0 * (i % 2)) for i in range(8)]
+    cameras = [Camera(128, 128, yaw=45.0 * i + 22.5, pitch=10.0 * (i % 2)) for i in range(8)]
     with torch.no_grad():
         pictures = torch.cat([volume.render(camera) for camera in cameras]).clamp(0, 1)
     verdicts = [judge_picture(picture, prompt) for picture in pictures]

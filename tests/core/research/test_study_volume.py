@@ -1,0 +1,39 @@
+"""The study of text to 3-D, cut short: its tables, its cells, and what its figures are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("scipy")
+
+from msd_core.research.studies import volume as study
+from msd_core.research.studies.study import Context
+
+pytestmark = pytest.mark.core
+
+
+def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thing and two ways: every table has its rows, and cells are read back."""
+    monkeypatch.setattr(study, "ROUND_THINGS", dict(list(study.ROUND_THINGS.items())[:1]))
+    monkeypatch.setattr(study, "WAYS", (("msd", "four words"), ("sds", "four words")))
+    round_things, solids = study.run(Context(tmp_path, quick=True)).tables
+    assert [row[0] for row in round_things.rows] == ["a large red circle on a blue background"]
+    assert [tuple(row[:2]) for row in solids.rows] == [("msd", "four words"), ("sds", "four words")]
+    rows = dict(zip(solids.columns, solids.rows[0], strict=True))
+    assert rows["rows"] == 2 * 4 * 18, "two steps of four views, of nine evaluations under cfg"
+    assert 0 <= rows["iou"] <= 1 and rows["seconds"] > 0
+    again = study.run(Context(tmp_path, quick=True)).tables
+    assert [table.rows for table in again] == [round_things.rows, solids.rows]
+
+
+def test_every_way_takes_the_same_rows() -> None:
+    """As near as whole iterations come: 18 rows a step of MSD and a view, 2 of SDS, 2 (i + 1) of SDI's inversion."""
+    assert study.STEPS["msd"] * 4 * 18 == study.STEPS["sds"] * 4 * 2 == 4320
+
+
+def test_the_scenes_are_of_every_solid_and_always_the_same() -> None:
+    scenes = study.scenes_of(0)
+    assert len({scene.solid for scene in scenes}) == 6 and scenes == study.scenes_of.__wrapped__(0)
+    assert {scene.size for scene in scenes} == {"large"}
