@@ -132,7 +132,14 @@ class ViewPrompt(io.ComfyNode):
             search_aliases=["view dependent prompt", "directional prompt", "janus", "text encode", "perp-neg"],
             inputs=[
                 io.Clip.Input("clip"),
-                io.String.Input("text", multiline=True, dynamic_prompts=True, default="a cup, {side}"),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=False,
+                    default="a cup, {side}",
+                    tooltip="The prompt, with {view} or {side} where the view belongs, or {ground} for a sticker. The "
+                    "words in braces are filled in for each view.",
+                ),
                 BLEND,
             ],
             outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],

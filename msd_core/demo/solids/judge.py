@@ -81,7 +81,7 @@ def judge(volume: Volume, scene: Scene) -> Marks:
     )
 
 
-def _grid(like: Tensor) -> Tensor:
+def grid_of(like: Tensor) -> Tensor:
     """Positions (48, 48, 48, 3), by z, y and x."""
     at = torch.linspace(-1, 1, POINTS, device=like.device)
     return torch.stack(torch.meshgrid(at, at, at, indexing="ij")[::-1], dim=-1)
@@ -107,7 +107,7 @@ def turned_about(place: Tensor, degrees: float) -> Tensor:
 def best_solid(solid: str, filled: Tensor, size: float) -> tuple[float, float, float]:
     """IoU of ``filled`` (48, 48, 48) with a solid, and the size, of equal ones that nearest to
     ``size``, and the turn, in degrees, at which it is largest."""
-    place, best = _grid(filled), (0.0, 0.0, size, 0.0)
+    place, best = grid_of(filled), (0.0, 0.0, size, 0.0)
     for turn in (0,) if solid in ROUND else TURNS:
         seen = turned_about(place, turn)
         for factor in FACTORS:

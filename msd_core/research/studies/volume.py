@@ -8,26 +8,29 @@ are asked for, and in how many words, decides whether an object has one front. M
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...demo.judge import judge as judge_picture
 from ...demo.model import DEMO_MODEL_PATH, load_demo_model
-from ...demo.solids.judge import best_solid, inside_of
+from ...demo.solids.judge import grid_of, inside_of
 from ...demo.solids.judge import judge as judge_solid
 from ...demo.solids.model import SOLID_MODEL_PATH, load_solid_model
-from ...demo.solids.shapes import SOLIDS
+from ...demo.solids.shapes import SOLIDS, distance
 from ...demo.solids.world import Scene, random_scene
 from ...distil import distil
 from ...generators.volume.camera import Camera
 from ...generators.volume.volume import Volume
 from ...preset import preset_for
-from .result import Result, Table
+from .result import Figure, Result, Table
 from .study import Cell, Context, OnStep
+from .volume_cost import GRIDS, QUICK_REPEATS, REPEATS, SIDES, measured
 
 IN_ALL = False
 ROUND_THINGS = {
@@ -37,6 +40,8 @@ ROUND_THINGS = {
 }
 LEVEL = {"lowest": -10.0, "highest": 10.0}
 """Pitches for round things: seen from above, a square is none."""
+FINEST = 0.01
+"""Of the search for the round solid that fits best, in radii of the ball."""
 SEEDS, QUICK_SEEDS = 3, 1
 SOLID_SCENES, SOLID_SEEDS, QUICK_SCENES = 8, 3, 1
 WORDINGS = {"four words": "{view}", "three words": "{side}", "no words": ""}
@@ -45,7 +50,6 @@ WAYS = (
 )  # fmt: skip
 STEPS = {"msd": 60, "sds": 540, "sdi": 56}
 """Iterations of four views that take 4,320 rows, or as near as whole ones come."""
-Figures = dict[str, float]
 
 
 def last_of(prompt: str, model: Any, method: str, seed: int, progress: OnStep, **settings: Any) -> tuple[Volume, int]:  # noqa: ANN401
@@ -63,7 +67,14 @@ def settings_of_run(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in Volume.settings.__dataclass_fields__}
 
 
-def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Figures:  # noqa: ANN401
+def seen_from_four_sides(volume: Volume) -> dict[str, Tensor]:
+    """Small pictures from the front, the right, the back and the left, (4, 3, 64, 64) in 0 ... 255, to be looked at."""
+    with torch.no_grad():
+        pictures = torch.cat([volume.render(camera) for camera in volume.orbit(64, 64, 4)])
+    return {"views": (255 * pictures.clamp(0, 1)).round().to(torch.uint8)}
+
+
+def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Cell:  # noqa: ANN401
     """A caption of the demo model in space: held-out views accepted, and IoU with the best solid of its kind."""
     volume, rows = last_of(prompt, load_demo_model(), "msd", seed, progress, **LEVEL, **settings)
     cameras = [Camera(128, 128, yaw=45.0 * i + 22.5, pitch=10.0 * (i % 2)) for i in range(8)]
@@ -71,13 +82,35 @@ def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Fig
         pictures = torch.cat([volume.render(camera) for camera in cameras]).clamp(0, 1)
     verdicts = [judge_picture(picture, prompt) for picture in pictures]
     inside = inside_of(volume)
-    iou = 0.0 if inside is None else best_solid(ROUND_THINGS[prompt], inside > 0, 0.5)[0]
-    return {
+    iou = 0.0 if inside is None else best_round(ROUND_THINGS[prompt], inside > 0)
+    numbers = {
         "accepted": sum(v.accepted for v in verdicts) / len(verdicts),
         "IoU of pictures": sum(v.things[0].iou for v in verdicts) / len(verdicts),
         "IoU in space": iou,
         "rows": float(rows),
     }
+    return Cell(numbers, seen_from_four_sides(volume))
+
+
+def best_round(solid: str, filled: Tensor) -> float:
+    """IoU of ``filled`` (48, 48, 48) with the round solid of its kind that fits best: width, height and place upright.
+
+    A drawn triangle says nothing of how high it is for its width. Searched coarsely over all three, then finely.
+    """
+    place, step = grid_of(filled), 0.1
+    sizes, heights = [0.3 + step * i for i in range(7)], [-0.3 + step * i for i in range(7)]
+    best = max((_overlap(solid, filled, place, *shape), shape) for shape in itertools.product(sizes, sizes, heights))
+    while step > FINEST:
+        step /= 2
+        near = itertools.product(*([value - step, value, value + step] for value in best[1]))
+        best = max((_overlap(solid, filled, place, *shape), shape) for shape in near)
+    return best[0]
+
+
+def _overlap(solid: str, filled: Tensor, place: Tensor, width: float, height: float, up: float) -> float:
+    own = torch.stack([place[..., 0] / width, (place[..., 1] - up) / height, place[..., 2] / width], dim=-1)
+    inside = distance(solid, own, 1.0) < 0
+    return float((inside & filled).sum() / (inside | filled).sum().clamp(min=1))
 
 
 @cache
@@ -91,11 +124,11 @@ def scenes_of(seed: int) -> list[Scene]:
     return found
 
 
-def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnStep, steps: int) -> Figures:
+def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnStep, steps: int) -> Cell:
     """A caption of the solid world in space, and the judge's marks."""
     prompt = scene.caption(WORDINGS[words])
     volume, rows = last_of(prompt, load_solid_model(), method, seed, progress, steps=steps)
-    return {**judge_solid(volume, scene).figures(), "rows": float(rows)}
+    return Cell({**judge_solid(volume, scene).figures(), "rows": float(rows)}, seen_from_four_sides(volume))
 
 
 @cache
@@ -107,7 +140,7 @@ def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     """A cell of the first table."""
     key = {"what": "round", "prompt": prompt, "seed": seed, "model": _digest(DEMO_MODEL_PATH)}
     quick = {"steps": 2, "rays": 16} if context.quick else {}
-    return context.cell("volume", key, lambda progress: Cell(round_case(prompt, seed, progress, **quick)))
+    return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 
 
 def solid_cell(context: Context, number: int, method: str, words: str, seed: int) -> Cell:
@@ -115,15 +148,23 @@ def solid_cell(context: Context, number: int, method: str, words: str, seed: int
     scene, steps = scenes_of(context.seed)[number], 2 if context.quick else STEPS[method]
     key = {"what": "solid", "scene": scene.caption(), "method": method, "words": words, "seed": seed, "steps": steps}
     key |= {"model": _digest(SOLID_MODEL_PATH)}
-    return context.cell("volume", key, lambda progress: Cell(solid_case(scene, method, words, seed, progress, steps)))
+    return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, steps))
+
+
+def cost_cell(context: Context, grid: str, rays: int) -> Cell:
+    """A cell of the third table."""
+    repeats = QUICK_REPEATS if context.quick else REPEATS
+    key = {"what": "cost", "grid": grid, "rays": rays, "repeats": repeats}
+    return context.cell("volume", key, lambda _: Cell(dict(measured(grid, rays, repeats))))
 
 
 def run(context: Context) -> Result:
-    """Two tables: round things a prompt, and the solid world a method and a wording."""
+    """Three tables: round things a prompt, the solid world a method and a wording, and what a step costs by part."""
     seeds = range(QUICK_SEEDS if context.quick else SEEDS)
     scenes = range(QUICK_SCENES if context.quick else SOLID_SCENES)
     repeats = range(1 if context.quick else SOLID_SEEDS)
-    context.plan("volume", len(seeds) * len(ROUND_THINGS) + len(WAYS) * len(scenes) * len(repeats))
+    costs = len(GRIDS) * len(SIDES)
+    context.plan("volume", len(seeds) * len(ROUND_THINGS) + len(WAYS) * len(scenes) * len(repeats) + costs)
     rounds = {p: [round_cell(context, p, context.seed + s) for s in seeds] for p in ROUND_THINGS}
     solids = {
         way: [solid_cell(context, number, *way, context.seed + s) for number in scenes for s in repeats] for way in WAYS
@@ -132,8 +173,43 @@ def run(context: Context) -> Result:
         _table("round", "Captions of the demo model in space", ("caption",), {(p,): c for p, c in rounds.items()}),
         _table("solid", "Captions of the solid world in space", ("method", "prompt"), solids),
     ]
+    tables.append(_cost_table({(grid, rays): cost_cell(context, grid, rays) for grid in GRIDS for rays in SIDES}))
     settings = {"steps": STEPS, "pitches": LEVEL, "scenes": SOLID_SCENES, "seeds": SOLID_SEEDS}
-    return Result("volume", "Text to 3-D", tables, settings=settings)
+    figures = [
+        _sheet("volume-round", "Captions of the demo model, each seed from four sides", rounds, (0, 1, 2, 3), 1),
+        _sheet("volume-solids", "Captions of the solid world, each from the front and from behind", solids, (0, 2),
+               len(repeats)),
+    ]  # fmt: skip
+    return Result("volume", "Text to 3-D", tables, figures, settings=settings)
+
+
+def _sheet(name: str, title: str, found: dict[Any, list[Cell]], sides: tuple[int, ...], each: int) -> Figure:
+    """A row of pictures a key: some sides of every ``each``-th of its cells."""
+    from matplotlib import pyplot as plt
+
+    rows = [torch.cat([cell.tensors["views"][list(sides)] for cell in cells[::each]]) for cells in found.values()]
+    figure, axes = plt.subplots(len(rows), 1, figsize=(0.7 * len(rows[0]), 0.95 * len(rows)), squeeze=False)
+    for axis, key, row in zip(axes[:, 0], found, rows, strict=True):
+        axis.imshow(row.movedim(0, 2).flatten(2).movedim(0, -1).numpy())
+        axis.set_title(key if isinstance(key, str) else ", ".join(key), fontsize=7, loc="left", pad=2)
+        axis.axis("off")
+    figure.tight_layout(pad=0.3)
+    return Figure(name, title, title + ".", figure)
+
+
+def _cost_table(found: dict[tuple[str, int], Cell]) -> Table:
+    """A row for each field and size."""
+    parts = ("render", "backward", "update")
+    rows = [
+        [grid, rays, *(cell.numbers[part] for part in parts), cell.numbers["memory"] / 1e6]
+        for (grid, rays), cell in found.items()
+    ]
+    model = next((cell.numbers["model"] for cell in found.values() if "model" in cell.numbers), None)
+    note = "Seconds of a step of four views, and MB that it takes at most."
+    if model is not None:
+        note += f" A mean shift of the demo model for the four: {model:.2f} s."
+    formats = dict.fromkeys(parts, ".3f") | {"MB": ".0f"}
+    return Table("cost", "What a step costs", ("field", "rays", *parts, "MB"), rows, note, formats)
 
 
 MARKS = ("accepted", "iou", "silhouettes", "front", "back", "janus", "floaters", "rows")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("scipy")
 
@@ -18,14 +19,26 @@ def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thing and two ways: every table has its rows, and cells are read back."""
     monkeypatch.setattr(study, "ROUND_THINGS", dict(list(study.ROUND_THINGS.items())[:1]))
     monkeypatch.setattr(study, "WAYS", (("msd", "four words"), ("sds", "four words")))
-    round_things, solids = study.run(Context(tmp_path, quick=True)).tables
+    monkeypatch.setattr(study, "SIDES", (16,))
+    round_things, solids, costs = study.run(Context(tmp_path, quick=True)).tables
     assert [row[0] for row in round_things.rows] == ["a large red circle on a blue background"]
     assert [tuple(row[:2]) for row in solids.rows] == [("msd", "four words"), ("sds", "four words")]
     rows = dict(zip(solids.columns, solids.rows[0], strict=True))
     assert rows["rows"] == 2 * 4 * 18, "two steps of four views, of nine evaluations under cfg"
     assert 0 <= rows["iou"] <= 1 and rows["seconds"] > 0
     again = study.run(Context(tmp_path, quick=True)).tables
-    assert [table.rows for table in again] == [round_things.rows, solids.rows]
+    assert [table.rows for table in again] == [round_things.rows, solids.rows, costs.rows]
+    assert [tuple(row[:2]) for row in costs.rows] == [("dense", 16), ("hash", 16)]
+    assert all(seconds > 0 for row in costs.rows for seconds in row[2:5]) and costs.rows[0][5] > 0
+
+
+def test_the_best_round_solid_has_any_width_height_and_place() -> None:
+    place = study.grid_of(torch.zeros(()))
+    own = torch.stack([place[..., 0] / 0.6, (place[..., 1] + 0.1) / 0.4, place[..., 2] / 0.6], dim=-1)
+    for solid in ("cone", "cylinder"):
+        filled = study.distance(solid, own, 1.0) < 0
+        assert study.best_round(solid, filled) > 0.97, solid
+        assert study.best_round("sphere", filled) < 0.9, solid
 
 
 def test_every_way_takes_the_same_rows() -> None:
