@@ -175,13 +175,15 @@ def step_bytes(
 
 
 def _views_bytes(width: int, height: int, options: Mapping[str, Any]) -> int:
-    """Bytes of one step of a volume; a view of more samples than are kept is differentiated piece by piece."""
+    """Bytes of one step of a volume; views of more samples than are kept are differentiated piece by piece."""
+    from .generators.volume.fields import FIELDS
     from .generators.volume.march import CHUNK, KEPT
 
     share = min(1.0, options.get("rays", RAYS) / max(width, height))
     samples = int(width * height * share**2) * options.get("ray_samples", RAY_SAMPLES)
-    kept = samples if samples <= KEPT else CHUNK
-    return options.get("views", VIEWS) * (PIXELS_STEP * width * height + SAMPLE_STEP * kept)
+    views, weight = options.get("views", VIEWS), FIELDS[options.get("grid", "dense")].weight
+    kept = views * samples if views * samples * weight <= KEPT else CHUNK
+    return views * PIXELS_STEP * width * height + SAMPLE_STEP * weight * kept
 
 
 def model_bytes(width: int, height: int, cell: int = 8, *, backward: bool = False) -> int:

@@ -50,7 +50,8 @@ def learning_rate_factor(step: int, steps: int, decay_fraction: float) -> float:
 def update_average(average: nn.Module, model: nn.Module, step: int, ema: float) -> None:
     """Exponential moving average of the weights: rate min(ema, (1 + k)/(10 + k)) after step number k, in place."""
     rate = min(ema, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - rate)  # noqa: SLF001 - one launch
+    lerp = torch._foreach_lerp_  # noqa: SLF001 - one launch for all  # pyright: ignore[reportPrivateImportUsage]
+    lerp(list(average.parameters()), list(model.parameters()), 1 - rate)
 
 
 def _write(checkpoint: Path, saved: dict[str, Any]) -> None:

@@ -83,12 +83,8 @@ def test_without_control_groups_it_is_the_machines_own(tmp_path: Path, monkeypat
             lambda: check_distillation("fourier", 512, 512, options={"hidden": 4096, "layers": 64}),
         ),
         (
-            lambda: check_distillation("volume", 256, 256, options={"rays": 256, "ray_samples": 32}),
-            lambda: check_distillation("volume", 256, 256, options={"rays": 256, "ray_samples": 32, "views": 12}),
-        ),
-        (
-            lambda: check_distillation("volume", 512, 512, options={"rays": 512, "ray_samples": 128}),
-            lambda: check_distillation("volume", 256, 256, options={"rays": 256, "ray_samples": 64}),
+            lambda: check_distillation("volume", 1024, 1024, options={"rays": 1024, "ray_samples": 128}),
+            lambda: check_distillation("volume", 2048, 2048, options={"rays": 64, "views": 12}),
         ),
     ],
 )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,9 @@ class SolidField(nn.Module, ABC):
         blob: b, the density at the centre that it starts from.
         rng: source of the first parameters.
     """
+
+    weight: ClassVar[int] = 1
+    """What the backward pass keeps of one position, in units of the dense grid's."""
 
     def __init__(self, width: int, hidden: int, blob: float, rng: torch.Generator) -> None:
         super().__init__()
@@ -114,6 +118,7 @@ def corners_of(place: Tensor, side: int) -> tuple[Tensor, Tensor]:
 class HashGrid(SolidField):
     """Eight lattices of 8 to 128 points a side, two features each of at most 2^15 entries, and 32 hidden units."""
 
+    weight = 4
     LEVELS, FEATURES, ENTRIES, COARSEST, FINEST, HIDDEN = 8, 2, 2**15, 8, 128, 32
     PRIMES = (1, 2654435761, 805459861)
 

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from .camera import RADIUS
 
 KEPT = 2**22
-"""Samples on all rays whose values a backward pass may keep: at most 0.8 GB with the dense grid."""
+"""Samples on the rays of all views together whose values a backward pass may keep: 1.8 GB with the dense grid."""
 CHUNK = 2**19
 """Samples on the rays of one piece, beyond that; and of one piece without gradient."""
 FAINT, HIDDEN = 0.01, 1e-3
@@ -78,12 +78,14 @@ class March:
         occupied: which of (N, 3) positions may hold anything, (N,) bool; None: all may.
         thrifty: in two passes.
         orientation: whether ``inward`` is measured, with four more densities a sample.
+        shares: that the samples which may be kept are divided into: one for each view of an iteration, or several.
     """
 
     samples: int
     occupied: Callable[[Tensor], Tensor] | None = None
     thrifty: bool = False
     orientation: bool = False
+    shares: int = 1
 
     def __call__(self, field: Field, rays: Rays, parameters: bool = True) -> Traced:
         """What is seen along ``rays``, differentiable in the field's parameters.
@@ -94,7 +96,7 @@ class March:
             parameters: whether the field has any that want a gradient.
         """
         kept = torch.is_grad_enabled() and parameters
-        if len(rays) * self.samples <= (KEPT if kept else CHUNK):
+        if len(rays) * self.samples <= (KEPT // self.shares if kept else CHUNK):
             return self._trace(field, rays)
         size = max(1, CHUNK // self.samples)
         pieces = [rays.part(start, min(start + size, len(rays))) for start in range(0, len(rays), size)]

@@ -243,9 +243,10 @@ class Volume(Generator):
     def look(self, cameras: Sequence[Camera]) -> list[tuple[Tensor, Traced]]:
         """Picture (1, 3, height, width) from each camera, and what was seen along its rays."""
         cells = occupied(self.density)
-        return [self._look(camera, cells) for camera in cameras]
+        shares = len(cameras) * getattr(self.field, "weight", 1)
+        return [self._look(camera, cells, shares) for camera in cameras]
 
-    def _look(self, camera: Camera, cells: Tensor) -> tuple[Tensor, Traced]:
+    def _look(self, camera: Camera, cells: Tensor, shares: int) -> tuple[Tensor, Traced]:
         small = _traced_size(camera)
         rays = self._rays(small)
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in self.field.parameters())
@@ -254,6 +255,7 @@ class Volume(Generator):
             lambda place: lookup(cells, place),
             camera.thrifty,
             bool(self.made.orientation) and wanted,
+            shares,
         )
         traced = march(self.field, rays, wanted)
         ground = self.ground if camera.ground is None else self.ground.new_tensor(camera.ground)

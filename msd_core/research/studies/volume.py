@@ -26,7 +26,7 @@ from ...demo.solids.shapes import SOLIDS, distance
 from ...demo.solids.world import Scene, random_scene
 from ...distil import distil
 from ...generators.volume.camera import Camera
-from ...generators.volume.volume import Volume
+from ...generators.volume.volume import Volume, VolumeSettings
 from ...preset import preset_for
 from .result import Figure, Result, Table
 from .study import Cell, Context, OnStep
@@ -64,7 +64,7 @@ def last_of(prompt: str, model: Any, method: str, seed: int, progress: OnStep, *
 
 def settings_of_run(settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that are the run's, not the volume's."""
-    return {name: value for name, value in settings.items() if name not in Volume.settings.__dataclass_fields__}
+    return {name: value for name, value in settings.items() if name not in VolumeSettings.__dataclass_fields__}
 
 
 def seen_from_four_sides(volume: Volume) -> dict[str, Tensor]:
