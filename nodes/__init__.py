@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import bandwidth, demo, distill, existing, files, generators, graphics, inversion, volume
+from . import bandwidth, demo, distill, existing, files, generators, graphics, inversion, nearby, volume
 
 
 class MeanShiftExtension(ComfyExtension):
     """The pack's nodes, in the order of the menu."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = (demo, generators, graphics, volume, files, bandwidth, distill, inversion, existing)
+        modules = (demo, generators, graphics, volume, files, bandwidth, distill, inversion, existing, nearby)
         return [node for module in modules for node in module.NODES]

@@ -45,6 +45,8 @@ NODES = {
     "MSD_ViewConditioning": "View Conditioning",
     "MSD_RenderTurntable": "Render Turntable",
     "MSD_ExtractMesh": "Extract Mesh",
+    "MSD_ProductSampler": "Product Sampler",
+    "MSD_MeanShiftRefine": "Mean-Shift Refine",
     "MSD_SaveGenerator": "Save Generator",
     "MSD_LoadGenerator": "Load Generator",
     "MSD_GeneratorInfo": "Generator Info",

@@ -1,0 +1,239 @@
+"""What lies near a picture: samples of the product density around it, and the mode next to it.
+
+    Product Sampler      y ~ p(y) N(y; x, λ²), by any of the host's samplers under any guider
+    Mean-Shift Refine    x ← x + m(x), m(x) = E[y | x] − x under that density, while λ falls
+
+Both ask the host's model where `msd_core.product` says, at a level below λ: no evaluation more than the sampler's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider, Sampler
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..msd_core.bandwidth import Exponential
+from ..msd_core.mean_shift import ESTIMATORS
+from ..msd_core.preset import preset_of
+from ..msd_core.product import ProductDenoiser
+from ..msd_core.settings import build
+from ..msd_core.validation import check_positive
+from . import host
+from .axis import FLOW_T_MAX, Axis
+from .bandwidth import CATEGORY
+from .progress import Progress, tell
+from .run import plot
+from .schema import FOLDED, schema
+
+BANDWIDTH = "Standard deviation λ of what may change, in the units of the model's latents, whose own spread is about 1."
+
+
+class _Near:
+    """A guider, as a sampler sees it, of the product density around ``x`` in the model's own latent space."""
+
+    def __init__(self, model: CFGGuider, x: Tensor, bandwidth: float) -> None:
+        self.model, self.x, self.bandwidth = model, x, bandwidth
+        self.axis = Axis.of(model.inner_model.model_sampling)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a sampler looks at
+        return getattr(self.model, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor, **options: Any) -> Tensor:  # noqa: ANN401 - the host's
+        """The product density's x0 prediction of the host's noisy ``x`` (B, C, H, W) at its level ``sigma`` (B,)."""
+        axis = self.axis
+        level = sigma.clamp(max=FLOW_T_MAX) if axis.flow else sigma
+        own = axis.sigma(level).float()
+        share = (-1, *[1] * (x.ndim - 1))
+        z = x.float() * ((axis.scale + own) / axis.scale).reshape(share) if axis.flow else x.float()
+        product = ProductDenoiser(lambda z, _: z, self.x.to(z), self.bandwidth)
+        place, lower = product.to_model(z, own)
+        lower = lower.clamp(min=axis.sigma_min)
+        asked = axis.latent(place, lower.reshape(share)).to(x.dtype)
+        return self.model(asked, axis.level(lower).to(sigma.dtype), **options)
+
+
+class NearSampler(Sampler):
+    """One of the host's samplers, on the product density around a latent (B, C, H, W) in the host's own scale."""
+
+    def __init__(self, sampler: Sampler, samples: Tensor, bandwidth: float) -> None:
+        self.sampler, self.samples, self.bandwidth = sampler, samples, bandwidth
+
+    def sample(  # the host's signature
+        self,
+        model_wrap: CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        if self.samples.shape[1:] != noise.shape[1:] or len(self.samples) not in (1, len(noise)):
+            raise ValueError(
+                f"latent: has shape {tuple(self.samples.shape)}, and what is sampled {tuple(noise.shape)}; allowed is "
+                "the same, or one for all; connect an empty latent of the picture's size to the sampler"
+            )
+        x = model_wrap.inner_model.process_latent_in(self.samples.to(noise))
+        near = _Near(model_wrap, x, self.bandwidth)
+        return self.sampler.sample(near, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+
+
+class ProductSampler(io.ComfyNode):
+    """`NearSampler` as a node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_ProductSampler",
+            display_name="Product Sampler",
+            category=CATEGORY,
+            description="Variations of a picture within λ: any sampler, on the product of the model's density and a "
+            "Gaussian around the picture. For SamplerCustomAdvanced, with full denoise and an empty latent.",
+            search_aliases=["variations", "img2img", "similar images", "product density", "proximal"],
+            inputs=[
+                io.Sampler.Input("sampler"),
+                io.Latent.Input("latent", tooltip="The picture, from VAE Encode."),
+                io.Float.Input(
+                    "bandwidth",
+                    default=1.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    round=False,
+                    tooltip=f"{BANDWIDTH} 0.3: another texture; 1: other details; 4: another picture of the layout.",
+                ),
+            ],
+            outputs=[io.Sampler.Output("sampler", display_name="sampler")],
+        )
+
+    @classmethod
+    def execute(cls, sampler: Sampler, latent: dict[str, Tensor], bandwidth: float) -> io.NodeOutput:
+        check_positive("bandwidth", bandwidth)
+        return io.NodeOutput(NearSampler(sampler, _samples(latent), bandwidth))
+
+
+def _samples(latent: dict[str, Tensor]) -> Tensor:
+    """The tensor of a LATENT.
+
+    Raises:
+        ValueError: it is none of pictures.
+    """
+    samples = latent["samples"]
+    if samples.ndim != 4 or samples.numel() == 0:
+        raise ValueError(
+            f"latent: has shape {tuple(samples.shape)}; allowed is (B, C, H, W), not empty; connect a VAE Encode"
+        )
+    return samples
+
+
+class MeanShiftRefine(io.ComfyNode):
+    """Mean-shift iterations on a latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="MSD_MeanShiftRefine",
+            display_name="Mean-Shift Refine",
+            category=CATEGORY,
+            description="Moves a picture to the mode next to it: what the model finds more typical, near to what is "
+            "there. Each step is the mean of the model's pictures within λ.",
+            search_aliases=["mode seeking", "refine", "detailer", "clean up", "regenerate"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="From VAE Encode, or a sampler. Its noise mask is heeded."),
+                io.Int.Input("steps", default=6, min=1, max=1000, tooltip="Mean shifts. 4 to 20 are usual."),
+                io.Float.Input(
+                    "start", default=2.0, min=0.01, max=1000.0, step=0.1, round=False, tooltip=f"First λ. {BANDWIDTH}"
+                ),
+                io.Float.Input(
+                    "end", default=0.7, min=0.01, max=1000.0, step=0.1, round=False, tooltip="Last λ, below the first."
+                ),
+                io.Float.Input("cfg", default=3.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1: no guidance."),
+                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise."),
+                io.Model.Input("model", optional=True),
+                io.Conditioning.Input("positive", optional=True, tooltip="What the picture shows."),
+                io.Conditioning.Input("negative", optional=True, tooltip="May stay empty at cfg 1."),
+                io.Guider.Input("guider", optional=True, tooltip="Replaces model, positive, negative and cfg."),
+                io.Combo.Input(
+                    "estimator",
+                    options=list(ESTIMATORS),
+                    default="exact",
+                    optional=True,
+                    tooltip="exact: a walk of solver_steps; one-step: a single evaluation, rougher.",
+                    extra_dict=FOLDED,
+                ),
+                io.Int.Input(
+                    "solver_steps",
+                    default=8,
+                    min=1,
+                    max=1000,
+                    optional=True,
+                    tooltip="Evaluations of a walk. 4 to 16 are usual.",
+                    extra_dict=FOLDED,
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", display_name="latent"),
+                io.Image.Output("plot", display_name="plot", tooltip="λ and the size of the shift, step by step."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: dict[str, Tensor],
+        steps: int,
+        start: float,
+        end: float,
+        cfg: float,
+        seed: int,
+        model: ModelPatcher | None = None,
+        positive: host.Conditioning | None = None,
+        negative: host.Conditioning | None = None,
+        guider: CFGGuider | None = None,
+        estimator: str = "exact",
+        solver_steps: int = 8,
+    ) -> io.NodeOutput:
+        guider = host.make_guider(model, positive, negative, cfg, guider)
+        samples = host.check_latent(_samples(latent), guider)
+        options = {"estimator": estimator, "solver_steps": solver_steps}
+        options = options if estimator != "one-step" else {"estimator": estimator}
+        with host.grad_mode():
+            method = build(preset_of("msd"), options).method
+            method = type(method)(Exponential(start, end), method.estimator)
+            mask = _mask_of(latent, samples)
+
+        def loop(session: host.Session) -> tuple[Tensor, list[Any]]:
+            x = session.latent_format.process_in(host.own(samples, session.device))
+            rng = [torch.Generator().manual_seed((seed + i) % 2**63) for i in range(len(x))]
+            progress, history = Progress(steps), []
+            with torch.no_grad():
+                for step in range(steps):
+                    gradient, info = method(x, session.denoiser, step=step, steps=steps, rng=rng)
+                    x = x - (gradient if mask is None else gradient * mask.to(x))
+                    history.append(info)
+                    shown = f"{step + 1}/{steps}   λ {info.bandwidth:.3g}   |m| {info.norm:.3g}"
+                    tell(cls.hidden.unique_id if cls.hidden else None, shown)
+                    progress.update(lambda: host.latent_colours(x, session.latent_format))  # noqa: B023 (called at once)
+            return session.latent_format.process_out(x).cpu(), history
+
+        made, history = host.run(guider, loop, *samples.shape[-2:], rows=len(samples), seed=seed)
+        return io.NodeOutput({**latent, "samples": made}, plot(tuple(history)))
+
+
+def _mask_of(latent: dict[str, Tensor], samples: Tensor) -> Tensor | None:
+    """Where a LATENT may change, (B or 1, 1, H, W) in [0, 1]; None without a noise mask."""
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return None
+    own = host.own(mask).reshape(-1, 1, *mask.shape[-2:])
+    return torch.nn.functional.interpolate(own, samples.shape[-2:], mode="area").clamp(0, 1)
+
+
+NODES = [ProductSampler, MeanShiftRefine]
