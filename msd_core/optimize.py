@@ -251,6 +251,7 @@ def _advance(run: _Run, state: State) -> State:
         optimizer_state=memory,
         rng_state=_stream_states(rng),
         history=(*state.history, known[0]),
+        target=target,
     )
 
 

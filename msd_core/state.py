@@ -49,6 +49,8 @@ class State:
         rng_state: of the run's random numbers, uint8; (B, *) for a batch of generators.
         history: an `Info` for every iteration done: of the gradient at x before its update.
         metadata: text that was saved along.
+        target: where the last iteration pulled what it rendered, (B, C, h, w) in the pull's space: the picture that the
+            model wants, for a preview. Not saved: None before an iteration of this process.
     """
 
     step: int
@@ -60,6 +62,7 @@ class State:
     rng_state: Tensor
     history: tuple[Info, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    target: Tensor | None = None
 
     @property
     def info(self) -> Info:

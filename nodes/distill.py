@@ -110,6 +110,7 @@ def outputs() -> list[io.Output]:
         GeneratorSocket.Output("generator", display_name="generator"),
         io.Image.Output("picture", display_name="picture", tooltip="At the size of the optimisation."),
         io.Image.Output("plot", display_name="plot", tooltip="The level and the size of the shift, step by step."),
+        io.LossMap.Output("shifts", display_name="shifts", tooltip="The size of the shift, for Plot Loss Graph."),
     ]
 
 

@@ -75,8 +75,10 @@ class Run:
         if self.kept is not None:
             self.kept.remove()
         if picture is None:
-            return io.NodeOutput(generator, blocked(cls, "picture", "decode the latent"), plot(history))
-        return io.NodeOutput(generator, picture, plot(history), ui=ui.PreviewImage(picture, cls=cls))
+            return io.NodeOutput(
+                generator, blocked(cls, "picture", "decode the latent"), plot(history), shifts(history)
+            )
+        return io.NodeOutput(generator, picture, plot(history), shifts(history), ui=ui.PreviewImage(picture, cls=cls))
 
     def _walk(self, session: host.Session) -> State:
         """The last state; on the way each is shown, and kept by time and when it is the last one for now."""
@@ -193,9 +195,17 @@ class Run:
         return [f"lower width, height{batch} of the generator", *pull]
 
     def _preview(self, state: State, session: host.Session) -> Tensor | None:
-        x = state.picture()
-        if state.generator.space == "image":
-            return x
+        """The picture, and beside it what the model wants it to be: of an object, from each of the last views."""
+        image = state.generator.space == "image"
+        shown = [self._shown(state.picture(), image, session)]
+        if state.target is not None:
+            shown.append(self._shown(state.target, image and self.preset.pull == "image", session))
+        return None if any(part is None for part in shown) else torch.cat(shown)  # pyright: ignore[reportArgumentType]
+
+    def _shown(self, x: Tensor, image: bool, session: host.Session) -> Tensor | None:
+        """A picture as it is, a latent decoded, or in rough colours; None where the model has none."""
+        if image:
+            return x.clamp(0, 1)
         return host.latent_colours(x, session.latent_format) if session.decode is None else session.decode(x)
 
     def _picture(self, generator: HostGenerator) -> Tensor | None:
@@ -216,6 +226,11 @@ def report(state: State, total: int, seconds: float) -> str:
     left = round(seconds * (total - state.step))
     minutes = f"{left // 60}:{left % 60:02}"
     return f"{state.step}/{total}   {level}   |m| {info.norm:.3g}   {state.evaluations} evaluations   {minutes} left"
+
+
+def shifts(history: Sequence[Info]) -> dict[str, list[float]]:
+    """LOSS_MAP of the gradient's length over the steps, for the host's own plot."""
+    return {"loss": [info.norm for info in history]}
 
 
 def plot(history: Sequence[Info]) -> Tensor:

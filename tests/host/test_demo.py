@@ -113,7 +113,7 @@ def test_a_latent_without_vae_and_colours_gives_no_picture_and_says_so(demo: Dem
     with torch.inference_mode():
         positive = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
         start = NeuralImageGenerator.execute("latent", 64, 64, 0, 64, 3, 4).args[0]
-        made, picture, plot = MeanShiftDistillStep.execute(start, **settings, model=model, positive=positive).args
+        made, picture, plot, _ = MeanShiftDistillStep.execute(start, **settings, model=model, positive=positive).args
     assert isinstance(picture, ExecutionBlocker)
     assert picture.message == "Mean-Shift Distill Step: picture needs the VAE to decode the latent; connect one."
     assert made.canvas.view == View(8, 8) and plot.shape[-1] == 3

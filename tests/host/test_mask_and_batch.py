@@ -67,7 +67,7 @@ def test_masks_that_say_nothing_are_refused(mask: torch.Tensor, message: str) ->
 @pytest.mark.parametrize("method", ["msd", "sds"])
 def test_a_batch_is_its_members_one_by_one(method: str, representation: str) -> None:
     """Seeds seed + i of the generators and of the noise."""
-    batch, picture, _ = step(method, born(representation, seed=5, batch=2), seed=7, optimizer="gd", inner_steps=1)
+    batch, picture, *_ = step(method, born(representation, seed=5, batch=2), seed=7, optimizer="gd", inner_steps=1)
     assert isinstance(batch.generator, Batch) and batch.generator.rows == 2
     for i in range(2):
         alone = step(method, born(representation, seed=5 + i), seed=7 + i, optimizer="gd", inner_steps=1)

@@ -11,6 +11,7 @@ from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.finite import NonFiniteError
 from msd_pack.msd_core.generators import GENERATORS
 from msd_pack.msd_core.preset import preset_of
+from msd_pack.nodes import progress
 from msd_pack.nodes.distill import STEPS as NODES
 from msd_pack.nodes.generators import ELSEWHERE, HostGenerator, NeuralImageGenerator
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
@@ -55,18 +56,33 @@ def values(generator: HostGenerator) -> torch.Tensor:
 def test_it_moves_a_copy_and_leaves_its_input(method: str, kind: str) -> None:
     start = born()
     before = values(start).clone()
-    made, picture, plot = step(method, start, kind)
+    made, picture, plot, losses = step(method, start, kind)
     assert torch.equal(values(start), before)
     assert not torch.equal(values(made), before)
     assert not any(p.is_inference() for p in made.generator.parameters())
     assert picture.shape == (1, 16, 32, 3) and bool(picture.isfinite().all())
     assert plot.shape[-1] == 3 and float(plot.std()) > 0
+    assert len(losses["loss"]) == 3 and all(loss > 0 for loss in losses["loss"])
+
+
+@pytest.mark.parametrize(("representation", "vae"), [("fourier", True), ("latent", True), ("latent", False)])
+def test_the_preview_is_the_picture_beside_what_the_model_wants(
+    representation: str, vae: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a VAE a latent has rough colours of both, where the model's latents have any."""
+    shown: list[torch.Tensor | None] = []
+    monkeypatch.setattr(progress.Progress, "update", lambda self, picture=None: shown.append(picture and picture()))
+    step("msd", born(representation), **({"vae": tiny_vae()} if vae else {}))
+    assert len(shown) == 3
+    for picture in shown:
+        assert picture is not None and len(picture) == 2
+        assert picture.shape[1] == 3 and bool((picture >= 0).all()) and not torch.equal(picture[0], picture[1])
 
 
 @pytest.mark.parametrize("representation", [kind for kind in GENERATORS if kind not in ELSEWHERE])
 def test_every_representation_is_optimised(representation: str) -> None:
     start = born(representation)
-    made, picture, _ = step("msd", start)
+    made, picture, *_ = step("msd", start)
     assert not torch.equal(values(made), values(start))
     assert picture.shape[-1] == 3
 

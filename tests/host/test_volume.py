@@ -79,7 +79,7 @@ def test_every_method_moves_a_copy(method: str) -> None:
     born = volume()
     before = values(born).clone()
     more = {"unconditional": conditioning(8)} if method == "nfsd" else {}
-    made, picture, plot = step(born, method, **more)
+    made, picture, plot, _ = step(born, method, **more)
     assert torch.equal(values(born), before) and not torch.equal(values(made), before)
     assert picture.shape == (1, 16, 32, 3) and bool(picture.isfinite().all()) and plot.shape[-1] == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from msd_pack.nodes.kept import EVERY
 from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of, widget
 
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
-BEFORE = json.loads(Path(__file__).with_name("schemas.json").read_text(encoding="utf-8"))
+SNAPSHOT = Path(__file__).with_name("schemas.json")
+BEFORE = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
 def described(entry: io.Input) -> dict[str, Any]:
@@ -32,19 +34,55 @@ def described(entry: io.Input) -> dict[str, Any]:
     return {"id": entry.id, "type": entry.get_io_type(), "optional": bool(entry.optional), "default": default}
 
 
-def kept(schema: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
-    return schema[: len(before)] == before
+def interface(schema: io.Schema) -> dict[str, list[dict[str, Any]]]:
+    """What saved graphs know of a node: inputs by id and position, outputs by position."""
+    outputs = [{"id": entry.id, "type": entry.get_io_type()} for entry in schema.outputs]
+    return {"inputs": [described(entry) for entry in schema.inputs], "outputs": outputs}
+
+
+def kept(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+    return now[: len(before)] == before
 
 
 @pytest.mark.parametrize("node_id", BEFORE)
-def test_inputs_stay_where_saved_graphs_have_them(node_id: str) -> None:
-    """Widget values are saved by position: ids, order, types and defaults only ever get longer."""
-    now = [described(entry) for entry in SCHEMAS[node_id].inputs]
-    assert kept(now, BEFORE[node_id])
-    assert all(entry["optional"] for entry in now[len(BEFORE[node_id]) :]), "old graphs do not give them"
-    if now:
-        renamed = [{**now[0], "id": "renamed"}, *now[1:]]
-        assert not kept(renamed, BEFORE[node_id]) and not kept(now[1:], BEFORE[node_id]), "planted changes must show"
+def test_inputs_and_outputs_stay_where_saved_graphs_have_them(node_id: str) -> None:
+    """Widget values are saved by position, links by slot: ids, order, types and defaults only ever get longer."""
+    now, before = interface(SCHEMAS[node_id]), BEFORE[node_id]
+    for side in ("inputs", "outputs"):
+        assert kept(now[side], before[side])
+        if before[side]:
+            renamed = [{**now[side][0], "id": "renamed"}, *now[side][1:]]
+            assert not kept(renamed, before[side]) and not kept(now[side][1:], before[side]), (
+                "planted changes must show"
+            )
+    assert all(entry["optional"] for entry in now["inputs"][len(before["inputs"]) :]), "old graphs do not give them"
+
+
+def test_every_node_is_held_to() -> None:
+    """`MSD_WRITE_SCHEMAS=1` adds what is new to the snapshot; what is there it leaves, so that a change still fails."""
+    empty: dict[str, list[Any]] = {"inputs": [], "outputs": []}
+    longer = {}
+    for node_id, schema in SCHEMAS.items():
+        now, before = interface(schema), BEFORE.get(node_id, empty)
+        longer[node_id] = {side: [*before[side], *now[side][len(before[side]) :]] for side in before}
+    if "MSD_WRITE_SCHEMAS" in os.environ:
+        SNAPSHOT.write_text(text_of(BEFORE | longer), encoding="utf-8")
+    assert set(BEFORE) <= set(SCHEMAS), "a node that was is gone"
+    assert BEFORE | longer == BEFORE or "MSD_WRITE_SCHEMAS" in os.environ, "new ones: write them to the snapshot"
+
+
+def text_of(snapshot: dict[str, Any]) -> str:
+    """JSON with a line for each input and output."""
+    sides = [
+        f' "{node_id}": {{\n'
+        + ",\n".join(
+            f'  "{side}": [' + ",".join(f"\n   {json.dumps(entry, ensure_ascii=False)}" for entry in entries) + "]"
+            for side, entries in node.items()
+        )
+        + "\n }"
+        for node_id, node in snapshot.items()
+    ]
+    return "{\n" + ",\n".join(sides) + "\n}\n"
 
 
 def seen_at_first(inputs: list[io.Input]) -> list[str]:
