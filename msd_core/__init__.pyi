@@ -217,6 +217,8 @@ from .optimizers import OptimizerConfig as OptimizerConfig
 from .parametrization import EpsDenoiser as EpsDenoiser
 from .parametrization import FlowDenoiser as FlowDenoiser
 from .parametrization import VDenoiser as VDenoiser
+from .pipelines.model import PipelineModel as PipelineModel
+from .pipelines.model import load_pipeline as load_pipeline
 from .posterior import GAINS as GAINS
 from .posterior import Gain as Gain
 from .posterior import PosteriorDenoiser as PosteriorDenoiser

@@ -51,7 +51,11 @@ class Model(Protocol):
 MODELS = Registry(
     "model",
     __package__ or "",
-    {"demo": "demo.model:load_demo_model", "solids": "demo.solids.model:load_solid_model"},
+    {
+        "demo": "demo.model:load_demo_model",
+        "solids": "demo.solids.model:load_solid_model",
+        "diffusers": "pipelines.model:load_pipeline",
+    },
 )
 """Name to a function ``(path | None) -> Model``; "demo" and "solids" read the files that the project itself writes."""
 SHIPPED = {

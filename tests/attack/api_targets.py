@@ -226,6 +226,8 @@ def core_targets() -> list[Target]:
         Target("load_generator", m.load_generator, {"path": "path"}, refuses=True),
         Target("load_state", m.load_state, {"path": "path"}, refuses=True),
         Target("load_model", m.load_model, {"path": "path", "kind": "models"}, refuses=True),
+        Target("load_pipeline", m.load_pipeline, {"path": "path", "dtype": "dtype_name"}, also=("kind",), refuses=True),
+        Target("PipelineModel", m.PipelineModel.of, {"pipe": "callable"}, refuses=True),
         Target("OptimizerConfig", m.OptimizerConfig, {"name": "optimizer_name", "lr": "small", "betas": "betas",
                "eps": "small", "lr_coupling": "number"}),
         Target("OptimizerConfig", lambda bandwidth: m.OptimizerConfig(lr_coupling=1.0).rate(bandwidth),

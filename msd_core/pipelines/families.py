@@ -1,0 +1,169 @@
+"""What the kinds of pipelines differ in: how a prompt is encoded, how the network is called, and what it predicts.
+
+    kind                     network        conditions                            predicts
+    Stable Diffusion 1, 2    unet           text                                  epsilon or v, by its scheduler
+    Stable Diffusion XL      unet           text, pooled text, sizes              the same
+    Stable Diffusion 3       transformer    text, pooled text                     the flow's velocity n - y
+    Flux                     transformer    text, pooled text, guidance           the same, on latents in pairs
+
+Encoding and calling are the library's own, by its pipeline's methods and modules, so that LoRA, IP adapters and
+offloading that were set up on a pipeline stay in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+Conditions = Mapping[str, Tensor]
+"""Rows of what the network is told beside x and t, by name; (B, ...) each."""
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """Stable Diffusion 1 and 2: one text encoder, a UNet."""
+
+    pipe: Any
+    pairs: ClassVar[int] = 1
+    """Cells of a side that the network takes together: sizes must be multiples."""
+
+    @property
+    def network(self) -> Any:  # noqa: ANN401 - the library's module
+        """The denoising network."""
+        return self.pipe.unet
+
+    @property
+    def prediction(self) -> str:
+        """ "epsilon", "v_prediction" or "flow"."""
+        return str(self.pipe.scheduler.config.get("prediction_type", "epsilon"))
+
+    def encode(self, prompts: Sequence[str]) -> Conditions:
+        """What ``prompts`` condition the network on."""
+        text, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
+        return {"text": text}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes, whatever is offloaded."""
+        return self.pipe._execution_device  # noqa: SLF001 - the library has no other name for it
+
+    def __call__(self, x: Tensor, t: Tensor, told: Conditions) -> Tensor:
+        """The network's prediction (B, C, h, w) of x at t (B,)."""
+        return self.network(x, t, encoder_hidden_states=told["text"], return_dict=False)[0]
+
+
+@dataclass(frozen=True)
+class StableDiffusionXL(StableDiffusion):
+    """Stable Diffusion XL: two text encoders; the network is told the size of the picture, uncropped."""
+
+    def encode(self, prompts: Sequence[str]) -> Conditions:
+        text, _, pooled, _ = self.pipe.encode_prompt(
+            list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return {"text": text, "pooled": pooled}
+
+    def __call__(self, x: Tensor, t: Tensor, told: Conditions) -> Tensor:
+        height, width = (side * self.pipe.vae_scale_factor for side in x.shape[-2:])
+        sizes = x.new_tensor([[height, width, 0, 0, height, width]]).expand(len(x), -1)
+        added = {"text_embeds": told["pooled"], "time_ids": sizes}
+        options = {"added_cond_kwargs": added, "return_dict": False}
+        return self.network(x, t, encoder_hidden_states=told["text"], **options)[0]
+
+
+@dataclass(frozen=True)
+class StableDiffusion3(StableDiffusion):
+    """Stable Diffusion 3: a transformer, and up to three text encoders."""
+
+    pairs: ClassVar[int] = 2
+
+    @property
+    def network(self) -> Any:  # noqa: ANN401 - the library's module
+        return self.pipe.transformer
+
+    @property
+    def prediction(self) -> str:
+        return "flow"
+
+    def encode(self, prompts: Sequence[str]) -> Conditions:
+        words = list(prompts)
+        text, _, pooled, _ = self.pipe.encode_prompt(
+            words, words, words, device=self.device, do_classifier_free_guidance=False
+        )
+        return {"text": text, "pooled": pooled}
+
+    def __call__(self, x: Tensor, t: Tensor, told: Conditions) -> Tensor:
+        steps = self.pipe.scheduler.config.num_train_timesteps
+        return self.network(
+            hidden_states=x,
+            timestep=t * steps,
+            encoder_hidden_states=told["text"],
+            pooled_projections=told["pooled"],
+            return_dict=False,
+        )[0]
+
+
+@dataclass(frozen=True)
+class Flux(StableDiffusion3):
+    """Flux: latents in pairs of cells.
+
+    ``guidance`` is the scale that the distilled model is told, which is not the cfg between two prompts.
+    """
+
+    guidance: float = 3.5
+
+    def encode(self, prompts: Sequence[str]) -> Conditions:
+        words = list(prompts)
+        text, pooled, _ = self.pipe.encode_prompt(words, words, device=self.device)
+        return {"text": text, "pooled": pooled}
+
+    def __call__(self, x: Tensor, t: Tensor, told: Conditions) -> Tensor:
+        rows, channels, height, width = x.shape
+        packed = self.pipe._pack_latents(x, rows, channels, height, width)  # noqa: SLF001 - as the library has it
+        places = self.pipe._prepare_latent_image_ids(rows, height // 2, width // 2, x.device, x.dtype)  # noqa: SLF001
+        guidance = x.new_full((rows,), self.guidance) if self.network.config.guidance_embeds else None
+        found = self.network(
+            hidden_states=packed,
+            timestep=t,
+            guidance=guidance,
+            pooled_projections=told["pooled"],
+            encoder_hidden_states=told["text"],
+            txt_ids=x.new_zeros(told["text"].shape[1], 3),
+            img_ids=places,
+            return_dict=False,
+        )[0]
+        return unpacked(found, height, width)
+
+
+def unpacked(packed: Tensor, height: int, width: int) -> Tensor:
+    """(B, h/2 w/2, 4 C) back to (B, C, h, w)."""
+    rows, _, four = packed.shape
+    cells = packed.reshape(rows, height // 2, width // 2, four // 4, 2, 2)
+    return cells.permute(0, 3, 1, 4, 2, 5).reshape(rows, four // 4, height, width)
+
+
+FAMILIES: dict[str, type[StableDiffusion]] = {
+    "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+    "FluxPipeline": Flux,
+}
+"""By the name of the library's class."""
+
+
+def family_of(pipe: object) -> StableDiffusion:
+    """What a pipeline is, by its class or what that is derived from.
+
+    Raises:
+        ValueError: it is none that is known.
+    """
+    for base in type(pipe).__mro__:
+        if base.__name__ in FAMILIES:
+            return FAMILIES[base.__name__](pipe)
+    raise ValueError(
+        f"pipe: got a {type(pipe).__name__}; allowed are {', '.join(FAMILIES)} of diffusers, which draw a picture from "
+        "text. Load one of these."
+    )

@@ -1,0 +1,243 @@
+"""A pipeline of the diffusers library as a `Model`: from a local folder or file, offline.
+
+    pip install 'mean-shift-distillation[diffusers]'
+    msd distill "a cup" --model stable-diffusion-v1-5/ --model-kind diffusers --size 512x512
+
+    x = (E[latent | picture] - shift) scale       the latent that the network sees, by the autoencoder's configuration
+
+The denoiser is in the coordinates of the rest, z = x + sigma n, in float32; the networks compute in their own precision
+(half on CUDA, float32 elsewhere), wherever the library has put them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Sigma, expand_sigma
+from ..echo import shown
+from ..guidance import guide
+from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
+from ..schedule import DiscreteSchedule
+from ..validation import check_choice, check_number
+from .families import Conditions, StableDiffusion, family_of
+
+OFFLOADS = ("none", "model", "sequential")
+SIDE = 512
+"""Pixels a side of a picture, of a model whose configuration does not say."""
+
+
+def load_pipeline(
+    path: str | Path | None = None, *, device: str | None = None, dtype: str | None = None, offload: str = "none"
+) -> PipelineModel:
+    """The model in a folder of the library's layout, or in a single file; nothing is downloaded.
+
+    Args:
+        path: the folder or the file.
+        device: "cpu", "cuda", "mps", ...; the first of CUDA, MPS and the CPU that there is, if left out.
+        dtype: "float32", "float16" or "bfloat16"; half precision on CUDA, float32 elsewhere, if left out.
+        offload: "model" or "sequential" leave on the CPU what is not in use, as the library does it; CUDA alone.
+
+    Raises:
+        ValueError: for a path that is missing, a kind of pipeline that is not known, or a bad setting; or if the
+            library is not installed.
+    """
+    if path is None:
+        raise ValueError("path: got none; allowed is a folder of diffusers, or a file. Name one, with --model.")
+    check_choice("offload", offload, OFFLOADS)
+    place = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    kind = dtype or ("float16" if place.startswith("cuda") else "float32")
+    check_choice("dtype", kind, kinds)
+    library, options = _library(), {"torch_dtype": kinds[kind], "local_files_only": True}
+    if Path(path).is_dir():
+        pipe = library.DiffusionPipeline.from_pretrained(str(path), **options)
+    elif Path(path).is_file():
+        pipe = library.StableDiffusionPipeline.from_single_file(str(path), **options)
+    else:
+        raise ValueError(f"path: {str(path)!r} is not there. Name a folder of diffusers, or a file.")
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=place)
+    elif offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=place)
+    else:
+        pipe.to(place)
+    return PipelineModel.of(pipe)
+
+
+def _library() -> Any:  # noqa: ANN401 - a module
+    """The module diffusers.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return importlib.import_module("diffusers")
+    except ImportError as error:
+        raise ValueError(
+            "kind: 'diffusers' needs the library of that name, which is not installed. Run: pip install "
+            "'mean-shift-distillation[diffusers]'"
+        ) from error
+
+
+@dataclass(frozen=True)
+class PipelineModel:
+    """A `Model` around a pipeline; LoRA and adapters that are set up on it apply.
+
+    Args:
+        family: what the pipeline is; `of` finds it.
+    """
+
+    family: StableDiffusion
+    differentiable: bool = True
+
+    @classmethod
+    def of(cls, pipe: object) -> PipelineModel:
+        """The model around a pipeline of the library.
+
+        Raises:
+            ValueError: for a kind that is not known.
+        """
+        family = family_of(pipe)
+        for module in (family.network, family.pipe.vae):
+            module.requires_grad_(False)
+        return cls(family)
+
+    @property
+    def cell(self) -> int:
+        """Pixels a side of a cell of the latent."""
+        return int(self.family.pipe.vae_scale_factor)
+
+    @property
+    def channels(self) -> int:
+        """Of the latent."""
+        return int(self.family.pipe.vae.config.latent_channels)
+
+    @property
+    def side(self) -> int:
+        """Pixels a side at which it draws best."""
+        size = self.family.network.config.get("sample_size")
+        return SIDE if not isinstance(size, int) else size * self.cell
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """x (B, C, H/cell, W/cell) of a picture (B, 3, H, W) in [0, 1]; differentiable."""
+        vae = self.family.pipe.vae
+        given = (2 * picture - 1).to(self.family.device, vae.dtype)
+        latent = vae.encode(given, return_dict=False)[0].mode().to(picture)
+        return (latent - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The picture (B, 3, H, W) in [0, 1] of x; differentiable."""
+        vae = self.family.pipe.vae
+        latent = x / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+        picture = vae.decode(latent.to(self.family.device, vae.dtype), return_dict=False)[0].to(x)
+        return (picture / 2 + 0.5).clamp(0, 1)
+
+    def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PipelineDenoiser:
+        """The guided denoiser of a prompt, or of one a row.
+
+        Raises:
+            ValueError: for a cfg below 0.
+        """
+        check_number("cfg", cfg, "1 is no guidance; 7.5 is usual for Stable Diffusion 1.", low=0)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        with torch.no_grad():
+            cond, uncond = (self.family.encode(words) for words in (prompts, [negative]))
+        return PipelineDenoiser(self.family, cond, uncond, float(cfg))
+
+
+@dataclass(frozen=True)
+class PipelineDenoiser:
+    """(z (B, C, h, w), sigma) to E[x | z] under one prompt, or one a row; both sides of the guidance in one batch."""
+
+    family: StableDiffusion
+    cond: Conditions
+    negative: Conditions
+    cfg: float
+
+    @property
+    def cost(self) -> int:
+        """Network rows for each row of z: 2 with guidance, 1 without."""
+        return 1 if self.cfg == 1.0 else 2
+
+    @property
+    def sigma_min(self) -> float:
+        """The lowest level."""
+        return self._alone(self.cond).sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """The highest level."""
+        return self._alone(self.cond).sigma_max
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """The level at a fraction of the model's chain: 0 is all noise, 1 none."""
+        return self._alone(self.cond).percent_to_sigma(percent)
+
+    def with_cfg(self, cfg: float) -> PipelineDenoiser:
+        """The same prompts at another guidance scale."""
+        return replace(self, cfg=float(cfg))
+
+    @property
+    def uncond(self) -> PipelineDenoiser:
+        """The model under the negative prompt alone."""
+        return replace(self, cond=self.negative, cfg=1.0)
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        if self.cfg == 1.0:
+            return self._alone(self.cond)(z, sigma)
+        cond, uncond = self.parts(z, sigma)
+        return guide(cond, uncond, self.cfg)
+
+    def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional result, each of z's shape: two network rows a row of z."""
+        rows = len(z)
+        told = {name: torch.cat([_rows(self.cond[name], rows), _rows(self.negative[name], rows)]) for name in self.cond}
+        level = expand_sigma(sigma, z).reshape(rows).repeat(2)
+        cond, uncond = self._alone(told)(z.repeat(2, *[1] * (z.ndim - 1)), level).chunk(2)
+        return cond, uncond
+
+    def _alone(self, told: Conditions) -> EpsDenoiser | VDenoiser | FlowDenoiser:
+        """The network under these conditions as a denoiser, by what it predicts."""
+        kinds: dict[str, type[EpsDenoiser] | type[VDenoiser]]
+        kinds = {"epsilon": EpsDenoiser, "v_prediction": VDenoiser}
+        prediction = self.family.prediction
+        if prediction == "flow":
+            return FlowDenoiser(self._network(told))
+        check_choice("prediction_type", prediction, kinds)
+        return kinds[prediction](self._network(told), _schedule(self.family.pipe.scheduler))
+
+    def _network(self, told: Conditions) -> Callable[[Tensor, Tensor], Tensor]:
+        """(x, t) to the prediction, in the network's own precision and place."""
+        network = self.family.network
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            pairs = self.family.pairs
+            if any(side % pairs for side in x.shape[-2:]):
+                raise ValueError(
+                    f"z: got {shown(x)}; allowed are heights and widths that are multiples of {pairs} cells for a "
+                    f"{type(self.family.pipe).__name__}. Choose another size of the picture."
+                )
+            device, kind = self.family.device, network.dtype
+            own = {name: _rows(tensor, len(x)).to(device, kind) for name, tensor in told.items()}
+            with torch.no_grad():
+                found = self.family(x.to(device, kind), t.to(device), own)
+            return found.to(x)
+
+        return predict
+
+
+def _schedule(scheduler: Any) -> DiscreteSchedule:  # noqa: ANN401 - the library's
+    """The noise levels that a scheduler's configuration describes."""
+    return DiscreteSchedule(_library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod)
+
+
+def _rows(tensor: Tensor, rows: int) -> Tensor:
+    """As many rows as asked for: row i is number i mod those that there are."""
+    return tensor[torch.arange(rows, device=tensor.device) % len(tensor)]

@@ -1,0 +1,162 @@
+"""Pipelines of diffusers as models: their denoisers walk the library's own paths, and every method runs on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("diffusers", reason="diffusers is not installed: pip install '.[diffusers]'")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[diffusers]'")
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_pipelines import KINDS, pipeline
+
+from msd_core import ddim_sample, distil, load_model, sample
+from msd_core.cli.main import main
+from msd_core.pipelines.families import unpacked
+from msd_core.pipelines.model import PipelineModel, load_pipeline
+
+pytestmark = pytest.mark.core
+PROMPT, NEGATIVE = "a red cup", "a cat"
+DIFFUSION = ("sd1", "sd2", "sdxl")
+FLOWS = ("sd3", "flux")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PipelineModel]:
+    known: dict[str, PipelineModel] = {}
+
+    def get(kind: str) -> PipelineModel:
+        if kind not in known:
+            known[kind] = PipelineModel.of(pipeline(kind, tmp_path_factory.mktemp(kind)))
+        return known[kind]
+
+    return get
+
+
+def noise(model: PipelineModel, rows: int = 1, side: int = 8) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randn(rows, model.channels, side, side, generator=rng)
+
+
+@pytest.mark.parametrize("kind", DIFFUSION)
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_ddim_walks_the_library_s_path(made: Callable[[str], PipelineModel], kind: str, cfg: float) -> None:
+    """The whole pipeline with its DDIM scheduler, and `ddim_sample` on the same levels, from the same noise."""
+    model = made(kind)
+    pipe, start = model.family.pipe, noise(model)
+    side = {"height": 8 * model.cell, "width": 8 * model.cell}
+    theirs = pipe(
+        PROMPT, negative_prompt=NEGATIVE, guidance_scale=cfg, num_inference_steps=5, latents=start,
+        output_type="latent", return_dict=False, **side,
+    )[0]  # fmt: skip
+    alphas = torch.cat([pipe.scheduler.alphas_cumprod[pipe.scheduler.timesteps], pipe.scheduler.alphas_cumprod[:1]])
+    sigmas = ((1 - alphas) / alphas).sqrt()
+    denoiser = model.denoiser(PROMPT, NEGATIVE if cfg != 1 else "", cfg)
+    ours = ddim_sample(start / alphas[0].sqrt(), denoiser, sigmas) * alphas[-1].sqrt()
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_euler_walks_the_library_s_path(made: Callable[[str], PipelineModel], kind: str) -> None:
+    """Flow models: Euler in t is DDIM in sigma. The path begins below t = 1, where sigma is infinite."""
+    model, levels = made(kind), [0.9, 0.6, 0.3]
+    pipe, start = model.family.pipe, noise(model)
+    latents = start if kind == "sd3" else pipe._pack_latents(start, 1, model.channels, 8, 8)
+    side = {"height": 8 * model.cell, "width": 8 * model.cell}
+    theirs = pipe(
+        PROMPT, guidance_scale=3.5 if kind == "flux" else 1.0, num_inference_steps=3, sigmas=levels, latents=latents,
+        output_type="latent", return_dict=False, **side,
+    )[0]  # fmt: skip
+    theirs = theirs if kind == "sd3" else unpacked(theirs, 8, 8)
+    t = torch.tensor([*levels, 0.0])
+    ours = ddim_sample(start / (1 - t[0]), model.denoiser(PROMPT), t / (1 - t))
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encode_and_decode_are_the_pipeline_s(made: Callable[[str], PipelineModel], kind: str) -> None:
+    model = made(kind)
+    picture = torch.rand(2, 3, 4 * model.cell, 6 * model.cell, generator=torch.Generator().manual_seed(1))
+    x = model.encode(picture)
+    assert x.shape == (2, model.channels, 4, 6)
+    config = model.family.pipe.vae.config
+    raw = model.family.pipe.vae.encode(2 * picture - 1).latent_dist.mean
+    torch.testing.assert_close(x, (raw - (config.get("shift_factor") or 0)) * config.scaling_factor)
+    decoded = model.family.pipe.vae.decode(raw).sample / 2 + 0.5
+    torch.testing.assert_close(model.decode(x), decoded.clamp(0, 1), atol=1e-4, rtol=1e-3)
+    given = picture.requires_grad_()
+    model.encode(given).square().sum().backward()
+    assert float(given.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_have_their_own_prompts(made: Callable[[str], PipelineModel], kind: str) -> None:
+    model = made(kind)
+    z = noise(model, 4) * 2
+    sigma = torch.tensor([0.5, 1.0, 2.0, 3.0])
+    both = model.denoiser(["a red cup", "a cat"], NEGATIVE, 2.0)(z, sigma)
+    for row in range(4):
+        alone = model.denoiser(["a red cup", "a cat"][row % 2], NEGATIVE, 2.0)(z[row : row + 1], sigma[row])
+        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(both[0], model.denoiser("a cat", NEGATIVE, 2.0)(z[:1], 0.5)[0], atol=1e-4)
+
+
+def test_guidance_is_between_its_parts(made: Callable[[str], PipelineModel]) -> None:
+    model = made("sd1")
+    z, denoiser = noise(model), model.denoiser(PROMPT, NEGATIVE, 3.0)
+    cond, uncond = denoiser.parts(z, 1.5)
+    torch.testing.assert_close(denoiser(z, 1.5), uncond + 3 * (cond - uncond))
+    torch.testing.assert_close(denoiser.uncond(z, 1.5), uncond, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(denoiser.with_cfg(1.0)(z, 1.5), cond, atol=1e-5, rtol=1e-4)
+    assert (denoiser.cost, denoiser.uncond.cost) == (2, 1) and denoiser.sigma_max > 14 > 0.03 > denoiser.sigma_min
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_distilled(made: Callable[[str], PipelineModel], kind: str) -> None:
+    size = (8 * made(kind).cell, 8 * made(kind).cell)
+    for method in ("msd", "sds", "sdi"):
+        more = {"estimator": "one-step", "inner_steps": 1} if method == "msd" else {}
+        *_, state = distil(PROMPT, model=made(kind), method=method, size=size, steps=2, cfg=2.0, **more)
+        assert state.info.norm > 0 and bool(state.picture().isfinite().all())
+
+
+def test_a_folder_is_loaded_offline(made: Callable[[str], PipelineModel], tmp_path: Path) -> None:
+    model = made("sd1")
+    model.family.pipe.save_pretrained(tmp_path / "sd")
+    again = load_model(tmp_path / "sd", "diffusers")
+    z = noise(model)
+    found, wanted = (one.denoiser(PROMPT, NEGATIVE, 2.0)(z, 1.0) for one in (again, model))
+    torch.testing.assert_close(found, wanted)
+    half = load_pipeline(tmp_path / "sd", dtype="bfloat16").denoiser(PROMPT)(z, 1.0)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, model.denoiser(PROMPT)(z, 1.0), atol=0.1, rtol=0.1)
+    assert sample(again, PROMPT, cfg=1.0, width=32, height=32, steps=2).pictures.shape == (1, 3, 32, 32)
+    out = tmp_path / "out"
+    command = ["distill", "a red cup", "--model", str(tmp_path / "sd"), "--model-kind", "diffusers", "--out", str(out)]
+    quick = ["--size", "32x32", "--steps", "2", "--estimator", "one-step", "--inner-steps", "1"]
+    assert main([*command, *quick]) == 0 and (out / "picture.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load_pipeline(None), r"^path: got none; allowed is a folder of diffusers"),
+        (lambda: load_pipeline("nowhere"), r"^path: 'nowhere' is not there"),
+        (lambda: load_pipeline("nowhere", dtype="int8"), r"^dtype: got 'int8'; allowed are 'float32'"),
+        (lambda: load_pipeline("nowhere", offload="disk"), r"^offload: got 'disk'; allowed are 'none'"),
+        (lambda: PipelineModel.of(object()), r"^pipe: got a object; allowed are StableDiffusionPipeline, "),
+    ],
+)
+def test_wrong_input_is_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_size_that_does_not_fit_is_named(made: Callable[[str], PipelineModel]) -> None:
+    with pytest.raises(ValueError, match=r"^z: got .* multiples of 2 cells for a FluxPipeline"):
+        made("flux").denoiser(PROMPT)(torch.zeros(1, made("flux").channels, 7, 8), 1.0)
