@@ -10,14 +10,24 @@ from comfy.latent_formats import LatentFormat
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import SCHEDULER_NAMES, CFGGuider, calculate_sigmas
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor, nn
 
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
+from ..msd_core.inversion.report import VISIBLE
+from ..msd_core.inversion.resample import resample, round_trip_psnr
+from ..msd_core.settings import settings_of
+from ..msd_core.validation import check_choice
 from . import host
 from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
-from .progress import Progress
-from .schema import schema
+from .progress import Progress, tell
+from .schema import FOLDED, schema
+
+METHODS = {"explicit": 1, "implicit": 5, "uni-inv": 1, "renoise": 4, "implicit-heun": 10, "implicit-dpmpp-2m": 5}
+"""Inversions whose way back is one of the host's samplers, and about how many evaluations a step takes."""
+IN_SIGMA = ("implicit-heun", "implicit-dpmpp-2m")
+"""Of them, those that are the inverse of steps in z = x0 + σ n alone; Euler's are the same in a flow's coordinates."""
 
 
 class DDIMInversion(io.ComfyNode):
@@ -59,6 +69,33 @@ class DDIMInversion(io.ComfyNode):
                     optional=True,
                     tooltip="Where the levels lie, as for sampling.",
                 ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="explicit",
+                    optional=True,
+                    tooltip="explicit: one evaluation a step, errors add up. implicit: the inverse of the sampler's "
+                    "step, to the tolerance, two to six evaluations; its picture comes back. uni-inv: better than "
+                    "explicit at its price. Sample with euler; with heun or dpmpp_2m after the one of that name.",
+                ),
+                io.Float.Input(
+                    "tolerance",
+                    default=1e-5,
+                    min=1e-9,
+                    max=0.1,
+                    step=1e-6,
+                    round=False,
+                    optional=True,
+                    tooltip="Of an implicit method: how far a step may miss. 1e-5 is usual; half precision needs 1e-3.",
+                    extra_dict=FOLDED,
+                ),
+                io.Boolean.Input(
+                    "check",
+                    default=False,
+                    optional=True,
+                    tooltip="Walks back down as the sampler will, for the output returned and its PSNR in the report: "
+                    "as many evaluations again.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -69,7 +106,12 @@ class DDIMInversion(io.ComfyNode):
                 ),
                 io.Noise.Output("noise", display_name="noise", tooltip="For SamplerCustomAdvanced."),
                 io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="The levels to sample back on."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="Evaluations, residuals, statistics of the noise."
+                ),
+                io.Latent.Output("returned", display_name="returned", tooltip="What sampling gives back, with check."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -84,31 +126,83 @@ class DDIMInversion(io.ComfyNode):
         sigmas: Tensor | None = None,
         steps: int = 50,
         scheduler: str = "normal",
+        method: str = "explicit",
+        tolerance: float = 1e-5,
+        check: bool = False,
     ) -> io.NodeOutput:
+        check_choice("method", method, METHODS)
         guider = host.make_guider(model, positive, negative, cfg, guider)
         sampling = guider.model_patcher.get_model_object("model_sampling")
         axis = Axis.of(sampling)
         levels = own_levels(sampling, axis, scheduler, steps) if sigmas is None else check_levels(sigmas, axis)
         samples = host.check_latent(latent_image["samples"], guider)
-        progress = Progress(len(levels) - 1)
+        if axis.flow and method in IN_SIGMA:
+            raise ValueError(
+                f"method: got {method!r} with a flow model, on which the host's sampler of that name takes other steps "
+                "than it inverts; allowed are explicit, implicit, uni-inv and renoise there; choose implicit"
+            )
+        made = INVERSIONS[method]
+        inversion = made(tolerance=tolerance) if "tolerance" in settings_of(made) else made()
+        progress = Progress((len(levels) - 1) * (METHODS[method] + check))
 
-        def loop(session: host.Session) -> Trajectory:
+        def loop(session: host.Session) -> tuple[Trajectory, Tensor | None]:
             x = session.latent_format.process_in(host.own(samples, session.device))
             denoiser = replace(session.denoiser, watch=progress.update)
-            return invert(x, denoiser, axis.sigma(levels).to(session.device), INVERSIONS["explicit"]())
+            trajectory = invert(x, denoiser, axis.sigma(levels).to(session.device), inversion)
+            return trajectory, resample(trajectory, denoiser) if check else None
 
         height, width = samples.shape[-2:]
-        trajectory = host.run(guider, loop, height, width, rows=len(samples))
-        return cls._outputs(trajectory, guider, axis, levels)
+        trajectory, back = host.run(guider, loop, height, width, rows=len(samples))
+        told = report_of(trajectory, back)
+        tell(cls.hidden.unique_id if cls.hidden else None, told)
+        return cls._outputs(trajectory, guider, axis, levels, told, back)
 
     @classmethod
-    def _outputs(cls, trajectory: Trajectory, guider: CFGGuider, axis: Axis, levels: Tensor) -> io.NodeOutput:
+    def _outputs(
+        cls,
+        trajectory: Trajectory,
+        guider: CFGGuider,
+        axis: Axis,
+        levels: Tensor,
+        told: str,
+        back: Tensor | None,
+    ) -> io.NodeOutput:
         latent_format = guider.model_patcher.get_model_object("latent_format")
         with host.grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
             sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
             noise = InvertedNoise(trajectory.states[-1].cpu(), float(levels[0]), sigma_max, axis, latent_format)
-            return io.NodeOutput({"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}, noise, levels)
+            inverted, all_levels = {"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}
+            returned = (
+                blocked_without_check(cls) if back is None else {"samples": latent_format.process_out(back.cpu())}
+            )
+            return io.NodeOutput(inverted, all_levels, noise, levels, told, returned)
+
+
+def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:
+    """An output that was not asked for; whatever is connected to it says why."""
+    return ExecutionBlocker(f"{node.define_schema().display_name}: returned needs check; switch it on.")
+
+
+def report_of(trajectory: Trajectory, back: Tensor | None = None) -> str:
+    """In words: evaluations, residuals, what the end is like as noise, the PSNR of what came back, and any warning."""
+    report, steps = trajectory.report, len(trajectory.sigmas) - 1
+    lines = [f"{trajectory.evaluations} evaluations in {steps} steps up to σ {float(trajectory.sigmas[-1]):.4g}"]
+    if report is not None:
+        noise = report.noise
+        worst = float(report.total.nan_to_num(0.0).max())
+        if not bool(report.total.isnan().all()):
+            lines.append(f"residuals: {worst:.2g} in all, of variance 1; above {VISIBLE:g} it shows")
+        lines.append(
+            f"end: mean {float(noise.mean.abs().max()):.3f}, spread {float(noise.std.mean()):.3f}, neighbours "
+            f"{float(noise.correlation.abs().max()):.3f} (white noise: 0, 1, 0)"
+        )
+    if back is not None:
+        psnr = round_trip_psnr(trajectory.states[0], back)
+        lines.append(f"comes back at {float(psnr.min()):.1f} dB, as a latent")
+    if (warning := trajectory.warning()) is not None:
+        lines.append(f"warning: {warning}")
+    return "\n".join(lines)
 
 
 def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:

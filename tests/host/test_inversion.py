@@ -40,7 +40,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_gives_the_picture_back_from_any_latent(kind: str) -> None:
     latent = picture()
-    inverted, _, noise, sigmas = invert(kind, latent, scheduler="simple")
+    inverted, _, noise, sigmas, *_ = invert(kind, latent, scheduler="simple")
     for start in (latent, picture(seed=7), {"samples": torch.zeros(1, 4, 8, 8)}):
         assert relative(sample(kind, noise, sigmas, start), latent["samples"]) < 0.1
     back = sample(kind, Noise_EmptyNoise(), sigmas, inverted)
@@ -52,7 +52,7 @@ def test_more_steps_come_closer(kind: str) -> None:
     latent = picture()
 
     def error(steps: int) -> float:
-        _, _, noise, sigmas = invert(kind, latent, scheduler="karras", steps=steps)
+        _, _, noise, sigmas, *_ = invert(kind, latent, scheduler="karras", steps=steps)
         return relative(sample(kind, noise, sigmas, latent), latent["samples"])
 
     coarse, fine = error(20), error(80)
@@ -62,7 +62,7 @@ def test_more_steps_come_closer(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_stock_sampler_starts_at_the_inverted_state(kind: str) -> None:
     latent = picture(batch=2)
-    inverted, _, noise, sigmas = invert(kind, latent, scheduler="simple", steps=5)
+    inverted, _, noise, sigmas, *_ = invert(kind, latent, scheduler="simple", steps=5)
     sampling = tiny_model(kind).get_model_object("model_sampling")
     latent_format = tiny_model(kind).get_model_object("latent_format")
     highest = bool(sigmas[0] >= float(sampling.sigma_max) * (1 - 1e-5))
@@ -75,7 +75,7 @@ def test_stock_sampler_starts_at_the_inverted_state(kind: str) -> None:
 
 def test_trajectory_runs_from_the_picture_to_the_inverted_latent() -> None:
     latent = picture(batch=2)
-    inverted, trajectory, _, sigmas = invert("eps", latent, steps=6)
+    inverted, trajectory, _, sigmas, *_ = invert("eps", latent, steps=6)
     states = trajectory["samples"].unflatten(0, (-1, 2))
     assert len(states) == len(sigmas) == 7
     assert torch.allclose(states[0], latent["samples"], atol=1e-5)
@@ -123,3 +123,45 @@ def test_cancel_ends_the_inversion() -> None:
     comfy.model_management.interrupt_current_processing()
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         invert("eps", picture())
+
+
+# --- methods and report -----------------------------------------------------------------------------------------------
+
+
+CASES = [(kind, method, "euler") for kind in KINDS for method in ("implicit", "uni-inv")]
+CASES += [(kind, f"implicit-{n}", n.replace("-", "_")) for kind in ("eps", "v") for n in ("heun", "dpmpp-2m")]
+
+
+@pytest.mark.parametrize(("kind", "method", "name"), CASES)
+def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method: str, name: str) -> None:
+    latent = picture()
+    _, _, noise, sigmas, told, returned = invert(kind, latent, method=method, steps=10, check=True)
+    with torch.inference_mode():
+        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        sampler, empty = comfy.samplers.sampler_object(name), {"samples": torch.zeros_like(latent["samples"])}
+        back = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, empty).args[0]["samples"]
+    limit = 0.2 if method == "uni-inv" else 2e-3
+    assert relative(back, latent["samples"]) < limit
+    assert relative(returned["samples"], back) < 2e-3
+    assert "evaluations in 10 steps" in told and "comes back at" in told and "white noise" in told
+
+
+def test_implicit_is_better_than_explicit_and_the_report_says_so() -> None:
+    reports = {
+        method: invert("eps", picture(), method=method, steps=8, check=True)[4] for method in ("explicit", "implicit")
+    }
+    found = {method: float(told.split("comes back at ")[1].split(" dB")[0]) for method, told in reports.items()}
+    assert found["implicit"] > found["explicit"] + 10, reports
+
+
+def test_without_check_nothing_is_walked_back() -> None:
+    *_, told, returned = invert("eps", picture(), steps=4)
+    assert "comes back" not in told and type(returned).__name__ == "ExecutionBlocker"
+    assert told.startswith("4 evaluations in 4 steps")
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(ValueError, match="method: got 'null-text'; allowed are 'explicit'"):
+        invert("eps", picture(), method="null-text")
+    with pytest.raises(ValueError, match="method: got 'implicit-heun' with a flow model"):
+        invert("flow", picture(), method="implicit-heun")
