@@ -48,7 +48,7 @@ WORDINGS = {"four words": "{view}", "three words": "{side}", "no words": ""}
 WAYS = (
     ("msd", "four words"), ("msd", "three words"), ("msd", "no words"), ("sds", "four words"), ("sdi", "four words")
 )  # fmt: skip
-STEPS = {"msd": 60, "sds": 540, "sdi": 56}
+STEPS = {"msd": 60, "sds": 540, "sdi": 72}
 """Iterations of four views that take 4,320 rows, or as near as whole ones come."""
 
 
