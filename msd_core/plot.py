@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -40,12 +41,14 @@ def plot_curves(curves: Mapping[str, Sequence[float]], *, size: tuple[int, int] 
 
 
 def history_curves(history: Sequence[Info]) -> dict[str, list[float]]:
-    """Curves of an optimisation: the level of each step (lambda, or sigma where there is no lambda) and its norm."""
+    """Curves of an optimisation: the level of each step (lambda, or sigma where there is no lambda), its norm, and the
+    evaluations so far."""
+    spent = {"evaluations so far": [float(n) for n in itertools.accumulate(info.evaluations for info in history)]}
     if all(info.bandwidth is not None for info in history):
         level = {"bandwidth lambda": [float(info.bandwidth or 0) for info in history]}
-        return level | {"mean shift |m|": [info.norm for info in history]}
+        return level | {"mean shift |m|": [info.norm for info in history]} | spent
     level = {"noise level sigma": [math.nan if info.sigma is None else info.sigma for info in history]}
-    return level | {"gradient |g|": [info.norm for info in history]}
+    return level | {"gradient |g|": [info.norm for info in history]} | spent
 
 
 def _panel(

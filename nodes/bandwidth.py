@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..msd_core.bandwidth import BANDWIDTHS, bandwidth_schedule, check_bandwidths
@@ -14,6 +14,7 @@ from ..msd_core.distillation import MSD
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, menu, settings_of
 from .host import grad_mode, own
+from .progress import to_image
 from .schema import schema
 from .widgets import value_of, widget
 
@@ -64,7 +65,16 @@ class BandwidthScheduler(io.ComfyNode):
             )
         with grad_mode():
             ends = {name: values.pop(name) for name in ("start", "end") if name in values}
-            return io.NodeOutput(build(kind(**ends), values)(steps))
+            curve = build(kind(**ends), values)(steps)
+            return io.NodeOutput(curve, ui=ui.PreviewImage(drawn(curve), cls=cls))
+
+
+def drawn(curve: Tensor) -> Tensor:
+    """IMAGE of a curve of bandwidths over the steps, for the node itself."""
+    from ..msd_core.plot import plot_curves
+
+    told = f"bandwidth lambda, {float(curve[0]):.3g} to {float(curve[-1]):.3g} in {len(curve)} steps"
+    return to_image(plot_curves({told: curve.tolist()}, size=(640, 320)))
 
 
 def spread(bandwidths: Tensor, steps: int) -> Tensor:
