@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import compare, distill, edit, fit, inpaint, render, reproduce, restore, sample, sweep, train_demo
+from . import bench, compare, distill, edit, fit, inpaint, render, reproduce, restore, sample, sweep, train_demo
 from .parser import Parser
 from .signals import Stopped, signals
 from .streams import GONE, complain, reliable_streams
@@ -33,6 +33,7 @@ COMMANDS = {
     "train-demo": train_demo,
     "reproduce": reproduce,
     "sweep": sweep,
+    "bench": bench,
 }
 
 

@@ -54,6 +54,7 @@ COMMANDS = {
     "edit": ["--out", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
     "inpaint": ["--out", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
     "restore": ["--out", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed", "--help"],
+    "bench": ["--out", "--against", "--method", "--generator", "--size", "--steps", "--n", "--seed", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip
 
