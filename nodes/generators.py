@@ -213,6 +213,15 @@ class RenderGenerator(io.ComfyNode):
                 io.Int.Input("height", default=512, min=1, max=16384, tooltip="Pixels."),
                 io.Vae.Input("vae", optional=True, tooltip="For the output that is not the generator's own."),
                 *views.inputs(),
+                io.Int.Input(
+                    "repeat",
+                    default=1,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="Tiles a side: a generator with tile is drawn so often beside itself, to see how it repeats.",
+                    extra_dict=FOLDED,
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
         )
@@ -229,7 +238,9 @@ class RenderGenerator(io.ComfyNode):
         top: float = 0.0,
         right: float = 1.0,
         bottom: float = 1.0,
+        repeat: int = 1,
     ) -> io.NodeOutput:
+        across = repeats_of(generator, repeat)
         latent_space = generator.generator.space == "latent"
         if latent_space and not scale:
             check_size(width, height, generator.canvas.cell)
@@ -240,11 +251,41 @@ class RenderGenerator(io.ComfyNode):
                 host.check_vae(vae, generator.latent_format)
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"]).float()
         else:
-            image = draw_image(generator, view)
+            image = repeated(draw_image(generator, view), across)
             latent = blocked(cls, "latent", "encode the image") if vae is None else encoded(vae, image)
         empty = vae is None and latent_space
         shown = None if empty else ui.PreviewImage(bounded(image), cls=cls)
         return io.NodeOutput(image, latent, ui=shown)
+
+
+def repeats_of(generator: HostGenerator, repeat: int) -> tuple[int, int]:
+    """How often a picture stands beside itself, across and down, where it repeats along both or one of these.
+
+    Raises:
+        ValueError: it repeats along neither.
+    """
+    drawn = generator.generator
+    one = drawn[0] if isinstance(drawn, Batch) else drawn
+    axes = str(one.config().get("tile", "none")).replace("none", "")
+    if repeat > 1 and not axes:
+        raise ValueError(
+            f"repeat: got {repeat} for a picture that does not repeat; allowed is 1 there; set tile in Neural Image "
+            "Generator to x, y or xy"
+        )
+    return repeat if "x" in axes else 1, repeat if "y" in axes else 1
+
+
+def repeated(image: Tensor, across: tuple[int, int]) -> Tensor:
+    """IMAGE (B, H, W, 3) so often beside itself, across and down.
+
+    Raises:
+        ValueError: it would take more memory than there is.
+    """
+    if across == (1, 1):
+        return image
+    height, width = image.shape[1:3]
+    check_render(across[0] * width, across[1] * height, n=len(image))
+    return image.repeat(1, across[1], across[0], 1)
 
 
 def blocked(node: type[io.ComfyNode], output: str, purpose: str) -> ExecutionBlocker:

@@ -17,7 +17,7 @@ from ..msd_core.atomic import replacing
 from ..msd_core.echo import shown
 from ..msd_core.generators.base import View
 from ..msd_core.generators.batch import Batch
-from ..msd_core.generators.pixel_art import PixelArtSettings, palette_from, png_of
+from ..msd_core.generators.pixel_art import PixelArtSettings, palette_from, png_of, sheet_of
 from ..msd_core.generators.registry import checked_options, generator_for_size
 from ..msd_core.generators.sticker import StickerSettings
 from ..msd_core.generators.vector.shapes import Vector, VectorSettings
@@ -318,20 +318,27 @@ class SavePixelArt(io.ComfyNode):
                     max=64,
                     tooltip="Pixels a side of a cell. 1: one pixel a cell, for engines and editors; 8 to 16 to see.",
                 ),
+                io.Boolean.Input(
+                    "sheet",
+                    default=False,
+                    optional=True,
+                    tooltip="A batch as one file, in rows from the left, with one palette: a sprite sheet.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, generator: HostGenerator, filename_prefix: str, scale: int) -> io.NodeOutput:
+    def execute(cls, generator: HostGenerator, filename_prefix: str, scale: int, sheet: bool = False) -> io.NodeOutput:
         names = []
-        for member in members(generator, "pixel-art", "Pixel Art Generator"):
-            numbers = member.numbers()
+        drawn = members(generator, "pixel-art", "Pixel Art Generator")
+        sprites = [(member.numbers(), member.colours().detach()) for member in drawn]
+        for numbers, colours in [sheet_of(sprites)] if sheet else sprites:
             rows, columns = numbers.shape
             path = stored.new_path(filename_prefix, columns * scale, rows * scale, ".png")
             with replacing(path) as partial:
-                partial.write_bytes(png_of(numbers, member.colours().detach(), scale))
+                partial.write_bytes(png_of(numbers, colours, scale))
             names.append(stored.name_of(path))
         tell(cls.hidden.unique_id if cls.hidden else None, "saved as " + ", ".join(f"output/{name}" for name in names))
         image = render_image(generator, generator.canvas.width, generator.canvas.height)

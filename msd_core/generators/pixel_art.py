@@ -12,6 +12,8 @@ canvas, each cell a square.
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -32,6 +34,8 @@ WARM, COLD = 0.35, 0.1
 TINY = 1e-6
 """Added to a squared difference of colours, so that its root has a gradient at 0."""
 MOST_CELLS, MOST_COLOURS = 512, 256
+MOST_COLOURS = 256
+"""Of a PNG with a palette."""
 SHEET = 512
 """Pixels that the longer side of the file has at least, if a whole number of pixels a cell allows it."""
 PALETTES = {
@@ -279,3 +283,37 @@ def png_of(numbers: Tensor, palette: Tensor, scale: int = 0) -> bytes:
     file = io.BytesIO()
     picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(file, "PNG")
     return file.getvalue()
+
+
+def sheet_of(sprites: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Sprites of one size in rows, about square, as one: numbers (rows, columns) and the palette (K, 3) of all.
+
+    Equal colours are one entry; cells beyond the last sprite have the first entry, which is the first sprite's first.
+
+    Args:
+        sprites: numbers (h, w) and palette (k, 3) in [0, 1] of each.
+
+    Raises:
+        ValueError: there is none, they differ in size, or have more than 256 colours together.
+    """
+    if not sprites or any(numbers.shape != sprites[0][0].shape for numbers, _ in sprites):
+        sizes = [tuple(numbers.shape) for numbers, _ in sprites]
+        raise ValueError(
+            f"sprites: got sizes {shown(sizes)}; allowed are one or more of one size. Make them in a batch."
+        )
+    height, width = sprites[0][0].shape
+    columns = math.ceil(math.sqrt(len(sprites)))
+    rows = math.ceil(len(sprites) / columns)
+    seen: dict[tuple[int, ...], int] = {}
+    sheet = torch.zeros(rows * height, columns * width, dtype=torch.int64)
+    for i, (numbers, palette) in enumerate(sprites):
+        entries = [tuple(entry) for entry in (palette.detach().cpu() * 255).round().to(torch.int64).tolist()]
+        own = torch.tensor([seen.setdefault(entry, len(seen)) for entry in entries])
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = own[numbers.cpu().long()]
+    if len(seen) > MOST_COLOURS:
+        raise ValueError(
+            f"sprites: got {len(seen)} colours together; allowed are {MOST_COLOURS} in one palette. Give them one in "
+            "common, or save them one by one."
+        )
+    return sheet, torch.tensor(list(seen), dtype=torch.float32) / 255

@@ -10,7 +10,17 @@ import torch
 from PIL import Image
 
 from msd_core.generators import PixelArt, View, fit, load_generator, save_generator
-from msd_core.generators.pixel_art import COLD, PALETTES, WARM, Softly, cluster, palette_from, palette_of, png_of
+from msd_core.generators.pixel_art import (
+    COLD,
+    PALETTES,
+    WARM,
+    Softly,
+    cluster,
+    palette_from,
+    palette_of,
+    png_of,
+    sheet_of,
+)
 from msd_core.info import measure
 from msd_core.optimize import optimize, start
 
@@ -150,3 +160,16 @@ def test_wrong_settings_are_refused(wrong: dict, says: str) -> None:
 
 def test_named_palettes_are_palettes() -> None:
     assert {name: len(palette_of(name)) for name in PALETTES} == {"gameboy": 4, "pico-8": 16}
+
+
+def test_a_sheet_shares_equal_colours() -> None:
+    red, blue, green = ([1.0, 0, 0], [0, 0, 1.0], [0, 1.0, 0])
+    one = torch.tensor([[0, 1]]), torch.tensor([red, blue])
+    other = torch.tensor([[0, 1]]), torch.tensor([blue, green])
+    numbers, palette = sheet_of([one, other, one])
+    assert numbers.tolist() == [[0, 1, 1, 2], [0, 1, 0, 0]] and palette.tolist() == [red, blue, green]
+    with pytest.raises(ValueError, match=r"sprites: got sizes \[\(1, 2\), \(2, 1\)\]"):
+        sheet_of([one, (torch.tensor([[0], [1]]), one[1])])
+    many = [(torch.arange(200)[None], torch.rand(200, 3, generator=torch.Generator().manual_seed(i))) for i in (0, 1)]
+    with pytest.raises(ValueError, match=r"sprites: got 400 colours together; allowed are 256"):
+        sheet_of(many)

@@ -144,6 +144,31 @@ def test_a_sticker_s_picture_and_mask_are_those_of_the_host() -> None:
     torch.testing.assert_close(image * (1 - mask[..., None]) + ground * mask[..., None], white, atol=1e-5, rtol=0)
 
 
+def test_a_tile_is_drawn_beside_itself() -> None:
+    with torch.inference_mode():
+        for tile, size in (("xy", (3 * 16, 3 * 32)), ("x", (16, 3 * 32)), ("y", (3 * 16, 32))):
+            image = RenderGenerator.execute(repeated(tile=tile), 32, 16, repeat=3).args[0]
+            once = RenderGenerator.execute(repeated(tile=tile), 32, 16).args[0]
+            assert image.shape == (1, *size, 3) and torch.equal(image[:, -16:, -32:], once)
+        with pytest.raises(ValueError, match="repeat: got 2 for a picture that does not repeat"):
+            RenderGenerator.execute(repeated(), 32, 16, repeat=2)
+
+
+def test_a_batch_is_a_sprite_sheet(folders: Path) -> None:
+    """One file, one palette; the sprites in rows, cell for cell those of their own files."""
+    made = step(art(batch=3))
+    with torch.inference_mode():
+        SavePixelArt.execute(made, "sprites/x", 2, sheet=True)
+        SavePixelArt.execute(made, "single/x", 2)
+    (file,) = folders.glob("sprites/*.png")
+    sheet = Image.open(file)
+    assert sheet.mode == "P" and sheet.size == (2 * 2 * 8, 2 * 2 * 4)
+    whole = np.asarray(sheet.convert("RGB"))
+    for i, one in enumerate(sorted(folders.glob("single/*.png"))):
+        top, left = i // 2 * 8, i % 2 * 16
+        assert np.array_equal(whole[top : top + 8, left : left + 16], np.asarray(Image.open(one).convert("RGB")))
+
+
 def test_tiles_and_symmetries_stay_what_they_are_after_a_step() -> None:
     for options in ({"tile": "xy"}, {"symmetry": "mirror-x"}):
         made = step(repeated(**options))
