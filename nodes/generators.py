@@ -219,7 +219,7 @@ class RenderGenerator(io.ComfyNode):
                     min=1,
                     max=64,
                     optional=True,
-                    tooltip="Tiles a side: a generator with tile is drawn so often beside itself, to see how it repeats.",
+                    tooltip="Tiles a side: a generator with tile, drawn so often beside itself: how it repeats.",
                     extra_dict=FOLDED,
                 ),
             ],
