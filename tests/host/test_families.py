@@ -68,7 +68,7 @@ def test_a_step_runs_at_an_odd_size(name: str, representation: str, method: str)
         ).args[0]
         prompts = {"positive": conditioning_of(name, 3), "negative": conditioning_of(name, 4)}
         vae = vae_of(name)
-        made, picture, _ = (
+        made, picture, *_ = (
             STEPS[method].execute(start, **COMMON | METHODS[method] | prompts, model=model_of(name), vae=vae).args
         )
         drawn = RenderGenerator.execute(made, **size, vae=vae).args

@@ -31,7 +31,7 @@ with torch.inference_mode():
     common |= dict(model=tiny_model("eps"), vae=tiny_vae(), positive=conditioning(3), negative=conditioning(4))
     for node, own in ((nodes["MSD_BlendStep"], dict(share=0.4)), (nodes["MSD_MeanShiftDistillStep"], dict(
         estimator="noisy-step", spread=0.5, solver="ddim", solver_steps=2, samples=1))):
-        made, picture, _ = node.execute(start, **common, **own).args
+        made, picture, *_ = node.execute(start, **common, **own).args
         assert picture.shape == (1, 16, 32, 3) and made.generator.kind == "stripes"
         assert not torch.equal(made.generator.colours, start.generator.colours)
 print("all seen")
