@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,38 @@ def test_importing_the_pack_imports_neither_torch_nor_comfy() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); __import__({ROOT.name!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert not {"torch", "comfy", "numpy", "PIL"} & set(done.stdout.split())
+
+
+RUN = f"""{IMPORT}
+made = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
+from pack.msd_core.demo.model import load_demo_model
+from pack.msd_core.model import load_model
+load_demo_model(), load_model(kind="solids")
+print(len([node.GET_SCHEMA() for node in made]))
+"""
+
+
+def archived() -> list[str]:
+    """The files that `comfy node pack` puts into the registry's archive: tracked, and not left out by .comfyignore."""
+    git = ["git", "-C", str(ROOT)]
+    tracked = subprocess.run([*git, "ls-files"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    ignore = [*git, "-c", f"core.excludesFile={ROOT / '.comfyignore'}", "check-ignore", "--no-index", "--stdin"]
+    left_out = subprocess.run(ignore, input=tracked, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    return sorted(set(tracked.splitlines()) - set(left_out.splitlines()))
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: what is archived is what git tracks")
+def test_the_archive_holds_what_the_nodes_need_and_no_more(tmp_path: Path) -> None:
+    """No tests, studies, results or command line; small; and a pack of these files alone has all its nodes."""
+    files = archived()
+    unwanted = ("tests/", "assets/", "docs/", "msd_core/research/", "msd_core/cli/", "msd_core/sweep/", ".ci/")
+    assert [file for file in files if file.startswith(unwanted)] == []
+    assert sum((ROOT / file).stat().st_size for file in files) < 35e6, "two models are 32 MB of it"
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    environment = os.environ | {"MSD_ROOT": str(tmp_path)}
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", RUN], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0 and done.stdout.split()[-1] == str(len(SCHEMAS)), done.stderr
