@@ -15,7 +15,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, Wrapped, at_least_float32, check_denoiser, cost, expand_sigma
+from ..denoiser import Denoiser, Sigma, Wrapped, at_least_float32, check_denoiser, checked, cost, expand_sigma
 from ..measurement import Observation
 from ..validation import as_floating, check_instance
 
@@ -58,7 +58,8 @@ class PosteriorDenoiser(Wrapped):
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         """E[y | z, b], approximately; ``sigma`` > 0."""
         z = at_least_float32(as_floating("z", z))
-        return self.gain(z, expand_sigma(sigma, z), self.denoiser, self.observation)  # pyright: ignore[reportCallIssue]
+        found = self.gain(z, expand_sigma(sigma, z), self.denoiser, self.observation)  # pyright: ignore[reportCallIssue]
+        return checked("gain", found, z)
 
     @property
     def cost(self) -> int:

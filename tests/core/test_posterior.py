@@ -252,3 +252,26 @@ def test_replacement_needs_a_pseudo_inverse() -> None:
     y = torch.zeros(1, 3, 8, 8)
     with pytest.raises(ValueError, match="'replacement' with Blur"):
         PosteriorDenoiser(lambda z, sigma: z, observe(y, Blur(1.0)), "replacement")(y, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "message"),
+    [
+        (lambda *_: None, r"^gain: its result: got None; allowed is a floating-point tensor"),
+        (lambda z, *_: z[:, :1], r"^gain: its result: got shape \(1, 1\); allowed is the shape of z"),
+    ],
+)
+def test_what_a_gain_gives_is_checked_at_once(gain: object, message: str) -> None:
+    observation = observe(torch.zeros(1, 2), Shown(), 0.1, torch.Generator().manual_seed(0))
+    denoiser = PosteriorDenoiser(lambda z, _: 0.9 * z, observation, gain)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        denoiser(torch.zeros(1, 2), 1.0)
+
+
+class Shown:
+    """All of it is seen."""
+
+    def apply(self, y: Tensor) -> Tensor:
+        return y
+
+    adjoint = apply
