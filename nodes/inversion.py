@@ -14,8 +14,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor, nn
 
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
-from ..msd_core.inversion.report import VISIBLE
-from ..msd_core.inversion.resample import resample, round_trip_psnr
+from ..msd_core.inversion.resample import resample
+from ..msd_core.inversion.words import described
 from ..msd_core.settings import settings_of
 from ..msd_core.validation import check_choice
 from . import host
@@ -153,7 +153,7 @@ class DDIMInversion(io.ComfyNode):
 
         height, width = samples.shape[-2:]
         trajectory, back = host.run(guider, loop, height, width, rows=len(samples))
-        told = report_of(trajectory, back)
+        told = described(trajectory, back)
         tell(cls.hidden.unique_id if cls.hidden else None, told)
         return cls._outputs(trajectory, guider, axis, levels, told, back)
 
@@ -182,27 +182,6 @@ class DDIMInversion(io.ComfyNode):
 def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:
     """An output that was not asked for; whatever is connected to it says why."""
     return ExecutionBlocker(f"{node.define_schema().display_name}: returned needs check; switch it on.")
-
-
-def report_of(trajectory: Trajectory, back: Tensor | None = None) -> str:
-    """In words: evaluations, residuals, what the end is like as noise, the PSNR of what came back, and any warning."""
-    report, steps = trajectory.report, len(trajectory.sigmas) - 1
-    lines = [f"{trajectory.evaluations} evaluations in {steps} steps up to σ {float(trajectory.sigmas[-1]):.4g}"]
-    if report is not None:
-        noise = report.noise
-        worst = float(report.total.nan_to_num(0.0).max())
-        if not bool(report.total.isnan().all()):
-            lines.append(f"residuals: {worst:.2g} in all, of variance 1; above {VISIBLE:g} it shows")
-        lines.append(
-            f"end: mean {float(noise.mean.abs().max()):.3f}, spread {float(noise.std.mean()):.3f}, neighbours "
-            f"{float(noise.correlation.abs().max()):.3f} (white noise: 0, 1, 0)"
-        )
-    if back is not None:
-        psnr = round_trip_psnr(trajectory.states[0], back)
-        lines.append(f"comes back at {float(psnr.min()):.1f} dB, as a latent")
-    if (warning := trajectory.warning()) is not None:
-        lines.append(f"warning: {warning}")
-    return "\n".join(lines)
 
 
 def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:

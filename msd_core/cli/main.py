@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import bench, compare, distill, edit, fit, inpaint, render, reproduce, restore, sample, sweep, train_demo
+from . import bench, compare, distill, edit, fit, inpaint, invert, render, reproduce, restore, sample, sweep, train_demo
 from .parser import Parser
 from .signals import Stopped, signals
 from .streams import GONE, complain, reliable_streams
@@ -29,6 +29,7 @@ COMMANDS = {
     "edit": edit,
     "inpaint": inpaint,
     "restore": restore,
+    "invert": invert,
     "compare": compare,
     "train-demo": train_demo,
     "reproduce": reproduce,

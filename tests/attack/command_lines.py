@@ -53,6 +53,7 @@ COMMANDS = {
     "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
     "edit": ["--out", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
     "inpaint": ["--out", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
+    "invert": ["--out", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model", "--help"],
     "restore": ["--out", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed", "--help"],
     "bench": ["--out", "--against", "--method", "--generator", "--size", "--steps", "--n", "--seed", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],

@@ -1,0 +1,58 @@
+"""The noise that a picture would have come from, and the picture that comes back from it: which inversion to trust."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import number
+from .changed import add_shared, prepared
+
+HELP = "invert a picture to noise, and back"
+INVERSION = "implicit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `msd invert`."""
+    from ..inversion import INVERSIONS
+
+    add_shared(parser, 50)
+    parser.add_argument("--prompt", default="", help="what it shows (default: nothing)")
+    parser.add_argument("--cfg", type=number, default=1.0, help="guidance scale; 1 is off, and accurate (default: 1)")
+    names = ", ".join(INVERSIONS)
+    parser.add_argument("--inversion", default=INVERSION, help=f"{names} (default: {INVERSION})")
+    parser.add_argument("--noise", type=Path, help="safetensors file for the noisy latent and its levels")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Invert, walk back, save the picture that came back; say how well it went."""
+    import torch
+
+    from ..atomic import replacing
+    from ..inversion import INVERSIONS, invert
+    from ..inversion.resample import resample, round_trip_psnr
+    from ..inversion.words import described
+    from ..schedule import sigma_schedule
+    from ..tensorfile import write_tensors
+    from .pictures import to_pil
+
+    inversion = INVERSIONS.made("--inversion", arguments.inversion)
+    model, picture, out = prepared(arguments, "returned")
+    denoiser = model.denoiser(arguments.prompt, "", arguments.cfg)
+    sigmas = sigma_schedule("normal", arguments.steps, schedule=model.schedule)
+    rng = torch.Generator().manual_seed(arguments.seed)
+    with torch.no_grad():
+        x = model.encode(picture)
+        trajectory = invert(x, denoiser, sigmas, inversion, rng)
+        back = resample(trajectory, denoiser)
+        returned, own = (model.decode(latent).clamp(0, 1) for latent in (back, x))
+    if arguments.noise is not None:
+        told = {"inversion": arguments.inversion, "prompt": arguments.prompt, "cfg": f"{arguments.cfg:g}"}
+        tensors = {"noise": trajectory.states[-1].contiguous(), "sigmas": trajectory.sigmas.flip(0).contiguous()}
+        write_tensors(arguments.noise, tensors, "msd-noise", "1", told)
+    with replacing(out) as partial:
+        to_pil(returned[0]).save(partial)
+    print(described(trajectory, back))
+    psnr = float(round_trip_psnr(own, returned, peak=1.0))
+    print(f"{out}: {picture.shape[3]}x{picture.shape[2]}, {psnr:.1f} dB against what the autoencoder alone gives back")
+    return 0

@@ -1,0 +1,61 @@
+"""`msd invert`: what it writes and says, by every inversion, and wrong input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from msd_core.cli.main import main
+from msd_core.demo.grammar import parse
+from msd_core.demo.scenes import draw
+from msd_core.inversion import INVERSIONS
+from msd_core.tensorfile import read_tensors
+
+pytestmark = pytest.mark.core
+WORDS = "a large red circle on a blue background"
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "circle.png"
+    pixels = (draw([parse(WORDS)], 64)[0] * 255).round().byte().movedim(0, -1).numpy()
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def decibels(said: str) -> float:
+    return float(said.split(" dB against")[0].split()[-1])
+
+
+def test_the_implicit_inversion_brings_it_back(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, noise = tmp_path / "back.png", tmp_path / "noise.safetensors"
+    given = [str(picture), "--prompt", WORDS, "--steps", "12", "--out", str(out), "--noise", str(noise)]
+    assert main(["invert", *given]) == 0
+    said = capsys.readouterr().out
+    assert "evaluations in 12 steps" in said and "white noise" in said and decibels(said) > 50
+    assert Image.open(out).size == (64, 64)
+    tensors, told = read_tensors(noise, "msd-noise", "1", lambda *_: None)
+    assert tensors["noise"].shape == (1, 4, 8, 8) and tensors["sigmas"][0] > 10 > tensors["sigmas"][-1] == 0
+    assert told["inversion"] == "implicit" and bool(torch.isfinite(tensors["noise"]).all())
+    assert main(["invert", *given[:-4], "--out", str(tmp_path / "e.png"), "--inversion", "explicit"]) == 0
+    assert decibels(capsys.readouterr().out) < 50
+
+
+@pytest.mark.parametrize("name", INVERSIONS)
+def test_every_inversion_runs(name: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = "2" if name == "null-text" else "1"  # it looks for the negative prompt that guidance is best against
+    given = ["--steps", "3", "--cfg", cfg, "--out", str(tmp_path / "b.png"), "--inversion", name]
+    assert main(["invert", str(picture), *given]) == 0, capsys.readouterr().err
+    assert "dB against" in capsys.readouterr().out
+
+
+def test_wrong_input_is_one_line(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invert", str(picture), "--inversion", "magic", "--out", str(tmp_path / "b.png")]) == 2
+    assert "--inversion: got 'magic'; allowed are 'explicit'" in capsys.readouterr().err
+    assert main(["invert", str(picture), "--prompt", "a zebra", "--out", str(tmp_path / "b.png")]) == 2
+    assert "zebra" in capsys.readouterr().err
