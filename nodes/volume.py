@@ -72,7 +72,7 @@ class VolumeGenerator(io.ComfyNode):
             display_name="3-D Generator",
             category=CATEGORY,
             description="An object in space, which any step optimises: seen from several sides at once, and moved to "
-            "where the model likes them all. Use a prompt by view (View Prompt), 120 steps and inner_steps 1.",
+            "where the model likes them all. Use a prompt by view (View Prompt), 60 steps and inner_steps 4.",
             search_aliases=["text to 3d", "nerf", "mesh", "object", "dreamfusion", "turntable", "volume"],
             inputs=[
                 io.Int.Input("width", default=512, min=8, max=2048, step=8, tooltip=size),

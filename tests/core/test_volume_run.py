@@ -176,7 +176,7 @@ def test_a_penalty_lowers_what_it_is_on(name: str) -> None:
 
 
 def test_what_a_volume_recommends() -> None:
-    assert preset_for(Volume, "msd", {}).inner_steps == 1 and preset_for(Volume, "msd", {"steps": 7}).steps == 7
+    assert preset_for(Volume, "msd", {}).inner_steps == 4 and preset_for(Volume, "msd", {"steps": 7}).steps == 7
     assert preset_for(Volume, "sds", {}) == preset_for(None, "sds", {})
 
 

@@ -123,7 +123,7 @@ class Volume(Generator):
     settings = VolumeSettings
     files = ("turntable.webp", "object.glb", "depth.png", "normal.png")
     label: ClassVar[str] = "3-D"
-    recommended: ClassVar[Mapping[str, Mapping[str, Any]]] = {"msd": {"steps": 120, "inner_steps": 1}}
+    recommended: ClassVar[Mapping[str, Mapping[str, Any]]] = {"msd": {"steps": 60, "inner_steps": 4}}
 
     ground: Tensor
     density: Tensor

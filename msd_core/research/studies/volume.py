@@ -138,7 +138,8 @@ def _digest(path: Path) -> str:
 
 def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     """A cell of the first table."""
-    key = {"what": "round", "prompt": prompt, "seed": seed, "model": _digest(DEMO_MODEL_PATH)}
+    inner = preset_for(Volume, "msd", {}).inner_steps
+    key = {"what": "round", "prompt": prompt, "seed": seed, "inner": inner, "model": _digest(DEMO_MODEL_PATH)}
     quick = {"steps": 2, "rays": 16} if context.quick else {}
     return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 
@@ -147,6 +148,7 @@ def solid_cell(context: Context, number: int, method: str, words: str, seed: int
     """A cell of the second table."""
     scene, steps = scenes_of(context.seed)[number], 2 if context.quick else STEPS[method]
     key = {"what": "solid", "scene": scene.caption(), "method": method, "words": words, "seed": seed, "steps": steps}
+    key |= {"inner": preset_for(Volume, method, {}).inner_steps}
     key |= {"model": _digest(SOLID_MODEL_PATH)}
     return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, steps))
 
