@@ -34,8 +34,6 @@ WARM, COLD = 0.35, 0.1
 TINY = 1e-6
 """Added to a squared difference of colours, so that its root has a gradient at 0."""
 MOST_CELLS, MOST_COLOURS = 512, 256
-MOST_COLOURS = 256
-"""Of a PNG with a palette."""
 SHEET = 512
 """Pixels that the longer side of the file has at least, if a whole number of pixels a cell allows it."""
 PALETTES = {
