@@ -213,7 +213,7 @@ class RowCounter(Wrapped):
     def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, both counted (see `guidance`)."""
         pair = getattr(self.denoiser, "parts")(z, sigma)  # noqa: B009 - Denoiser has no such member
-        self.rows += 2 * z.shape[0]
+        self.rows += int(getattr(self.denoiser, "parts_cost", 2)) * z.shape[0]
         return checked_parts(pair, z)
 
 

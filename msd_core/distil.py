@@ -6,7 +6,7 @@ model and generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .blended import blended
 from .companions import Source, with_companions
 from .denoiser import Denoiser
 from .distillation import Method
@@ -66,7 +67,8 @@ def distil(
 
     Args:
         prompt: what to draw; a list of n prompts, one a picture; or a function from the view (of each picture) to a
-            prompt. Names in braces are filled in by the view, where the generator knows them (`Generator.words`).
+            prompt, or to several with a share each, {prompt: share}. Names in braces are filled in by the view, where
+            the generator knows them (`Generator.words`).
         negative: what not to draw.
         method: name of a method, a method with its settings, or a whole `Preset`.
         generator: kind of the generator, or one to start from.
@@ -213,7 +215,8 @@ def run(
         state: from `start` with the preset's steps, or of a run to resume.
         preset: method, guidance, optimiser, pull and where to stop.
         model: gives denoiser, encoder and decoder.
-        prompt, negative: as the model takes them; a function from the view to a prompt gives a prompt by view.
+        prompt, negative: as the model takes them; a function from the view to a prompt, or to {prompt: share}, gives a
+            prompt by view.
         mask: as in `distil`.
         source: as in `distil`; what the generator renders where that is no picture and the model has no encoder.
         source_prompt: as the model takes it.
@@ -307,16 +310,20 @@ def _by_view(prompt: Prompt, generator: Generator) -> Prompt:
     known = one.words(one.frame(one.canvas.view.height, one.canvas.view.width))
     named = [name for name in known if isinstance(prompt, str) and f"{{{name}}}" in prompt]
 
-    def said(view: Any) -> str:  # noqa: ANN401 - a view of the generator's own kind
-        text, words = prompt, one.words(view)
-        for name in named:
-            text = text.replace(f"{{{name}}}", words[name])
-        return text
+    def said(view: Any) -> dict[str, float]:  # noqa: ANN401 - a view of the generator's own kind
+        found: dict[str, float] = {}
+        for share, words in one.shares(view):
+            text = prompt
+            for name in named:
+                text = text.replace(f"{{{name}}}", words[name])
+            found[text] = found.get(text, 0.0) + share
+        return found
 
     return said if named else prompt
 
 
 def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser | ByView:
+    """That of a prompt; of a function of the view, which gives a prompt or several with a share each, one a view."""
     if not callable(prompt):
         return prepare(prompt)
 
@@ -324,10 +331,15 @@ def _denoiser(prompt: Prompt, prepare: Callable[[Prompt], Denoiser]) -> Denoiser
     def prepared(words: Prompt, several: bool) -> Denoiser:
         return prepare(list(words) if several else words)
 
-    def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind, or a list of a batch's
-        if isinstance(view, list):
-            return prepared(tuple(prompt(part) for part in view), True)
-        return prepared(prompt(view), False)
+    def pick(view: Any) -> Denoiser:  # noqa: ANN401 - a view of the generator's own kind, or a list of several
+        several = isinstance(view, list)
+        told = [prompt(part) for part in (view if several else [view])]
+        shares = [list(one.items()) if isinstance(one, Mapping) else [(one, 1.0)] for one in told]
+        most = range(max(map(len, shares)))
+        padded = [[*known, *[(known[0][0], 0.0)] * (len(most) - len(known))] for known in shares]
+        layers = [tuple(known[k][0] for known in padded) for k in most]
+        denoisers = [prepared(layer if several else layer[0], several) for layer in layers]
+        return blended(denoisers, [[share for _, share in known] for known in padded])
 
     return ByView(pick)
 

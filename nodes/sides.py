@@ -22,13 +22,13 @@ from comfy.samplers import CFGGuider
 
 from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.sticker import GROUNDS, Before
-from ..msd_core.generators.volume.camera import Camera, side_weights
+from ..msd_core.generators.volume.camera import SIDE_WORDS, Camera, side_weights
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Generator
 
 VIEW = "msd_view"
-SIDES = ("front", "right", "back", "left", "overhead")
+SIDES = tuple(SIDE_WORDS)
 OVERHEAD = SIDES[-1]
 Conds = dict[str, list[dict[str, Any]]]
 Rows = slice | list[int]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 OF_CAMERAS = ("views", "lowest", "highest", "distance", "fov", "vary", "shift")
 """Settings of a volume that say how it is looked at."""
+OF_PROMPTS = ("blend",)
+"""Settings that View Prompt and View Conditioning have in a graph."""
 CamerasSocket = io.Custom("MSD_CAMERAS")
 CHANNELS = 11
 """Numbers a pixel of a turntable: colour, opacity, depth and normals as pictures, and the video's."""
@@ -78,7 +80,7 @@ class VolumeGenerator(io.ComfyNode):
                 io.Int.Input("width", default=512, min=8, max=2048, step=8, tooltip=size),
                 io.Int.Input("height", default=512, min=8, max=2048, step=8, tooltip=size),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of where it starts."),
-                *(widget(entry, name) for name, entry in _settings().items() if name not in OF_CAMERAS),
+                *(widget(entry, name) for name, entry in _settings().items() if name not in OF_CAMERAS + OF_PROMPTS),
                 CamerasSocket.Input("cameras", optional=True, tooltip="Without it: that node's defaults."),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],

@@ -226,6 +226,10 @@ class Generator(nn.Module, ABC):
         """What a prompt can say of a view: names that stand in braces in it, such as {ground}, and their words."""
         return {}
 
+    def shares(self, view: Any) -> list[tuple[float, dict[str, str]]]:  # noqa: ANN401 - a view of its own kind
+        """`words` of a view with a share each that sum to 1: several where it lies between two sides."""
+        return [(1.0, self.words(view))]
+
     def groups(self) -> dict[str, int | None]:
         """Parts whose parameters are updated each on its own: prefix of their names to the row they render.
 

@@ -22,6 +22,7 @@ from msd_core import (
     sigma_range,
     with_levels,
 )
+from msd_core.blended import blended
 from msd_core.denoiser import RowCounter, level_at
 from msd_core.guidance import with_cfg
 
@@ -173,3 +174,36 @@ def test_levels_are_those_both_know(mixture: GaussianMixture) -> None:
 def test_a_scale_that_is_no_number_is_refused(cfg: float, mixture: GaussianMixture) -> None:
     with pytest.raises(ValueError, match="cfg: got .* 1 = off"):
         GuidedDenoiser(mixture, mixture, cfg)
+
+
+# --- several prompts with shares --------------------------------------------------------------------------------------
+
+
+def test_a_blend_is_guidance_of_the_blended_condition(mixture: GaussianMixture, uncond: GaussianMixture) -> None:
+    other = GaussianMixture(torch.ones(1).double(), torch.ones(1, 2).double(), torch.eye(2).double()[None])
+    pairs = [GuidedDenoiser(cond.denoise, uncond.denoise, 3.0) for cond in (mixture, other)]
+    shares = [[0.25, 0.75], [1.0, 0.0]]
+    blend = blended(pairs, shares)
+    z = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    share = torch.tensor(shares).double().repeat(2, 1)
+    cond = share[:, :1] * mixture.denoise(z, 0.7) + share[:, 1:] * other.denoise(z, 0.7)
+    for cfg in (3.0, 1.0, -2.0):
+        assert torch.allclose(blend.with_cfg(cfg)(z, 0.7), guide(cond, uncond.denoise(z, 0.7), cfg))  # type: ignore[attr-defined]
+    parts = blend.parts(z, 0.7)  # type: ignore[attr-defined]
+    assert torch.allclose(parts[0], cond) and torch.allclose(parts[1], uncond.denoise(z, 0.7))
+    counter = RowCounter(blend)
+    counter(z, 0.7), counter.parts(z, 0.7)
+    assert counter.rows == 4 * 4 + 4 * 4
+    assert not torch.allclose(blended(pairs, shares[::-1])(z, 0.7), blend(z, 0.7)), "rows have their own shares"
+    assert blended(pairs[:1], [[1.0]]) is pairs[0]
+
+
+def test_a_blend_of_what_does_not_fit(mixture: GaussianMixture) -> None:
+    pair = [mixture.denoise] * 2
+    for shares in ([[0.5, 0.4]], [[1.0]], [0.5, 0.5], [[math.nan, 1.0]]):
+        with pytest.raises(ValueError, match="^shares: "):
+            blended(pair, shares)
+    with pytest.raises(ValueError, match="^z: got 3 rows for prompts of 2 views"):
+        blended(pair, [[0.5, 0.5], [1.0, 0.0]])(torch.zeros(3, 2).double(), 1.0)
+    with pytest.raises(ValueError, match="no guidance"):
+        blended(pair, [[0.5, 0.5]]).parts(torch.zeros(1, 2).double(), 1.0)  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +114,31 @@ def test_each_row_is_asked_with_its_own_words() -> None:
     words = [[part.removeprefix("a head, ") for part in rows] for rows in asked]  # type: ignore[union-attr, attr-defined]
     assert words and all(len(rows) == 4 for rows in words)
     assert {word for rows in words for word in rows} == {"front view", "right side view", "back view", "left side view"}
+
+
+def test_a_view_between_two_sides_is_asked_under_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    grey = {"a front view": 0.2, "a right side view": 0.8}
+
+    class Grey(Views):
+        def denoiser(self, prompt, negative="", cfg=1.0):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            asked.append(prompt)
+            said = torch.tensor([grey[word] for word in prompt]).reshape(-1, 1, 1, 1)
+            return lambda z, sigma: said.repeat(len(z) // len(prompt), 1, 1, 1) * torch.ones_like(z)
+
+    cameras = [Camera(SIDE, SIDE, yaw=45.0, rays=8), Camera(SIDE, SIDE, yaw=50.0, rays=8)]
+    monkeypatch.setattr(Volume, "view", lambda self, step, steps, rng: cameras)
+    small: dict[str, Any] = {"rays": 8, "ray_samples": 4, "views": 2, "blend": 40.0, "generator": "volume", "cfg": 1}
+    (state,) = distil("a {view}", model=Grey(1), method="msd", estimator="one-step", steps=1, **small)
+    assert asked == [["a front view"] * 2, ["a right side view"] * 2]
+    assert state.info.evaluations == 4, "two rows, under two prompts each"
+    assert state.target is not None
+    found = state.target.flatten(1).mean(1)
+    wanted = torch.tensor([0.5 * 0.2 + 0.5 * 0.8, 0.375 * 0.2 + 0.625 * 0.8])
+    assert torch.allclose(found, wanted, atol=1e-5), found
+    asked.clear()
+    list(distil("a {view}", model=Grey(1), method="msd", estimator="one-step", steps=1, **small | {"blend": 0.0}))
+    assert asked == [["a front view", "a right side view"]], "each of one side"
 
 
 def run_of(volume: Volume, steps: int = 6):  # type: ignore[no-untyped-def] # noqa: ANN201

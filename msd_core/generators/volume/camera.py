@@ -101,16 +101,31 @@ def turned(yaw: float) -> float:
     return (yaw + 180.0) % 360.0 - 180.0
 
 
-def side_words(camera: Camera) -> dict[str, str]:
-    """What a prompt can call the side that a camera sees: ``view`` in five words, ``side`` without left and right."""
+SIDE_WORDS = {
+    "front": {"view": "front view", "side": "front view"},
+    "right": {"view": "right side view", "side": "side view"},
+    "back": {"view": "back view", "side": "back view"},
+    "left": {"view": "left side view", "side": "side view"},
+    "overhead": {"view": "overhead view", "side": "overhead view"},
+}
+"""What a prompt can call each side: ``view`` in five words, ``side`` without left and right."""
+
+
+def side_of(camera: Camera) -> str:
+    """The side that a camera sees, one of `SIDE_WORDS`."""
     yaw = turned(camera.yaw)
     if camera.pitch > OVERHEAD:
-        return {"view": "overhead view", "side": "overhead view"}
+        return "overhead"
     if abs(yaw) <= 45.0:
-        return {"view": "front view", "side": "front view"}
+        return "front"
     if abs(yaw) >= 135.0:
-        return {"view": "back view", "side": "back view"}
-    return {"view": f"{'right' if yaw > 0 else 'left'} side view", "side": "side view"}
+        return "back"
+    return "right" if yaw > 0 else "left"
+
+
+def side_words(camera: Camera) -> dict[str, str]:
+    """The words of the side that a camera sees."""
+    return dict(SIDE_WORDS[side_of(camera)])
 
 
 CENTRES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": -90.0}
@@ -123,14 +138,14 @@ def side_weights(camera: Camera, blend: float = 0.0) -> dict[str, float]:
     Args:
         camera: a camera.
         blend: degrees around the border between two sides over which one goes over into the other, linearly; with 0
-            each camera sees a single side, that of `side_words`.
+            each camera sees a single side, `side_of` it.
 
     Raises:
         ValueError: ``blend`` is not within 0 to 90.
     """
     check_number("blend", blend, "30 is usual.", low=0, high=90)
     if blend == 0:
-        return {side_words(camera)["view"].split()[0]: 1.0}
+        return {side_of(camera): 1.0}
     over = _past(camera.pitch - OVERHEAD, blend)
     around = {name: _past(45.0 - abs(turned(camera.yaw - middle)), blend) for name, middle in CENTRES.items()}
     shares = {name: share * (1 - over) for name, share in around.items()} | {"overhead": over}

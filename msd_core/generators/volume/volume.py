@@ -24,7 +24,7 @@ from ...randomness import Rng, draw_uniform, seeded
 from ...settings import check_settings, setting
 from ...validation import check_choice, check_count, check_seed
 from ..base import SIDE, Canvas, Config, Generator, Moved, View
-from .camera import RADIUS, Camera, Vector3, side_words
+from .camera import RADIUS, SIDE_WORDS, Camera, Vector3, side_weights, side_words
 from .fields import FIELDS
 from .ground import GROUNDS, SHARE, Sky, first_ground, solved
 from .march import March, Rays, Traced
@@ -64,6 +64,15 @@ class VolumeSettings:
     )
     shift: float = setting(
         0.0, "radii by which the centre is moved by chance, at most", low=0, high=1, usual=(0, 0.5), expert=True
+    )
+    blend: float = setting(
+        0.0,
+        "degrees over which {view} and {side} of one side go over into those of the next, where the model is asked "
+        "under both, at twice the cost; 0: each view is of one side",
+        low=0,
+        high=90,
+        usual=(0, 60),
+        expert=True,
     )
     blob: float = setting(
         10.0, "density in the middle that it starts from; with 0 it starts as thin fog", low=0, high=100, expert=True
@@ -218,7 +227,15 @@ class Volume(Generator):
 
     def words(self, view: View) -> dict[str, str]:
         """``{view}``: the side that the camera sees; ``{side}``: the same, left and right alike."""
-        return side_words(view if isinstance(view, Camera) else self.frame(view.height, view.width))
+        return side_words(self._camera_of(view))
+
+    def shares(self, view: View) -> list[tuple[float, dict[str, str]]]:
+        """`words` of the sides that a view is of; two and more within ``blend`` degrees of a border."""
+        weights = side_weights(self._camera_of(view), self.made.blend)
+        return [(share, dict(SIDE_WORDS[side])) for side, share in weights.items()]
+
+    def _camera_of(self, view: View) -> Camera:
+        return view if isinstance(view, Camera) else self.frame(view.height, view.width)
 
     def render(self, view: View | Sequence[View]) -> Tensor:
         """RGB in [0, 1], (V, 3, height, width) of one view or V of one size, differentiable in the parameters."""
