@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", default="fourier", help=f"{', '.join(GENERATORS)} (default: fourier)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
     parser.add_argument("--steps", type=count, default=5, help="counted after a first one (default: 5)")
-    parser.add_argument("--n", type=count, default=1, help="pictures side by side (default: 1)")
+    parser.add_argument("--n", type=count, default=1, help="pictures side by side, told beside one alone (default: 1)")
     parser.add_argument("--seed", type=seed, default=0, help="of the generator and the noise (default: 0)")
     parser.add_argument("--model", type=Path, help="the model's file (default: the one that ships)")
     parser.add_argument("--model-kind", default="demo", help=f"what it is: {', '.join(MODELS)} (default: demo)")
@@ -53,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         line = f"{part:10}{seconds / found.steps:10.4f}{seconds / found.total:8.1%}"
         print(line + ("" if earlier is None else f"{earlier[part]:10.4f}"))
     print(f"all else over the parts: {found.overhead:.1%}")
+    alone = None
+    if arguments.n > 1:
+        one = bench(arguments.prompt, steps=arguments.steps, model=model, **settings | {"n": 1})
+        alone, each = one.total / one.steps, found.total / found.steps / arguments.n
+        print(f"one alone: {alone:.4f} s a step; side by side {each:.4f} s each: {alone / each:.2f} times as many")
     if arguments.out is not None:
         told = {
             "format": FORMAT,
@@ -60,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             "settings": {**settings, "steps": found.steps, "model": str(arguments.model or arguments.model_kind)},
             "evaluations": found.evaluations,
             "seconds a step": {part: seconds / found.steps for part, seconds in found.seconds.items()},
+            "seconds a step of one alone": alone,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "machine": platform.processor() or platform.machine(),

@@ -17,7 +17,8 @@ from .signals import Stopped
 
 HELP = "the paper's tables and figures in two dimensions"
 ALL = "all"
-SCIENCE = {"scipy", "matplotlib"}
+EXTRAS = {"scipy": "science", "matplotlib": "science", "diffusers": "diffusers", "transformers": "diffusers"}
+"""Libraries that studies need, and the extra that brings them."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -77,10 +78,10 @@ def _chosen(name: str) -> list[str]:
         modules = {n: load_study(n) for n in (STUDIES if name == ALL else [name])}
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in SCIENCE:
+        if library not in EXTRAS:
             raise
         raise ValueError(
-            f"{library} is not installed; install what the studies need: pip install '.[science]'"
+            f"{library} is not installed; install what the studies need: pip install '.[{EXTRAS[library]}]'"
         ) from error
     return [n for n, module in modules.items() if name != ALL or module.IN_ALL]
 

@@ -55,11 +55,11 @@ def load_pipeline(
     kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     kind = dtype or ("float16" if place.startswith("cuda") else "float32")
     check_choice("dtype", kind, kinds)
-    library, options = _library(), {"torch_dtype": kinds[kind], "local_files_only": True}
+    diffusers, options = library(), {"torch_dtype": kinds[kind], "local_files_only": True}
     if Path(path).is_dir():
-        pipe = library.DiffusionPipeline.from_pretrained(str(path), **options)
+        pipe = diffusers.DiffusionPipeline.from_pretrained(str(path), **options)
     elif Path(path).is_file():
-        pipe = library.StableDiffusionPipeline.from_single_file(str(path), **options)
+        pipe = diffusers.StableDiffusionPipeline.from_single_file(str(path), **options)
     else:
         raise ValueError(f"path: {str(path)!r} is not there. Name a folder of diffusers, or a file.")
     if offload == "model":
@@ -71,7 +71,7 @@ def load_pipeline(
     return PipelineModel.of(pipe)
 
 
-def _library() -> Any:  # noqa: ANN401 - a module
+def library() -> Any:  # noqa: ANN401 - a module
     """The module diffusers.
 
     Raises:
@@ -235,7 +235,7 @@ class PipelineDenoiser:
 
 def _schedule(scheduler: Any) -> DiscreteSchedule:  # noqa: ANN401 - the library's
     """The noise levels that a scheduler's configuration describes."""
-    return DiscreteSchedule(_library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod)
+    return DiscreteSchedule(library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod)
 
 
 def _rows(tensor: Tensor, rows: int) -> Tensor:

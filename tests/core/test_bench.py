@@ -46,7 +46,7 @@ def test_the_parts_are_told_apart_and_add_up() -> None:
     assert NeuralImage.renderer is before, "what was timed is as it was"
     assert found.steps == 3 and found.evaluations == 3 and set(found.seconds) == {*PARTS, "rest"}
     for part, wanted in (("encode", SLOW), ("decode", 2 * SLOW), ("network", 3 * SLOW)):
-        assert found.seconds[part] == pytest.approx(3 * wanted, rel=0.5, abs=0.01), part
+        assert 3 * wanted <= found.seconds[part] < 3 * wanted + 0.5, part
     assert found.seconds["render"] > 0 and found.seconds["update"] > 0
     assert sum(found.seconds.values()) == pytest.approx(found.total)
     assert found.overhead < 1
@@ -71,6 +71,17 @@ def test_the_command_writes_and_compares(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "other.json").write_text("{}")
     assert main([*quick, "--against", str(tmp_path / "other.json")]) == 2
     assert "--against: " in capsys.readouterr().err
+
+
+def test_pictures_side_by_side_are_told_beside_one_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "a red circle", "--steps", "1", "--size", "32x32", "--method", "sds"]
+    assert main([*words, "--n", "2", "--out", str(tmp_path / "two.json")]) == 0
+    assert "one alone: " in capsys.readouterr().out
+    told = json.loads((tmp_path / "two.json").read_text())
+    assert told["evaluations"] == 4 and told["seconds a step of one alone"] > 0
+    assert main([*words, "--out", str(tmp_path / "one.json")]) == 0
+    assert "one alone" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "one.json").read_text())["seconds a step of one alone"] is None
 
 
 def test_wrong_input_is_named() -> None:

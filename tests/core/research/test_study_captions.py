@@ -1,0 +1,125 @@
+"""The studies on the demo model's captions, cut short: Table 3 with Fig. 4, Figs. 6 and 8, and the learned denoiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("scipy")
+
+from msd_core import sd15_schedule
+from msd_core.demo.model import load_demo_model
+from msd_core.preset import preset_of
+from msd_core.randomness import seeded
+from msd_core.research.studies import captions, fig6, fig8, learned, table3
+from msd_core.research.studies.study import Context
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setattr(captions, "TOGETHER", 2)
+    monkeypatch.setattr(learned, "TOGETHER", 2)
+    return Context(tmp_path, quick=True)
+
+
+def test_a_learned_denoiser_and_its_reference(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: learned.ESTIMATORS[name] for name in ("exact, 8 levels", "one-step")}
+    monkeypatch.setattr(learned, "ESTIMATORS", few)
+    monkeypatch.setattr(learned, "REFERENCE", {"estimator": "exact", "steps": 8})
+    result = learned.run(context)
+    rows = {(row[0], row[3]): row[4:] for row in result.tables[0].rows}
+    assert set(rows) == {(place, name) for place in ("start", "end") for name in few}
+    for place in ("start", "end"):
+        exact, single = rows[place, "exact, 8 levels"], rows[place, "one-step"]
+        assert exact[0] == 18 and single[0] == 2, "rows under guidance"
+        assert exact[2] > 0 == single[2], "one evaluation has no noise"
+        assert single[1] > 0.2 > exact[1], "asked where it was never trained, the model is wrong"
+
+
+def test_bias_without_its_monte_carlo_part() -> None:
+    """Known: draws with mean t + b and deviation s in D numbers have bias²/|t|² = |b|²/|t|² and variance D s²/|t|²."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.full((5, 40), 2.0)
+    draws = truth + 0.5 + 1.5 * torch.randn(64, 5, 40, generator=rng)
+    reference = truth + 1.5 * torch.randn(64, 5, 40, generator=rng)
+    bias2, variance = learned.compared(draws, reference)
+    assert bias2 == pytest.approx(0.25 / 4, abs=0.02) and variance == pytest.approx(2.25 / 4, rel=0.1)
+    other = truth + 1.5 * torch.randn(64, 5, 40, generator=rng)
+    assert abs(learned.compared(other, reference)[0]) < 0.01, "equal distributions"
+    naive = float(((draws.mean(0) - reference.mean(0)).square().sum(1) / truth.square().sum(1)).mean())
+    assert naive > bias2, "what the subtraction is for"
+
+
+def test_fig6_wants_more_under_a_wide_kernel(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fig6, "PLACES", {"early": 1, "late": 20})
+    monkeypatch.setattr(fig6, "BANDWIDTHS", (8.0, 0.1))
+    monkeypatch.setattr(fig6, "LEVELS", 4)
+    table = fig6.run(context).tables[0]
+    assert [row[:2] for row in table.rows] == [["early", 8.0], ["early", 0.1], ["late", 8.0], ["late", 0.1]]
+    for wide, narrow in (table.rows[:2], table.rows[2:]):
+        assert wide[2] > 3 * narrow[2], "|m| falls with λ"
+
+
+def test_fig8_runs_every_setting(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        fig8, "SETTINGS", {name: fig8.SETTINGS[name] for name in ("split, centre and interval", "exact")}
+    )
+    result = fig8.run(context)
+    assert [row[0] for row in result.tables[0].rows] == ["split, centre and interval", "exact"]
+    assert result.tables[0].rows[1][3] == 2 * 18, "two targets"
+    pictures = [captions.passed(context, p, "msd", [2], steps=2, **fig8.SETTINGS["exact"]) for p in
+                captions.in_cells(captions.captions(0, fig8.QUICK_CAPTIONS))]  # fmt: skip
+    other = [captions.passed(context, p, "msd", [2], steps=2, **fig8.SETTINGS["split, centre and interval"]) for p in
+             captions.in_cells(captions.captions(0, fig8.QUICK_CAPTIONS))]  # fmt: skip
+    assert not torch.equal(pictures[0].tensors["pictures"], other[0].tensors["pictures"])
+
+
+def test_table3_counts_what_each_row_cost(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table3, "RUNS", {"sds": table3.RUNS["sds"]})
+    monkeypatch.setattr(table3, "BUDGETS", {180: {"MSD, 10 x 15": table3.BUDGETS[180]["MSD, 10 x 15"]}})
+    result = table3.run(context)
+    assert [row[:2] for row in result.tables[0].rows] == [
+        ["DDIM, 32 steps", 4], ["DDIM, then fitted", 4], ["MSD, 10 x 15 (180)", 36]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("budget", "name"), [(b, n) for b, known in table3.BUDGETS.items() for n in known])
+def test_every_budget_is_met(budget: int, name: str) -> None:
+    """Rows under guidance of all steps, counted by a denoiser that does nothing else."""
+    method, settings = table3.BUDGETS[budget][name]
+    preset, counted = preset_of(method, **settings), Counted()
+    for step in range(preset.steps):
+        preset.method(torch.zeros(1, 4, 2, 2), counted, step=step, steps=preset.steps, rng=seeded(step))
+    assert 2 * counted.rows == pytest.approx(budget, rel=0.04)
+
+
+class Counted:
+    """Zero, with the levels of a chain; counts its rows."""
+
+    rows = 0
+    percent_to_sigma = staticmethod(sd15_schedule().percent_to_sigma)
+
+    def __call__(self, z: torch.Tensor, sigma: object) -> torch.Tensor:
+        self.rows += len(z)
+        return 0 * z
+
+    def with_cfg(self, cfg: float) -> Counted:
+        return self
+
+    def parts(self, z: torch.Tensor, sigma: object) -> tuple[torch.Tensor, torch.Tensor]:
+        return self(z, sigma), self(z, sigma)
+
+
+def test_what_a_run_passes_is_what_it_ends_with(context: Context) -> None:
+    prompts = captions.captions(0, 2)
+    cell = captions.passed(context, prompts, "sds", [0, 1, 3], steps=3)
+    assert cell.numbers["evaluations"] == [0, 2, 6] and cell.tensors["pictures"].shape == (3, 2, 3, 128, 128)
+    alone = captions.passed(context, prompts[:1], "sds", [3], steps=3)
+    gap = (alone.tensors["pictures"][0, 0].float() - cell.tensors["pictures"][2, 0].float()).abs()
+    assert gap.max() <= 1, "side by side as alone"
+    x = captions.encoded(cell.tensors["pictures"][2])
+    assert torch.allclose(x, load_demo_model().encode(cell.tensors["pictures"][2] / 255.0), atol=1e-5)
