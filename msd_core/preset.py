@@ -54,7 +54,7 @@ class Preset:
     min_bandwidth: float = setting(0.0, "stop below this λ; 0 = never", low=0, usual=(0, 1000), expert=True)
     tolerance: float | None = setting(
         None,
-        "stop once |m|, the size of the shift, is this small",
+        "stop once the size of the shift is this small",
         kind=float,
         above=0,
         usual=(0, 1000),

@@ -128,9 +128,9 @@ class ViewPrompt(io.ComfyNode):
             display_name="View Prompt",
             category=CATEGORY,
             description="A prompt that says which side is seen: an object needs one, or it grows a face on every side. "
-            "{view} becomes front view, right side view, back view, left side view or overhead view, {side} the same "
-            "without left and right; without either, the view stands at the end. For a sticker {ground} becomes the "
-            "name of the ground.",
+            "In braces, the word view becomes front view, right side view, back view, left side view or overhead view, "
+            "and side the same without left and right; without either, the view stands at the end. For a sticker, "
+            "ground in braces becomes the name of the ground.",
             search_aliases=["view dependent prompt", "directional prompt", "janus", "text encode", "perp-neg"],
             inputs=[
                 io.Clip.Input("clip"),
@@ -139,8 +139,8 @@ class ViewPrompt(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=False,
                     default="a cup, {side}",
-                    tooltip="The prompt, with {view} or {side} where the view belongs, or {ground} for a sticker. The "
-                    "words in braces are filled in for each view.",
+                    tooltip="The prompt, with the word view or side in braces where the view belongs, or ground for a "
+                    "sticker. The words in braces are filled in for each view.",
                 ),
                 BLEND,
             ],
