@@ -210,7 +210,7 @@ def test_page_has_the_structure_of_the_english_one(node: str, language: str) -> 
 
 
 def test_no_text_is_a_message_format() -> None:
-    """The front end compiles descriptions as vue-i18n messages, and once tooltips too: {name} vanishes, | cuts, @ links.
+    """The front end compiles descriptions, and once tooltips, as vue-i18n messages: {name} vanishes, | cuts, @ links.
 
     Version 1.49 shows tooltips as they are, 1.35 does not. Only a text without these characters reads the same in all.
     """
