@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,11 @@ NODES = {
     "MSD_LoadGenerator": "Load Generator",
     "MSD_GeneratorInfo": "Generator Info",
 }
+SHOWN = """(() => {
+    const node = LiteGraph.createNode("%s"), of = LiteGraph.registered_node_types[node.type].nodeData
+    const widgets = (node.widgets || []).map(widget => [widget.name, widget.label || widget.name])
+    return { name: of.display_name, description: of.description, category: of.category, widgets }
+})()"""
 
 
 def test_all_nodes_are_there(server: Server) -> None:
@@ -70,8 +76,20 @@ def test_help_page_is_served(server: Server, node: str) -> None:
     assert server.get(f"/extensions/{PACK}/docs/{node}.md").decode().startswith(f"# {NODES[node]}")
 
 
-def test_translations_are_served(server: Server) -> None:
-    assert set(server.json("/i18n")["en"]["nodeDefs"]) >= set(NODES)
+@pytest.mark.parametrize("language", ["en", "ja", "zh"])
+def test_translations_are_served(server: Server, language: str) -> None:
+    assert set(server.json("/i18n")[language]["nodeDefs"]) >= set(NODES)
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_help_is_served_by_language(server: Server, language: str) -> None:
+    """Where the front end looks for it; in a language without pages it gets a 404, and asks for the English one."""
+    names = server.json("/i18n")[language]["nodeDefs"]
+    for node in NODES:
+        page = server.get(f"/extensions/{PACK}/docs/{node}/{language}.md").decode()
+        assert page.startswith(f"# {names[node]['display_name']}\n")
+    with pytest.raises(urllib.error.HTTPError):
+        server.get(f"/extensions/{PACK}/docs/{next(iter(NODES))}/xx.md")
 
 
 def test_templates_and_thumbnails_are_served(server: Server) -> None:
@@ -88,6 +106,29 @@ def page(server: Server, chromium: str, tmp_path_factory: pytest.TempPathFactory
     browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
     yield browser
     browser.close()
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_browser_shows_the_pack_in_the_language_of_the_host(
+    server: Server, chromium: str, tmp_path: Path, language: str
+) -> None:
+    """Names, category, labels of widgets and outputs, as the front end has them after its own translation."""
+    names = server.json("/i18n")[language]
+    server.post("/settings/Comfy.Locale", language)  # type: ignore[arg-type]  (a setting's value alone)
+    browser = Browser(chromium, tmp_path / "profile")
+    try:
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
+        for node in NODES:
+            shown = browser.evaluate(SHOWN % node)
+            expected = names["nodeDefs"][node]
+            assert shown["name"] == expected["display_name"] and shown["description"] == expected["description"]
+            assert shown["category"] == names["nodeCategories"]["mean-shift distillation"]
+            labels = {name: entry["name"] for name, entry in expected["inputs"].items()}
+            assert {name: label for name, label in shown["widgets"] if name in labels}.items() <= labels.items()
+    finally:
+        browser.close()
+        server.post("/settings/Comfy.Locale", "en")  # type: ignore[arg-type]
 
 
 def defaults(server: Server, kind: str) -> dict[str, object]:
