@@ -21,30 +21,13 @@ from pathlib import Path
 import pytest
 from comfy_api.latest import io
 from msd_pack.nodes import MeanShiftExtension
-from translations import (
-    DOCS,
-    LANGUAGES,
-    ROOT,
-    blocks,
-    definitions,
-    digest,
-    entries,
-    facts,
-    formula,
-    marks,
-    pages,
-    texts,
-)
+from translations import LANGUAGES, ROOT, changed, definitions, digest, entries, pages, texts
 
 RECORD = Path(__file__).with_name("translated.json")
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
 ENGLISH, PAGES = definitions("en"), pages()
 SAME = {"cfg", "vae", "VAE", "clip", "CLIP", "svg", "fps", "rho", "eta", "Sigmas", "Latent"}  # as the host has them
-OWN_WORDS = {"ComfyUI", "KSampler"}  # names that a translation may use where the English says "the host" or "stock"
 KANA, HAN = re.compile(r"[぀-ヿ]"), re.compile(r"[㐀-鿿]")
-STRESSED = re.compile(r"(?<!\*)\*{1,2}([^*]+)\*{1,2}(.?)")
-ALIKE = re.compile(r"[A-Za-z]{4,}")
-VOCABULARY = "MSD_LoadDemoModel"  # its page lists the words that the model knows, which are English
 
 by_language = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -84,7 +67,8 @@ def test_translations_are_up_to_date(language: str) -> None:
         record(os.environ["MSD_TRANSLATED"].split())
     digests, english = json.loads(RECORD.read_text(encoding="utf-8")), entries()
     there = set(entries(language))
-    assert to_translate(digests, english, language, there) == [], "to translate, or to look at again"
+    left = to_translate(digests, english, language, there)
+    assert not left, "\n".join(["to translate, or to look at again:", *left])
     name = next(iter(english))
     planted = english | {name: english[name] + " More.", "MSD_New.inputs.new": "new"}
     assert to_translate(digests, planted, language, there) == [f"{language}/{name}", f"{language}/MSD_New.inputs.new"]
@@ -93,12 +77,10 @@ def test_translations_are_up_to_date(language: str) -> None:
 @by_language
 def test_every_text_of_the_english_is_there_and_no_other(language: str) -> None:
     english, here = [key for key, _ in texts(ENGLISH)], [key for key, _ in texts(definitions(language))]
-    assert [key for key in english if key not in here] == [], "to translate"
-    assert [key for key in here if key not in english] == [], "no longer in the English"
+    left, gone = [key for key in english if key not in here], [key for key in here if key not in english]
+    assert not left, "\n".join([f"to translate into {language}:", *left])
+    assert not gone, "\n".join([f"no longer in the English, left in {language}:", *gone])
     assert here == english, "another order: MSD_TRANSLATED=none sorts them"
-    assert set(pages(language)) == set(PAGES), "help pages"
-    strays = [path for path in DOCS.rglob("*.md") if path.parent != DOCS and path.stem not in LANGUAGES]
-    assert strays == [], "the front end reads <NodeId>/<language>.md"
 
 
 def untranslated(text: str, language: str) -> bool:
@@ -108,36 +90,26 @@ def untranslated(text: str, language: str) -> bool:
     return text not in SAME and (bool(alien) or not kana + han)
 
 
+def both(language: str) -> list[tuple[str, str, str]]:
+    """Key, English and translation of the texts that are translated; the others are another test's."""
+    here = dict(texts(definitions(language)))
+    return [(key, text, here[key]) for key, text in texts(ENGLISH) if key in here]
+
+
 @by_language
 def test_nothing_is_left_in_english(language: str) -> None:
-    here = dict(texts(definitions(language)))
-    assert [key for key, text in here.items() if untranslated(text, language)] == []
+    assert [key for key, _, text in both(language) if untranslated(text, language)] == []
     assert untranslated("Pixels.", language) and untranslated("steps", language)
     assert untranslated({"ja": "用于噪声，即起始状态的种子。", "zh": "ノイズのシード。"}[language], language)
-    left = [
-        (node, cell)
-        for node, page in pages(language).items()
-        for (kind, cells), (_, english) in zip(blocks(page), blocks(PAGES[node]), strict=True)
-        for cell, text in zip(cells, english, strict=True)
-        if node != VOCABULARY and kind != "    " and cell == text and ALIKE.search(re.sub(r"`[^`]+`", "", cell))
-    ]
-    assert left == []
-
-
-def changed(english: str, text: str) -> list[str]:
-    """Numbers, symbols and names that one of the two has and the other has not."""
-    before, after = facts(english), facts(text)
-    after["names"] -= OWN_WORDS - before["names"]
-    return [f"{kind}: {before[kind]} became {after[kind]}" for kind in before if before[kind] != after[kind]]
 
 
 @by_language
 def test_tooltips_keep_numbers_symbols_and_names(language: str) -> None:
-    here = dict(texts(definitions(language)))
-    sentences = [(key, text) for key, text in texts(ENGLISH) if not key.endswith(".name")]
-    assert {key: wrong for key, text in sentences if (wrong := changed(text, here[key]))} == {}
-    sound, english = here["MSD_SDSStep.inputs.weighting.tooltip"], ENGLISH["MSD_SDSStep"]["inputs"]["weighting"]
-    assert changed(english["tooltip"], sound.replace("1", "2")) and changed(english["tooltip"], sound.replace("√", ""))
+    sentences = [(key, english, text) for key, english, text in both(language) if not key.endswith(".name")]
+    assert {key: wrong for key, english, text in sentences if (wrong := changed(english, text))} == {}
+    english, sound = next(pair for key, *pair in sentences if key == "MSD_SDSStep.inputs.weighting.tooltip")
+    for planted in (sound.replace("1", "2"), sound.replace("√", ""), sound + " SDXL"):
+        assert changed(english, planted)
 
 
 def options(entry: io.Input) -> list[str]:
@@ -155,14 +127,8 @@ def lost(names: list[str], english: str, text: str) -> list[str]:
 
 @by_language
 def test_options_keep_their_names(language: str) -> None:
-    here = definitions(language)
-    wrong = {
-        f"{node}.inputs.{entry.id}": missing
-        for node, tree in ENGLISH.items()
-        for entry in SCHEMAS[node].inputs
-        if (tooltip := tree["inputs"][entry.id].get("tooltip"))
-        and (missing := lost(options(entry), tooltip, here[node]["inputs"][entry.id]["tooltip"]))
-    }
+    menus = {f"{node}.inputs.{i.id}.tooltip": options(i) for node in ENGLISH for i in SCHEMAS[node].inputs}
+    wrong = {key: missing for key, *pair in both(language) if (missing := lost(menus.get(key, []), *pair))}
     assert wrong == {}
     assert lost(["exact", "one-step"], "exact: draws; one-step: one", "exact：抽样；单步：一次") == ["one-step"]
 
@@ -170,43 +136,17 @@ def test_options_keep_their_names(language: str) -> None:
 @by_language
 def test_nodes_are_called_by_their_names_in_other_texts(language: str) -> None:
     """A node that the English calls by its display name is called by its translated one."""
-    here, written = definitions(language), pages(language)
-    pairs = [(key, text, dict(texts(here))[key]) for key, text in texts(ENGLISH)]
-    pairs += [(f"{node}.md", page.replace("\n", " "), written[node]) for node, page in PAGES.items()]
+    names = {english: text for key, english, text in both(language) if re.fullmatch(r"\w+\.display_name", key)}
+    written = pages(language)
+    pairs = both(language)
+    pairs += [(f"{node}.md", " ".join(page.split()), written[node]) for node, page in PAGES.items() if node in written]
     wrong = []
     for key, english, text in pairs:
-        for node in sorted(ENGLISH, key=lambda node: -len(ENGLISH[node]["display_name"])):
-            name, translated = ENGLISH[node]["display_name"], here[node]["display_name"]
-            if " " in name and name in english:
+        for name in sorted((name for name in names if " " in name), key=len, reverse=True):
+            if name in english:
                 english = english.replace(name, "")
-                wrong += [] if translated in text else [(key, name, translated)]
+                wrong += [] if names[name] in text else [(key, name, names[name])]
     assert wrong == []
-
-
-def unclosed(inside: str, after: str) -> bool:
-    """Markdown sees no end of a stress between punctuation and a letter, which has no space before it here."""
-    return bool(re.match(r"[^\w\s]", inside[-1]) and re.match(r"\w", after))
-
-
-@by_language
-@pytest.mark.parametrize("node", PAGES)
-def test_page_has_the_structure_of_the_english_one(node: str, language: str) -> None:
-    """Headings, tables, lists and formulas; code, links and stress; numbers, symbols and names; the widgets' labels."""
-    here = definitions(language)[node]
-    english, translated = blocks(PAGES[node]), blocks(pages(language)[node])
-    assert [(kind, len(cells)) for kind, cells in translated] == [(kind, len(cells)) for kind, cells in english]
-    assert translated[0] == ("# ", [here["display_name"]])
-    labels, header = {name: part["name"] for name, part in here["inputs"].items()}, ""
-    for (kind, cells), (_, before) in zip(translated[1:], english[1:], strict=True):
-        for cell, text in zip(cells, before, strict=True):
-            if kind == "    ":
-                assert formula(cell) == formula(text)
-                continue
-            assert marks(cell) == marks(text) and changed(text, cell) == [], cell
-            assert not any(unclosed(inside, after) for inside, after in STRESSED.findall(cell)), cell
-        header = before[0] if kind == "|" and not header else header * (kind == "|")
-        if header == "input" and before[0] != "input":
-            assert all(labels[name] in cells[0] for name in re.findall(r"`(\w+)`", before[0])), cells[0]
 
 
 def test_no_text_is_a_message_format() -> None:

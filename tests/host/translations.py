@@ -27,6 +27,7 @@ CODE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\([^)]*\)")
 STRESS = re.compile(r"(?<!\*)\*{1,2}(?!\*)")
 GLOSS = re.compile(r"（[A-Z][A-Za-z0-9 ]*(?=[）、，])")  # a host's node by its English name, in brackets
+OWN_WORDS = {"ComfyUI", "KSampler"}  # names that a translation may use where the English says "the host" or "stock"
 SYMBOLS = "λσεᾱκψχ√×±→←−≤≥²°·"
 
 
@@ -87,6 +88,13 @@ def facts(text: str) -> dict[str, Counter[str] | set[str]]:
     technical = {word for word in words if re.search(r"[_%0-9]|.[A-Z]", word)}
     numbers = Counter(NUMBER.findall(GLOSS.sub("", text)))
     return {"numbers": numbers, "symbols": {c for c in text if c in SYMBOLS}, "names": technical}
+
+
+def changed(english: str, text: str) -> list[str]:
+    """Numbers, symbols and names that one of the two has and the other has not."""
+    before, after = facts(english), facts(text)
+    after["names"] -= OWN_WORDS - before["names"]
+    return [f"{kind}: {before[kind]} became {after[kind]}" for kind in before if before[kind] != after[kind]]
 
 
 def marks(text: str) -> dict[str, Counter[str]]:
