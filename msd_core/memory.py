@@ -163,7 +163,8 @@ def step_bytes(
     if kind == "vector":
         from .generators.vector.shapes import KEPT as PAINTED
 
-        return PIXELS_STEP * pixels + PATH_STEP * min(given.get("paths", PATHS) * pixels, PAINTED)
+        count = given.get("paths", PATHS) + given.get("strokes", 0)
+        return PIXELS_STEP * pixels + PATH_STEP * min(count * pixels, PAINTED)
     if kind == "volume":
         return _views_bytes(width, height, given)
     if kind not in FIELDS:

@@ -20,6 +20,7 @@ from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.pixel_art import PixelArtSettings, palette_from, png_of, sheet_of
 from ..msd_core.generators.registry import checked_options, generator_for_size
 from ..msd_core.generators.sticker import StickerSettings
+from ..msd_core.generators.vector.drawing import OWN
 from ..msd_core.generators.vector.shapes import Vector, VectorSettings
 from ..msd_core.generators.vector.svg import read_svg
 from ..msd_core.memory import check_distillation, check_render
@@ -33,6 +34,10 @@ from .widgets import widget
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Generator
+
+
+STROKES = ("strokes", "stroke_width", "fixed_width", "stroke_segments", "closed_strokes")
+"""Settings of a vector picture that came later: their widgets stand last, where saved workflows know nothing."""
 
 
 def _canvas() -> list[io.Input]:
@@ -52,9 +57,9 @@ def _canvas() -> list[io.Input]:
     ]
 
 
-def _own(owner: type) -> list[io.Input]:
-    """A widget for each setting of a kind."""
-    return [widget(entry, entry.flag) for entry in settings_of(owner).values()]
+def _own(owner: type, *later: str) -> list[io.Input]:
+    """A widget for each setting of a kind, but for ``later`` ones."""
+    return [widget(entry, entry.flag) for name, entry in settings_of(owner).items() if name not in later]
 
 
 def _begin(tooltip: str) -> list[io.Input]:
@@ -111,21 +116,37 @@ class VectorGenerator(io.ComfyNode):
             node_id="MSD_VectorGenerator",
             display_name="Vector Generator",
             category=CATEGORY,
-            description="A picture as filled shapes with smooth outlines, which any step optimises: sharp at every "
-            "size, a few kB as an SVG, and edited by hand in any drawing program.",
-            search_aliases=["svg", "vector graphics", "bezier", "logo", "icon", "vectorise", "trace"],
+            description="A picture as filled shapes with smooth outlines, as stroked lines, or both, which any step "
+            "optimises: sharp at every size, a few kB as an SVG, and edited by hand in any drawing program.",
+            search_aliases=[
+                "svg",
+                "vector graphics",
+                "bezier",
+                "logo",
+                "icon",
+                "vectorise",
+                "trace",
+                "stroke",
+                "line drawing",
+                "sketch",
+            ],
             inputs=[
                 *_canvas(),
-                *_own(VectorSettings),
+                *_own(VectorSettings, *STROKES),
                 *_begin(
-                    "The shapes begin as a drawing of this picture; a step then goes on from it. One, or one a picture "
-                    "of the batch."
+                    "Shapes and strokes begin as a drawing of this picture; a step then goes on from it. One, or one a "
+                    "picture of the batch."
                 ),
                 io.SVG.Input(
                     "svg",
                     optional=True,
-                    tooltip="The shapes begin as those of this SVG: filled paths on a ground. How many there are, and "
+                    tooltip="It begins as this SVG: filled and stroked paths on a ground. How many there are, and "
                     "their curves, is its own affair.",
+                ),
+                *(
+                    widget(entry, name, optional=True)
+                    for name, entry in settings_of(VectorSettings).items()
+                    if name in STROKES
                 ),
             ],
             outputs=[GeneratorSocket.Output("generator", display_name="generator")],
@@ -154,7 +175,7 @@ class VectorGenerator(io.ComfyNode):
                 f"batch to {len(svg.data)}"
             )
         documents = [part.getvalue() for part in svg.data]
-        own = {name: value for name, value in options.items() if name not in ("paths", "segments")}
+        own = {name: value for name, value in options.items() if name not in OWN}
 
         def begin(made: list[Generator]) -> list[Generator]:
             drawings = [read_svg(document) for document in documents]

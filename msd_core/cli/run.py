@@ -17,6 +17,7 @@ from ..distil import fitted
 from ..distil import run as steps_of
 from ..generators import Generator, Vector, View, read_svg
 from ..generators.picture import cover
+from ..generators.vector.drawing import OWN
 from ..memory import check_distillation
 from ..model import SHIPPED, Model, load_model
 from ..optimize import planned_steps, start
@@ -126,7 +127,7 @@ class Run:
             )
         try:
             drawing = read_svg(begin.read_bytes())
-            options = {name: value for name, value in settings.options.items() if name not in ("paths", "segments")}
+            options = {name: value for name, value in settings.options.items() if name not in OWN}
             return Vector.of_drawing(drawing, *settings.size, **options)
         except ValueError as error:
             raise ValueError(f"--start: {begin.name!r}: {error}") from error

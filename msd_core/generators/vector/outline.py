@@ -51,8 +51,13 @@ def circles(centres: Tensor, radii: Tensor, segments: int) -> Tensor:
 
 
 def divided(outline: Tensor, segments: int) -> Tensor:
-    """An outline (S, 3, 2) as one of more curves, the same line: its longest are halved (de Casteljau)."""
-    pieces = list(curves(outline[None])[0])
+    """An outline (S, 3, 2) as one of more curves, the same line."""
+    return halved(curves(outline[None])[0], segments)[:, :3]
+
+
+def halved(whole: Tensor, segments: int) -> Tensor:
+    """Curves (S, 4, 2) in a row as more of them, the same line: the longest are halved (de Casteljau)."""
+    pieces = list(whole)
     while len(pieces) < segments:
         longest = max(range(len(pieces)), key=lambda i: float((pieces[i][1:] - pieces[i][:-1]).square().sum()))
         p, q, r, s = pieces[longest]
@@ -60,7 +65,7 @@ def divided(outline: Tensor, segments: int) -> Tensor:
         d, e = (a + b) / 2, (b + c) / 2
         middle = (d + e) / 2
         pieces[longest : longest + 1] = [torch.stack([p, a, d, middle]), torch.stack([middle, e, c, s])]
-    return torch.stack(pieces)[:, :3]
+    return torch.stack(pieces)
 
 
 def chords(points: Tensor, height: float = math.inf, width: float = math.inf) -> Chords:
@@ -73,18 +78,22 @@ def chords(points: Tensor, height: float = math.inf, width: float = math.inf) ->
     with torch.no_grad():
         low, high = whole.amin(dim=1), whole.amax(dim=1)
         matter = ((high[:, 1] > 0) & (low[:, 1] < height) & (low[:, 0] < width)).nonzero()[:, 0]
-    whole = whole[matter]
+    curve, start, stop = flattened(whole[matter])
+    control = whole[matter][curve]
+    return Chords(at(control, start), at(control, stop), matter[curve] // points.shape[1])
+
+
+def flattened(whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The chords of curves (N, 4, 2) in pixels: number of the curve, and t where each begins and ends, (M,) each."""
     longest = 3 * (whole[:, 1:] - whole[:, :-1]).detach().abs().amax(dim=(1, 2))
     count = longest.ceil().clamp(1, MOST_CHORDS).long()
     curve = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     number = torch.arange(len(curve), device=count.device) - (torch.cumsum(count, 0) - count)[curve]
-    control = whole[curve]
-    steps = count[curve].to(points.dtype)
-    path = matter[curve] // points.shape[1]
-    return Chords(_at(control, number / steps), _at(control, (number + 1) / steps), path)
+    steps = count[curve].to(whole.dtype)
+    return curve, number / steps, (number + 1) / steps
 
 
-def _at(control: Tensor, t: Tensor) -> Tensor:
+def at(control: Tensor, t: Tensor) -> Tensor:
     """B(t): (N, 4, 2) control points, (N,) parameters -> (N, 2); the ends to the bit."""
     s = 1 - t
     weight = torch.stack([s**3, 3 * s**2 * t, 3 * s * t**2, t**3], dim=-1)

@@ -3,19 +3,22 @@
     <svg xmlns=... viewBox="0 0 W H" width="W" height="H">
     <rect width="W" height="H" fill="#rrggbb"/>                                         the ground
     <path d="M x y C x y x y x y ... Z" fill="#rrggbb" fill-opacity="a"/>               a shape, in painting order
+    <g fill="none" stroke-linecap="round" stroke-linejoin="round">                      strokes in a row
+    <path d="M x y C x y x y x y ..." stroke="#rrggbb" stroke-width="w" stroke-opacity="a"/>
 
-Lengths are pixels of the canvas, with `DIGITS` decimals. What is read is this subset and what editors and tracers
-make of it: straight lines, relative letters, several outlines with one colour, groups and translations. Everything else
-that would be drawn is refused by name; nothing is fetched, and no entity is expanded.
+Lengths are pixels of the canvas, with `DIGITS` decimals, widths with one more. What is read is this subset and what
+editors and tracers make of it: straight lines, relative letters, several lines with one colour, a shape with a stroke,
+groups and translations. Everything else that would be drawn is refused by name; nothing is fetched, and no entity is
+expanded.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 
 import torch
@@ -23,7 +26,10 @@ from torch import Tensor
 
 from ...echo import shown
 from ..paint import colour_of, hex_of
-from .outline import areas
+from .drawing import Drawing, Shape, Stroke
+from .outline import areas, curves
+from .stroke import lines
+from .svg_path import NUMBER, Curve, Line, Point, lines_of, straight
 
 if TYPE_CHECKING:
     from .shapes import Vector
@@ -31,59 +37,67 @@ if TYPE_CHECKING:
 DIGITS = 2
 LARGEST, DEEPEST, MOST_CURVES = 2**24, 32, 2**18
 """Bytes, nested elements and curves that are read at most."""
+FARTHEST = 1e9
+"""Most that a coordinate may be in size."""
 SILENT = ("metadata", "title", "desc", "defs", "style")
 """Elements that draw nothing by themselves; a style is refused if it says anything."""
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_TOKEN = re.compile(rf"\s*,?\s*(?:([A-Za-z])|({_NUMBER.pattern}))")
-
-
-class Shape(NamedTuple):
-    """An outline (S, 3, 2) in pixels, its colour (3,) and opacity in [0, 1]."""
-
-    outline: Tensor
-    colour: tuple[float, float, float]
-    opacity: float
-
-
-@dataclass
-class Drawing:
-    """What a document draws: its size in pixels, the ground's colour, and the shapes in painting order."""
-
-    width: float = 0.0
-    height: float = 0.0
-    ground: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    shapes: list[Shape] = field(default_factory=list)
+ROUND = {"stroke-linecap": "butt", "stroke-linejoin": "miter"}
+"""What a stroke must say is round, and what it is if it says nothing."""
+PLAIN = {"stroke-dasharray": "none", "vector-effect": "none", "paint-order": "normal"}
+"""What a stroke may say at most."""
 
 
 @torch.no_grad()
 def write_svg(vector: Vector) -> str:
-    """The document of a vector picture; shapes that make no difference are left out (`Vector.needed`)."""
+    """The document of a vector picture; paths that make no difference are left out (`Vector.needed`)."""
     width, height = vector.size
-    colours, opacities, ground = vector.paints()
-    seen = vector.needed(width, height, 10 ** (-vector.made.simplify / 10))
-    lines = [
+    seen, order = vector.needed(width, height, 10 ** (-vector.made.simplify / 10)).tolist(), vector.painted()
+    painted = [i for i in (range(len(seen)) if order is None else order.tolist()) if seen[i]]
+    text = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
-        f'<rect width="{width}" height="{height}" fill="{hex_of(ground)}"/>',
+        f'<rect width="{width}" height="{height}" fill="{hex_of(vector.paints()[2])}"/>',
     ]
-    outlines = vector.outlines(width, height)
-    for outline, colour, opacity in zip(outlines[seen], colours[seen], opacities[seen], strict=True):
-        paint = f'fill="{hex_of(colour)}"' + ("" if opacity > 0.998 else f' fill-opacity="{_plain(float(opacity), 3)}"')
-        lines.append(f'<path d="{_path(outline)}" {paint}/>')
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    filled, stroked = _filled(vector), _stroked(vector)
+    for is_stroke, run in itertools.groupby(painted, lambda i: i >= vector.made.paths):
+        if is_stroke:
+            text.append('<g fill="none" stroke-linecap="round" stroke-linejoin="round">')
+            text += [*(stroked[i - vector.made.paths] for i in run), "</g>"]
+        else:
+            text += [filled[i] for i in run]
+    return "\n".join([*text, "</svg>"]) + "\n"
 
 
-def _path(outline: Tensor) -> str:
-    """The outline as the attribute d."""
-    numbers = [[_plain(value) for value in row] for row in outline.flatten(0, 1).tolist()]
-    text = [f"M{_pair(numbers[0])}"]
-    for i in range(0, len(numbers), 3):
-        control = (*numbers[i + 1 : i + 3], numbers[(i + 3) % len(numbers)])
-        text.append(f"C{' '.join(map(_pair, control))}")
-    return "".join(text) + "Z"
+def _filled(vector: Vector) -> list[str]:
+    """The shapes as elements."""
+    outlines, (colours, opacities, _) = curves(vector.outlines(*vector.size)), vector.paints()
+    return [
+        f'<path d="{_path(outline)}Z" {_said("fill", colour, opacity)}/>'
+        for outline, colour, opacity in zip(outlines, colours, opacities, strict=False)
+    ]
 
 
-def _pair(numbers: list[str]) -> str:
-    return " ".join(numbers)
+def _stroked(vector: Vector) -> list[str]:
+    """The strokes as elements."""
+    if vector.strokes is None:
+        return []
+    (points, widths), closed = vector.lines(*vector.size), vector.made.closed_strokes
+    colours, opacities = (paint[vector.made.paths :] for paint in vector.paints()[:2])
+    return [
+        f'<path d="{_path(line)}{"Z" if closed else ""}" {_said("stroke", colour, opacity)} '
+        f'stroke-width="{_plain(float(width), DIGITS + 1)}"/>'
+        for line, colour, opacity, width in zip(lines(points, closed), colours, opacities, widths, strict=True)
+    ]
+
+
+def _said(name: str, colour: Tensor, opacity: Tensor) -> str:
+    """Colour and opacity of a fill or a stroke."""
+    return f'{name}="{hex_of(colour)}"' + ("" if opacity > 0.998 else f' {name}-opacity="{_plain(float(opacity), 3)}"')
+
+
+def _path(whole: Tensor) -> str:
+    """Curves (S, 4, 2) in a row as the attribute d."""
+    numbers = [[" ".join(map(_plain, point)) for point in curve] for curve in whole.tolist()]
+    return "".join([f"M{numbers[0][0]}", *(f"C{' '.join(curve[1:])}" for curve in numbers)])
 
 
 def _plain(value: float, digits: int = DIGITS) -> str:
@@ -151,8 +165,8 @@ class _Reader:
             self._path(attributes.get("d", ""), own, origin)
         elif not silent and name not in (*SILENT, "g", "namedview"):
             raise ValueError(
-                f"svg: holds <{name[:40]}>; allowed are filled paths and a rectangle for the ground. In an editor: "
-                "convert objects and strokes to paths, and save as plain SVG."
+                f"svg: holds <{name[:40]}>; allowed are filled and stroked paths and a rectangle for the ground. In an "
+                "editor: convert objects to paths, and save as plain SVG."
             )
         self.nested.append((name, {k: v for k, v in own.items() if k in _INHERITED}, origin))
 
@@ -163,45 +177,67 @@ class _Reader:
         if self.nested and self.nested[-1][0] == "style" and text.strip():
             raise ValueError("svg: holds a style sheet; allowed are colours at each path. Save it as plain SVG.")
 
-    def _rectangle(self, attributes: Mapping[str, str], own: Mapping[str, str], origin: tuple[float, float]) -> None:
+    def _rectangle(self, attributes: Mapping[str, str], own: Mapping[str, str], origin: Point) -> None:
         whole = {"width": self.drawing.width, "height": self.drawing.height}
         x, y = (origin[i] + _length(attributes.get(name, "0"), 0.0) for i, name in enumerate("xy"))
         width, height = (_length(attributes.get(name, "0"), side) for name, side in whole.items())
-        colour, opacity = _paint(own)
-        covers = x <= 0 and y <= 0 and x + width >= self.drawing.width and y + height >= self.drawing.height
-        if colour is None or opacity == 0:
-            return
-        if covers and opacity == 1:
-            self.drawing.ground, self.drawing.shapes = colour, []
-            return
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-        self._add([_straight(a, b) for a, b in zip(corners, corners[1:] + corners[:1], strict=True)], colour, opacity)
+        border = [straight(a, b) for a, b in zip(corners, corners[1:] + corners[:1], strict=True)]
+        fill, pen = _fill(own), _pen(own)
+        covers = x <= 0 and y <= 0 and x + width >= self.drawing.width and y + height >= self.drawing.height
+        if covers and fill and fill.opacity == 1:
+            self.drawing.ground, self.drawing.shapes, fill = fill.colour, [], None
+        self._add([Line(border, corners[0], True)], fill, pen, (0.0, 0.0))
 
-    def _path(self, text: str, own: Mapping[str, str], origin: tuple[float, float]) -> None:
-        colour, opacity = _paint(own)
-        found = list(_outlines(text))
+    def _path(self, text: str, own: Mapping[str, str], origin: Point) -> None:
+        fill, pen, found = _fill(own), _pen(own), list(lines_of(text))
         turns = {math.copysign(1, area) for area in map(_area, found) if area}
-        if len(turns) > 1:
+        if fill and len(turns) > 1:
             raise ValueError(
                 "svg: has a path with a hole, one outline turned against another; allowed are shapes without. Paint "
                 "the hole as a shape on top, or break the path apart."
             )
-        for curves in found:
-            if colour is not None and opacity > 0:
-                self._add(
-                    [tuple((x + origin[0], y + origin[1]) for x, y in curve) for curve in curves], colour, opacity
-                )
+        self._add(found, fill, pen, origin)
 
-    def _add(self, curves: list[Any], colour: tuple[float, float, float], opacity: float) -> None:
-        self.curves += len(curves)
+    def _add(self, found: list[Line], fill: _Paint | None, pen: _Pen | None, origin: Point) -> None:
+        """The lines, moved to ``origin``, filled, and then stroked."""
+        for line in found:
+            if fill is not None:
+                self.drawing.shapes.append(Shape(self._counted(line.outline, origin), fill.colour, fill.opacity))
+        for line in found:
+            if pen is None:
+                break
+            whole = curves(self._counted(line.outline if line.closed else line.curves, origin)[None])[0]
+            if not line.closed:
+                whole[-1, 3] = torch.tensor(line.end) + torch.tensor(origin)
+            self.drawing.shapes.append(Stroke(whole, pen.paint.colour, pen.paint.opacity, pen.width, line.closed))
+
+    def _counted(self, listed: list[Curve], origin: Point) -> Tensor:
+        """Curves (S, 3, 2) moved to ``origin``, unless they are too many, or too far away."""
+        self.curves += len(listed)
         if self.curves > MOST_CURVES:
             raise ValueError(f"svg: has more than {MOST_CURVES} curves; allowed are fewer. Simplify it.")
-        self.drawing.shapes.append(Shape(torch.tensor(curves, dtype=torch.float32), colour, opacity))
+        made = torch.tensor(listed, dtype=torch.float32) + torch.tensor(origin)
+        if not bool((made.abs() <= FARTHEST).all()):
+            raise ValueError(f"svg: d: got a number above {FARTHEST:g}; allowed are smaller ones. Scale the picture.")
+        return made
 
 
-_INHERITED = ("fill", "fill-opacity", "stroke", "opacity")
-Point = tuple[float, float]
-Curve = tuple[Point, Point, Point]
+_INHERITED = ("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "opacity", *ROUND, *PLAIN)
+
+
+class _Paint(NamedTuple):
+    """Colour and opacity of a fill or of a stroke."""
+
+    colour: tuple[float, float, float]
+    opacity: float
+
+
+class _Pen(NamedTuple):
+    """What a line is stroked with."""
+
+    paint: _Paint
+    width: float
 
 
 def _styled(attributes: Mapping[str, str]) -> dict[str, str]:
@@ -215,7 +251,7 @@ def _moved(origin: Point, transform: str) -> Point:
     if not transform.strip():
         return origin
     found = re.fullmatch(r"\s*translate\(([^()]*)\)\s*", transform)
-    numbers = [float(n) for n in _NUMBER.findall(found.group(1))] if found else []
+    numbers = [float(n) for n in NUMBER.findall(found.group(1))] if found else []
     if not 1 <= len(numbers) <= 2:
         raise ValueError(
             f"svg: transform: got {shown(transform[:60])}; allowed is translate(x, y). Flatten transforms."
@@ -225,7 +261,7 @@ def _moved(origin: Point, transform: str) -> Point:
 
 def _size(attributes: Mapping[str, str]) -> tuple[float, float, Point]:
     """Width and height of the document in its own units, and where its origin lies."""
-    box = [float(n) for n in _NUMBER.findall(attributes.get("viewBox", ""))]
+    box = [float(n) for n in NUMBER.findall(attributes.get("viewBox", ""))]
     if not box:
         box = [0.0, 0.0, *(_length(attributes.get(name, "0"), 0.0) for name in ("width", "height"))]
     if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
@@ -235,109 +271,53 @@ def _size(attributes: Mapping[str, str]) -> tuple[float, float, Point]:
 
 def _length(text: str, whole: float) -> float:
     """A length in pixels, or per cent of ``whole``."""
-    found = re.fullmatch(rf"\s*({_NUMBER.pattern})\s*(px|%|)\s*", text)
+    found = re.fullmatch(rf"\s*({NUMBER.pattern})\s*(px|%|)\s*", text)
     if found is None or not math.isfinite(float(found.group(1))):
         raise ValueError(f"svg: got the length {shown(text[:40])}; allowed are pixels and per cent. Change the unit.")
     return float(found.group(1)) * (whole / 100 if found.group(2) == "%" else 1)
 
 
-def _paint(own: Mapping[str, str]) -> tuple[tuple[float, float, float] | None, float]:
-    """Colour, None for no fill, and opacity."""
-    if own.get("stroke", "none") != "none":
-        raise ValueError("svg: has a stroke; allowed are fills. In an editor: convert strokes to paths.")
+def _paint(own: Mapping[str, str], name: str, default: str) -> _Paint | None:
+    """The "fill" or the "stroke"; None if nothing is seen of it."""
+    text = own.get(name, default).strip().lower()
     opacity = 1.0
-    for name in ("fill-opacity", "opacity"):
-        opacity *= min(1.0, max(0.0, _length(own.get(name, "1"), 1.0)))
-    text = own.get("fill", "#000000").strip().lower()
-    if text == "none":
-        return None, 0.0
-    return colour_of(text), opacity
+    for part in (f"{name}-opacity", "opacity"):
+        opacity *= min(1.0, max(0.0, _length(own.get(part, "1"), 1.0)))
+    return None if text == "none" or opacity == 0 else _Paint(colour_of(text), opacity)
 
 
-def _straight(start: Point, end: Point) -> Curve:
-    """A line as a curve: where it begins, and its two control points."""
-    (ax, ay), (bx, by) = start, end
-    return (ax, ay), (ax + (bx - ax) / 3, ay + (by - ay) / 3), (ax + (bx - ax) * 2 / 3, ay + (by - ay) * 2 / 3)
+def _fill(own: Mapping[str, str]) -> _Paint | None:
+    return _paint(own, "fill", "#000000")
 
 
-def _tokens(text: str) -> Iterator[str | float]:
-    """Letters and numbers of the attribute d."""
-    place, text = 0, text.rstrip()
-    while place < len(text):
-        found = _TOKEN.match(text, place)
-        if found is None:
-            raise ValueError(f"svg: d: got {shown(text[place : place + 20])}; allowed are letters and numbers.")
-        yield found.group(1) or float(found.group(2))
-        place = found.end()
+def _pen(own: Mapping[str, str]) -> _Pen | None:
+    """The stroke; None for none.
 
-
-_TAKES = {"m": 2, "l": 2, "h": 1, "v": 1, "c": 6, "z": 0}
-
-
-def _commands(text: str) -> Iterator[tuple[str, list[float]]]:
-    """Letters of d, each with its own numbers; a letter that is left out is the last one's."""
-    letter, numbers, waits = "", list[float](), False
-    for part in [*_tokens(text), ""]:
-        if isinstance(part, str):
-            if numbers or waits:
+    Raises:
+        ValueError: it is not round, dashed, of no width, or seen through together with a fill.
+    """
+    paint = _paint(own, "stroke", "none")
+    width = 0.0 if paint is None else _length(own.get("stroke-width", "1"), math.nan)
+    if paint is None or width == 0:
+        return None
+    if not width > 0:
+        raise ValueError(f"svg: stroke-width: got {shown(own['stroke-width'][:40])}; allowed are pixels. Change it.")
+    for names, allowed in ((ROUND, "round"), (PLAIN, "")):
+        for name, default in names.items():
+            value = own.get(name, default).strip().lower()
+            if value != (allowed or default):
                 raise ValueError(
-                    f"svg: d: got {len(numbers)} of the {_TAKES[letter.lower()]} numbers of {letter!r}. Save it as "
-                    "plain SVG."
+                    f"svg: {name}: got {shown(value[:40])}; allowed is {allowed or default}. Change it in an "
+                    "editor, or convert the stroke to a path."
                 )
-            if not part:
-                return
-            if part.lower() not in _TAKES:
-                raise ValueError(
-                    f"svg: d: got {part!r}; allowed are M, L, H, V, C and Z. In an editor: convert arcs and quadratic "
-                    "curves to cubic ones."
-                )
-            letter, waits = part, part.lower() != "z"
-            if not waits:
-                yield "z", []
-            continue
-        if not letter or letter in "zZ" or not math.isfinite(part):
-            raise ValueError(f"svg: d: got the number {part:g} without a letter. Save it as plain SVG.")
-        numbers.append(part)
-        if len(numbers) == _TAKES[letter.lower()]:
-            yield letter, numbers
-            numbers, waits = [], False
-            letter = {"m": "l", "M": "L"}.get(letter, letter)
+    if _fill(own) and _length(own.get("opacity", "1"), 1.0) < 1:
+        raise ValueError(
+            "svg: opacity: got less than 1 for a path with fill and stroke; allowed is 1 there. Use fill-opacity and "
+            "stroke-opacity."
+        )
+    return _Pen(paint, width)
 
 
-def _outlines(text: str) -> Iterator[list[Curve]]:
-    """The closed outlines of the attribute d, each a list of curves."""
-    here: Point = (0.0, 0.0)
-    first, curves = here, list[Curve]()
-    for letter, numbers in _commands(text):
-        base = here if letter.islower() else (0.0, 0.0)
-        kind = letter.lower()
-        if kind in "mz":
-            if curves:
-                yield _closed(curves, here, first)
-            curves = []
-            here = first if kind == "z" else (base[0] + numbers[0], base[1] + numbers[1])
-            first = here
-            continue
-        if kind == "c":
-            a, b, end = ((base[0] + numbers[i], base[1] + numbers[i + 1]) for i in (0, 2, 4))
-            curves.append((here, a, b))
-        else:
-            end = {
-                "h": lambda n: (base[0] + n[0], here[1]),  # noqa: B023 - called at once
-                "v": lambda n: (here[0], base[1] + n[0]),  # noqa: B023
-                "l": lambda n: (base[0] + n[0], base[1] + n[1]),  # noqa: B023
-            }[kind](numbers)
-            curves.append(_straight(here, end))
-        here = end
-    if curves:
-        yield _closed(curves, here, first)
-
-
-def _area(curves: list[Curve]) -> float:
-    """Area of an outline, signed."""
-    return float(areas(torch.tensor(curves, dtype=torch.float64)[None]))
-
-
-def _closed(curves: list[Curve], here: Point, first: Point) -> list[Curve]:
-    """The curves, with a line back to the first point where they do not end there."""
-    return curves if math.dist(here, first) < 1e-6 else [*curves, _straight(here, first)]
+def _area(line: Line) -> float:
+    """Area inside of a line, signed."""
+    return float(areas(torch.tensor(line.outline, dtype=torch.float64)[None]))
