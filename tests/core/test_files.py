@@ -18,7 +18,7 @@ pytestmark = pytest.mark.core
 SIZES = {
     "pixels": {"height": 4, "width": 6},
     "latent": {"channels": 4, "height": 4, "width": 6},
-    "vector": {"height": 4, "width": 6, "paths": 4},
+    "vector": {"height": 4, "width": 6, "paths": 4, "strokes": 2},
     "pixel-art": {"height": 4, "width": 6, "cells": 6, "colours": 3},
     "volume": {"height": 4, "width": 6, "rays": 4, "ray_samples": 4},
     "sticker": {"height": 4, "width": 6, "hidden": 8, "layers": 1},

@@ -44,7 +44,7 @@ OPTIMIZERS = {"adam": OptimizerConfig("adam"), "gd": OptimizerConfig("gd", lr=0.
 SIZES = {
     "pixels": {"height": 8, "width": 8},
     "latent": {"channels": 4, "height": 8, "width": 8},
-    "vector": {"height": 8, "width": 8, "paths": 4},
+    "vector": {"height": 8, "width": 8, "paths": 4, "strokes": 3},
     "pixel-art": {"height": 8, "width": 8, "cells": 8, "colours": 3},
     "volume": {"height": 8, "width": 8, "rays": 8, "ray_samples": 4},
     "sticker": {"height": 8, "width": 8, "hidden": 8, "layers": 1},

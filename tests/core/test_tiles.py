@@ -18,7 +18,7 @@ NEURAL = ("fourier", "siren", "hashgrid")
 SIZES = {
     "pixels": {"height": 13, "width": 10},
     "latent": {"channels": 4, "height": 13, "width": 10},
-    "vector": {"height": 13, "width": 10, "paths": 4},
+    "vector": {"height": 13, "width": 10, "paths": 4, "strokes": 2},
     "pixel-art": {"height": 13, "width": 10, "cells": 10, "colours": 3},
     "volume": {"height": 13, "width": 10, "rays": 13, "ray_samples": 4},
     "sticker": {"height": 13, "width": 10, "hidden": 8, "layers": 1},

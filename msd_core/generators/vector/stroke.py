@@ -22,8 +22,8 @@ from torch import Tensor
 
 from .outline import Chords, at, curves, flattened
 
-FINE = 5.0
-"""Steps for each radian that a sweep turns, at least: a small cap is round to 1/200 of its radius."""
+FINE, COARSE = 5.0, 8.0
+"""Steps for each radian that a sweep turns, at least: FINE sqrt(r), so that arcs are round to 1/200 px, or COARSE."""
 TINY = 1e-8
 """Square of a length in pixels that has no direction."""
 
@@ -137,8 +137,10 @@ def _swept(sweeps: Sweeps, radii: Tensor) -> Chords:
     """The chords of the offset curves of sweeps."""
     radius = radii[sweeps.path]
     with torch.no_grad():
-        longest = (sweeps.b - sweeps.a).abs().amax(dim=1) + radius * sweeps.turn.abs()
-        count = torch.maximum(longest, FINE * sweeps.turn.abs()).ceil().clamp(min=1).long()
+        turn = sweeps.turn.abs()
+        longest = (sweeps.b - sweeps.a).abs().amax(dim=1) + radius * turn
+        round_enough = (FINE * radius.sqrt()).clamp(min=COARSE) * turn
+        count = torch.maximum(longest, round_enough).ceil().clamp(min=1).long()
     one = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     number = torch.arange(len(one), device=count.device) - (torch.cumsum(count, 0) - count)[one]
     a, b, along, start, turn, path, back = (part[one] for part in sweeps)
