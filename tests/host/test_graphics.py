@@ -102,6 +102,33 @@ def test_the_svg_goes_through_the_host_s_own_node_and_back(folders: Path, monkey
     assert float((repeated - image).square().mean()) < 1e-4
 
 
+STROKES = {"paths": 0, "strokes": 4, "stroke_width": 6.0}
+
+
+def test_strokes_are_optimised_written_and_begun_with() -> None:
+    """A saved workflow of before, which has none of the widgets, draws none (the tests above)."""
+    made = step(vector(simplify=99.0, **STROKES))
+    with torch.inference_mode():
+        svg, image = GeneratorToSVG.execute(made).args
+        text = svg.data[0].getvalue()
+        assert text.count(b"stroke-width") == text.count(b"<path") == 4
+        again = vector(svg=svg, simplify=99.0)
+        assert (again.generator.made.paths, again.generator.made.strokes) == (0, 4)
+        repeated = RenderGenerator.execute(again, 32, 16).args[0]
+    assert float((repeated - image).square().mean()) < 1e-4
+    picture = torch.full((1, 16, 32, 3), 0.8)
+    picture[:, 7:9, 4:28] = torch.tensor([0.8, 0.2, 0.1])
+    begun = vector(image=picture, fit_steps=80, **STROKES)
+    with torch.inference_mode():
+        shown = RenderGenerator.execute(begun, 32, 16).args[0]
+    assert float((shown - picture).square().mean()) < 5e-3
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="paths: got 0 beside 0 strokes"):
+        vector(paths=0)
+
+
 def test_it_begins_with_an_image() -> None:
     image = torch.full((1, 16, 32, 3), 0.7)
     image[:, 4:12, 8:24] = torch.tensor([0.8, 0.2, 0.1])

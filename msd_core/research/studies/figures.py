@@ -242,7 +242,11 @@ def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG without metadata; one of more than `MAX_BYTES` is reduced to 256 colours."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return image_bytes(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def image_bytes(picture: Image.Image) -> bytes:
+    """An RGB picture as PNG without metadata; one of more than `MAX_BYTES` is reduced to 256 colours."""
     content = _encode(picture)
     if len(content) <= MAX_BYTES:
         return content

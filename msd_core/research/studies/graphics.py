@@ -39,6 +39,7 @@ from ...measurement.pool import Pool
 from ...optimize import optimize, start
 from ...randomness import Rng
 from ...warm import sample
+from .graphics_sheet import kept, sheets
 from .result import Result, Table
 from .study import Cell, Context, OnStep
 
@@ -104,17 +105,21 @@ def fitted(generator: Generator, picture: Tensor) -> Generator:
 
 # --- text to SVG, and to pixel art ------------------------------------------------------------------------------------
 
+ON_SHEET = ("vector", "msd")
+"""Table and way whose pictures are shown, all of them."""
 VECTORS = ("sample", "sample, vtracer", "sample, drawn", "sds", "msd", "msd from the drawn sample")
 ARTS = ("sample, cut down", "msd", "msd from the sample", "sample, cut to ten colours", "msd, ten colours")
 
 
-def vector_case(model: DemoModel, scene: Scene, way: str, seed: int) -> Figures:
-    """A caption as an SVG, one way; verdict, shapes, bytes and rows."""
+def vector_case(model: DemoModel, scene: Scene, way: str, seed: int) -> Figures | Cell:
+    """A caption as an SVG, one way; verdict, shapes, bytes and rows; with the SVG itself, if it is `ON_SHEET`."""
     words, side = caption(scene), model.side
     born = Vector(side, side, paths=PATHS, seed=seed)
     if way in ("sds", "msd"):
         made, rows = last_of(words, born, model, method=way, seed=seed)
-        return _svg_figures(made.export("picture.svg"), scene, side, rows)
+        document = made.export("picture.svg")
+        figures = _svg_figures(document, scene, side, rows)
+        return kept(figures, document) if ("vector", way) == ON_SHEET else figures
     picture, rows = sample(model, words, cfg=CFG, seed=seed)
     if way == "sample":
         return _verdict(picture[0], scene) | {"rows": float(rows)}
@@ -229,7 +234,7 @@ def through(generator: Generator, observation: Observation, seed: int, steps: in
 
 # --- the study --------------------------------------------------------------------------------------------------------
 
-Case = Callable[[DemoModel, Scene, int], Figures]
+Case = Callable[[DemoModel, Scene, int], Figures | Cell]
 
 
 def cases() -> dict[tuple[str, str], Case]:
@@ -258,25 +263,32 @@ def _digest() -> str:
     return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
 
 
-def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Figures:
+def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cell:
     """The figures of one picture, computed once and kept."""
 
     def compute(progress: OnStep) -> Cell:
-        return Cell(case(load_demo_model(), scenes_of(context.seed)[picture], context.seed + picture))
+        found = case(load_demo_model(), scenes_of(context.seed)[picture], context.seed + picture)
+        return found if isinstance(found, Cell) else Cell(found)
 
     key = {"task": task, "way": way, "picture": picture, "model": _digest()}
-    return context.cell("graphics", key, compute).numbers
+    if (task, way) == ON_SHEET:
+        key["version"] = 2  # with its SVG
+    return context.cell("graphics", key, compute)
 
 
 def run(context: Context) -> Result:
-    """Three tables: a row a way."""
+    """Three tables, a row a way, and the sheets of all captions."""
     needed()
     listed = cases()
     counts = {task: _count(task, quick=context.quick) for task, _ in listed}
     context.plan("graphics", sum(counts[task] for task, _ in listed))
-    found = {}
+    found, figures = {}, []
     for (task, way), case in listed.items():
-        each = [cell(context, task, way, case, picture) for picture in range(counts[task])]
+        cells = [cell(context, task, way, case, picture) for picture in range(counts[task])]
+        if (task, way) == ON_SHEET:
+            words = [caption(scene) for scene in scenes_of(context.seed)[: len(cells)]]
+            figures = sheets(cells, words, drawn_svg, context.folder / "cells")
+        each = [one.numbers for one in cells]
         found[task, way] = {name: math.fsum(one[name] for one in each) / len(each) for name in each[0]}
     tables = [_table(name, title, columns, found, counts) for name, title, columns in TABLES]
     settings = {
@@ -287,7 +299,7 @@ def run(context: Context) -> Result:
         "cells": CELLS,
         "warm": dict(WARM),
     }
-    return Result("graphics", "Vector graphics and pixel art of the demo model", tables, settings=settings)
+    return Result("graphics", "Vector graphics and pixel art of the demo model", tables, figures, settings=settings)
 
 
 def _count(task: str, *, quick: bool) -> int:
