@@ -49,7 +49,7 @@ SMALL = {"hidden": 8, "layers": 2, "resolution": 16}
 OPTIONS = {
     "pixels": {"height": 6, "width": 8},
     "latent": {"channels": 4, "height": 4, "width": 6},
-    "vector": {"height": 6, "width": 8, "paths": 4},
+    "vector": {"height": 6, "width": 8, "paths": 4, "strokes": 3},
     "pixel-art": {"height": 6, "width": 8, "cells": 8, "colours": 3},
     "volume": {"height": 6, "width": 8, "rays": 4, "ray_samples": 4},
     "sticker": {"height": 6, "width": 8, "hidden": 8, "layers": 1},
