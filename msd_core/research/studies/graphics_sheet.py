@@ -20,7 +20,7 @@ SMALL, LARGE = 64, 1024
 """Pixels a side that the SVGs are drawn at."""
 SHOWN = {SMALL: 192, LARGE: 256}
 """Pixels a side that they have on their sheet: each small one three times as large, the large ones averaged down."""
-COLUMNS, MARGIN, LINE, LETTERS = 6, 8, 14, 34
+COLUMNS, MARGIN, LINE, LETTERS = 6, 8, 15, 32
 CAPTION = "All {count} captions by MSD, each an SVG that resvg drew at {side} x {side} pixels, shown at {shown}."
 
 
@@ -50,16 +50,17 @@ def sheets(
 
 
 def montage(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
-    """Pictures of one size in rows, a caption of up to two lines beneath each."""
+    """Pictures of one size in rows, beneath each its caption."""
     side, columns = pictures[0].width, min(COLUMNS, len(pictures))
-    across, down = side + MARGIN, side + MARGIN + 2 * LINE
+    wrapped = [textwrap.wrap(caption, LETTERS * side // SHOWN[SMALL]) for caption in captions]
+    across, down = side + MARGIN, side + MARGIN + max(map(len, wrapped)) * LINE
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (MARGIN + columns * across, MARGIN + rows * down), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+    for i, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
         x, y = MARGIN + i % columns * across, MARGIN + i // columns * down
         sheet.paste(picture, (x, y))
-        draw.text((x, y + side + 2), "\n".join(textwrap.wrap(caption, LETTERS * side // SHOWN[SMALL])[:2]), INK, font)
+        draw.text((x, y + side + 2), "\n".join(lines), INK, font)
     return sheet
 
 
