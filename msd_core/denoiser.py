@@ -8,9 +8,9 @@ Coordinates are variance-exploding throughout: z = y + sigma n with y ~ p and n 
 
 z has shape (B, *). sigma is a number, a tensor of shape (), or one of shape (B,) with a level per row. A denoiser may
 carry optional attributes, read through the functions below: ``cost`` (network rows per row of z, 1 if absent),
-``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``percent_to_sigma``
-(the levels of its chain; `with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if
-absent).
+``sigma_min``, ``sigma_max`` (the range of levels it was trained on, 0 and infinity if absent), ``data_std`` (of y, in
+units of z; 1 if absent, which is what a latent's scale is chosen for), ``percent_to_sigma`` (the levels of its chain;
+`with_levels` adds them) and ``differentiable`` (whether autograd may go through it, yes if absent).
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ import torch
 from torch import Tensor
 
 from .echo import shown
-from .validation import FLOATING, as_floating, check_callable, check_same_shape, is_number, is_real, tensor_of
+from .validation import (
+    FLOATING,
+    as_floating,
+    check_callable,
+    check_positive,
+    check_same_shape,
+    is_number,
+    is_real,
+    tensor_of,
+)
 
 Sigma: TypeAlias = Union[float, Tensor]  # noqa: UP007 - evaluated at run time
 
@@ -74,6 +83,18 @@ def sigma_range(denoiser: Denoiser) -> tuple[float, float]:
     check_denoiser(denoiser)
     low, high = getattr(denoiser, "sigma_min", None), getattr(denoiser, "sigma_max", None)
     return (0.0 if low is None else float(low)), (math.inf if high is None else float(high))
+
+
+def data_std(denoiser: Denoiser) -> float:
+    """Standard deviation of the data that ``denoiser`` was trained on, in units of z; 1 if it does not say.
+
+    Raises:
+        ValueError: it says what is no number above 0.
+    """
+    check_denoiser(denoiser)
+    stated = getattr(denoiser, "data_std", None)
+    check_positive("data_std", 1.0 if stated is None else stated)
+    return 1.0 if stated is None else float(stated)
 
 
 def differentiable(denoiser: Denoiser) -> bool:

@@ -28,12 +28,14 @@ from .generators.picture import on_canvas
 from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
 from .model import Model, check_model, check_prompt, load_model
+from .named import NAMED, preset_named
 from .optimize import ByView, optimize
 from .optimize import start as first_state
 from .preset import Preset, preset_for
 from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling, at_least_float32
 from .settings import build
 from .state import State
+from .units import units_of
 from .validation import as_floating, check_choice, check_count, check_instance, check_seed
 from .warm import sample
 
@@ -47,6 +49,7 @@ def distil(
     *,
     negative: str = "",
     method: str | Method | Preset = "msd",
+    preset: str | None = None,
     generator: str | Generator = "fourier",
     size: tuple[int, int] | None = None,
     n: int = 1,
@@ -71,6 +74,9 @@ def distil(
             the generator knows them (`Generator.words`).
         negative: what not to draw.
         method: name of a method, a method with its settings, or a whole `Preset`.
+        preset: "fast", "balanced", "faithful" or "paper": settings of mean-shift distillation by name, in the model's
+            own units at the size of the picture (`named`). What is given beside it wins. "faithful" begins with a
+            sample, unless there is a ``start``.
         generator: kind of the generator, or one to start from.
         size: width and height in pixels to optimise at; the model's own if left out, the generator's if one is given.
         n: pictures to optimise side by side, with seeds ``seed``, ``seed + 1``, ...
@@ -95,34 +101,34 @@ def distil(
     check_prompt(prompt, negative)
     check_model(known)
     own = options_of(generator) if isinstance(generator, str) else {}
-    kind = GENERATORS[generator] if isinstance(generator, str) else generator
-    preset = preset_with(method, {name: value for name, value in settings.items() if name not in own}, kind)
     count = _count(n, prompt)
     check_seed("seed", seed)
+    width, height = _size_of(generator, size, known)
+    changes = {name: value for name, value in settings.items() if name not in own}
+    kind = GENERATORS[generator] if isinstance(generator, str) else generator
+    if preset is None:
+        chosen = preset_with(method, changes, kind)
+    else:
+        chosen = preset_named(preset, units_of(known, width, height), changes, kind, method)
     if isinstance(generator, str):
-        width, height = _sides(size, known)
         options = checked_options(generator, {name: value for name, value in settings.items() if name in own})
         options |= {"channels": known.channels, "cell": known.cell}
         made = [generator_for_size(generator, width, height, seed=seed + i, **options) for i in range(count)]
         generator = Batch(made) if count > 1 else made[0]
-    elif not isinstance(generator, Generator):
-        raise ValueError(f"generator: got {shown(generator)}; allowed is a Generator, or the name of a kind. Pass one.")
-    elif size is not None:
-        raise ValueError(
-            f"size: got {shown(size)} beside a generator, which has its own; allowed is None. Leave it out."
-        )
     elif count not in (1, generator.rows):
         raise ValueError(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
             "or pass a Batch."
         )
+    if start is None and preset is not None:
+        start = NAMED[preset].start or None
     if isinstance(start, str):
-        start = _sampled(start, generator, known, prompt, negative, preset.cfg, seed)
+        start = _sampled(start, generator, known, prompt, negative, chosen.cfg, seed)
     if start is not None:
         generator = fitted(generator, known, start)
-    state = first_state(generator, steps=preset.steps, seed=seed)
+    state = first_state(generator, steps=chosen.steps, seed=seed)
     sources = {"source": source, "source_prompt": source_prompt}
-    return run(state, preset, known, prompt, negative, mask=mask, observation=observation, **sources)
+    return run(state, chosen, known, prompt, negative, mask=mask, observation=observation, **sources)
 
 
 def fitted(generator: Generator, model: Model, start: Tensor) -> Generator:
@@ -159,6 +165,23 @@ def _sampled(
     width, height = generator.canvas.width, generator.canvas.height
     made = sample(model, prompt, negative, cfg=cfg, width=width, height=height, n=generator.rows, seed=seed)
     return made.pictures
+
+
+def _size_of(generator: str | Generator, size: tuple[int, int] | None, model: Model) -> tuple[int, int]:
+    """Width and height to optimise at: the generator's own, if one is given.
+
+    Raises:
+        ValueError: it is none, or has a size of its own beside ``size``.
+    """
+    if isinstance(generator, str):
+        return _sides(size, model)
+    if not isinstance(generator, Generator):
+        raise ValueError(f"generator: got {shown(generator)}; allowed is a Generator, or the name of a kind. Pass one.")
+    if size is not None:
+        raise ValueError(
+            f"size: got {shown(size)} beside a generator, which has its own; allowed is None. Leave it out."
+        )
+    return generator.canvas.width, generator.canvas.height
 
 
 def _sides(size: tuple[int, int] | None, model: Model) -> tuple[int, int]:

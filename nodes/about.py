@@ -1,7 +1,7 @@
 """What is said of a generator: in the text entries of its file, and by Generator Info.
 
 method, steps, seed    of the step that made it            latent_format    the class that knows a latent's scale
-prompt, workflow       the host's graph, as in its pictures
+settings               its numbers, by plain name          prompt, workflow the host's graph, as in its pictures
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .generators import HostGenerator
 
 FORMAT = "latent_format"
-STEP = ("method", "steps", "seed")
+STEP = ("method", "steps", "seed", "settings")
 TOLD = ("prompt", "negative", *STEP, "size")
 """Entries that are read of a file; the command line writes the others."""
 TEXTS = ("text", "text_g", "text_l", "clip_l", "t5xxl", "prompt")

@@ -78,6 +78,16 @@ class Axis:
         return z * self.scale / (self.scale + sigma) if self.flow else z
 
 
+def data_std_of(model_sampling: nn.Module) -> float:
+    """Standard deviation of the data, per coordinate, in the units of the model's latents.
+
+    The host's latent formats scale an encoder's latents to 1, by the figures that the model was trained with. EDM's
+    preconditioning (Karras et al. 2022, Table 1) takes them at another, and says so in ``sigma_data``.
+    """
+    stated = float(getattr(model_sampling, "sigma_data", 1.0))
+    return stated if stated > 0 else 1.0
+
+
 def _kind(model_sampling: nn.Module) -> str:
     """Name of the host's class that says how x is made.
 

@@ -21,6 +21,7 @@ from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of
 from ..msd_core.mean_shift.base import Walking
+from ..msd_core.named import preset_named
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
@@ -30,9 +31,10 @@ from .fits import check_conditioning
 from .generators import GeneratorSocket, HostGenerator
 from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
+from .named import BY_HAND, menu, note, units_at
 from .run import Run
 from .schema import FOLDED, schema
-from .widgets import value_of, widget
+from .widgets import default_of, value_of, widget
 
 LEARNING_RATE = "learning_rate"
 """What the widget of the setting `lr` is called."""
@@ -114,6 +116,11 @@ def outputs() -> list[io.Output]:
     ]
 
 
+def has_presets(name: str) -> bool:
+    """Whether there are settings of a method by name."""
+    return name == "msd"
+
+
 def has_bandwidths(method: type) -> bool:
     """Whether a method has a kernel whose bandwidth falls: its curve comes from a Bandwidth Scheduler."""
     return "bandwidths" in settings_of(method)
@@ -161,19 +168,26 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         CHECKPOINT,
         MASK,
         *(socket for need in needs_of(METHODS[name]) for socket in BESIDE[need]),
+        *([menu("Settings by name, in the units of the model.")] if has_presets(name) else []),
     ]
 
 
-def step_preset(name: str, widgets: Mapping[str, Any], bandwidths: Tensor | None = None) -> Preset:
+def step_preset(
+    name: str, widgets: Mapping[str, Any], bandwidths: Tensor | None = None, usual: Preset | None = None
+) -> Preset:
     """The preset of a method with what the step's widgets say, and with the curve that is connected.
+
+    ``usual`` is what a preset's name stands for: it is changed by widgets that are not as the node was made.
 
     Raises:
         ValueError: for a value that is not allowed, or an option that the chosen estimator does not know.
     """
     known = step_settings(name)
     given = {flag: widgets[widget_id(flag)] for flag in known if widget_id(flag) in widgets}
+    if usual is not None:
+        given = {flag: raw for flag, raw in given.items() if raw != default_of(known[flag])}
     options = {flag: value_of(known[flag], flag, raw) for flag, raw in given.items()}
-    base = preset_of(name)
+    base = usual or preset_of(name)
     families = {flag: options.pop(flag) for flag in list(options) if known[flag].family is not None}
     base = build(base, families)
     if bandwidths is not None:
@@ -205,7 +219,7 @@ class StepNode(io.ComfyNode):
             search_aliases=aliases(cls.method),
             inputs=step_inputs(cls.method, cls.node_id),
             outputs=outputs(),
-            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -224,6 +238,7 @@ class StepNode(io.ComfyNode):
         source: Tensor | None = None,
         source_positive: host.Conditioning | None = None,
         unconditional: host.Conditioning | None = None,
+        preset: str = BY_HAND,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
         given = {"source": source, "source_positive": source_positive, "unconditional": unconditional}
@@ -232,21 +247,33 @@ class StepNode(io.ComfyNode):
             if value is not None:
                 check_conditioning(name, value)
         every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
+        patcher = model if guider is None else guider.model_patcher
+        usual = None if preset == BY_HAND or patcher is None else of_name(preset, patcher, generator)
         with host.grad_mode():
-            preset = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths)
+            chosen = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths, usual)
             place = (
-                kept_for(cls.hidden.dynprompt, node_id, generator.generator, preset, seed)
+                kept_for(cls.hidden.dynprompt, node_id, generator.generator, chosen, seed)
                 if every and node_id
                 else None
             )
             confined = None if mask is None else mask_for(mask, generator)
             edited = None if source is None else source_for(source, generator)
-        guider = host.make_guider(model, positive, negative, cfg, guider)
+        guider = host.make_guider(model, positive, negative, chosen.cfg, guider)
+        note(cls.hidden.extra_pnginfo if cls.hidden else None, node_id, chosen.to_json())
         if source_positive is not None:
             guider = with_source(guider, source_positive)
         if unconditional is not None:
             guider = with_unconditional(guider, unconditional)
-        return Run(generator, guider, vae, preset, seed, place, every, node_id, confined, edited)(cls)
+        return Run(generator, guider, vae, chosen, seed, place, every, node_id, confined, edited)(cls)
+
+
+def of_name(preset: str, model: ModelPatcher, generator: HostGenerator) -> Preset:
+    """What the name of a preset stands for with this model, at the size of this generator.
+
+    Raises:
+        ValueError: for an unknown name, or a model or generator that has none.
+    """
+    return preset_named(preset, units_at(model, generator.canvas), generator=generator.generator)
 
 
 def check_beside(method: str, given: Mapping[str, object]) -> None:

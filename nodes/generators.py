@@ -31,13 +31,13 @@ from .bandwidth import CATEGORY
 from .cells import CELL, check_size
 from .progress import Progress
 from .schema import FOLDED, schema
+from .schema import GeneratorSocket as GeneratorSocket
 from .widgets import widget
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas, Generator
 
 T = TypeVar("T", bound="Generator")
-GeneratorSocket = io.Custom("MSD_GENERATOR")
 ELSEWHERE = ("vector", "pixel-art", "sticker", "volume")
 """Kinds that have a node of their own."""
 PREVIEW_LARGEST = 2048  # pixels of the longer side of the picture that is shown in the node

@@ -35,7 +35,7 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 from . import sides
-from .axis import Axis
+from .axis import Axis, data_std_of
 from .beside import UNCOND, Beside, Sides, is_stock
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
@@ -142,6 +142,11 @@ class HostDenoiser:
     def sigma_max(self) -> float:
         """The model's highest level, σ."""
         return self.axis.sigma_max
+
+    @property
+    def data_std(self) -> float:
+        """The standard deviation of the latents that the model was trained on, after its latent format's scale."""
+        return data_std_of(self.guider.inner_model.model_sampling)
 
     @property
     def differentiable(self) -> bool:

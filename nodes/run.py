@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of, samples_of
 from ..msd_core.memory import check_fits
 from ..msd_core.preset import Preset
+from ..msd_core.settings import flatten
 from . import host
 from .about import FORMAT
 from .beside import NEGATIVE, SOURCE
@@ -58,20 +60,29 @@ class Run:
     source: Tensor | None = None
 
     def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
-        """Optimise, and return the new generator with its picture and the plot of the run."""
+        """Optimise, and return the new generator with its picture and the plot of the run.
+
+        What the run's own figures say against its result is shown in the node, and logged.
+        """
+        from ..msd_core.symptoms import warning_of
+
         self._check()
 
-        def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...]]:
+        def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
+            warning = warning_of(state, self.preset, session.denoiser.data_std)
             made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
-            return made, state.history
+            return made, state.history, warning
 
         canvas, pictures = self.start.canvas, self._pictures
         grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
-        generator, history = host.run(
+        generator, history, warning = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
         )
         picture = self._picture(generator)
+        if warning:
+            tell(self.node_id, f"warning: {warning}")
+            logging.warning("%s", warning)
         if self.kept is not None:
             self.kept.remove()
         if picture is None:
@@ -117,7 +128,8 @@ class Run:
     def _about(self, state: State) -> dict[str, str]:
         """What the new generator says of how it was made."""
         name = METHODS.name_of(self.preset.method)
-        return {"method": name, "steps": str(state.step), "seed": str(self.seed)}
+        settings = json.dumps(flatten(self.preset), ensure_ascii=False)
+        return {"method": name, "steps": str(state.step), "seed": str(self.seed), "settings": settings}
 
     def _beside(self) -> dict[str, Any]:
         """What goes with the model: mask and source, and the names of the conditionings that the guider carries."""

@@ -12,6 +12,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
+GeneratorSocket = io.Custom("MSD_GENERATOR")
+"""A generator on its way from node to node: `generators.HostGenerator`."""
+
 FOLDED = {"advanced": True}
 """``extra_dict`` of an input that is seen after "show advanced inputs" alone."""
 

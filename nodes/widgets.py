@@ -43,6 +43,15 @@ def widget(entry: Setting, name: str, *, optional: bool = False) -> io.Input:
     return io.Float.Input(name, default=default, min=low, max=high, step=step, round=False, **common)
 
 
+def default_of(entry: Setting) -> Any:  # noqa: ANN401
+    """What a setting's widget gives as the node is made."""
+    if entry.family is not None:
+        return entry.family.name_of(entry.default)
+    if is_text(entry):
+        return shown(entry, entry.default)
+    return (entry.default or 0.0) if is_switch(entry) else entry.default
+
+
 def sentence(text: str) -> str:
     """A tooltip: as the help, with a capital unless it begins with a name, and a full stop."""
     first = text.split(" ")[0].rstrip(":.,")

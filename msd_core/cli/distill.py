@@ -19,11 +19,16 @@ def add_arguments(parser: Parser) -> None:
     """The arguments of `msd distill`; those of methods, estimators and curves are made from their fields."""
     from ..generators import GENERATORS
     from ..model import MODELS
+    from ..named import NAMED
     from .flags import add_flags
 
     parser.add_argument("prompt", nargs="?", help="what to draw, e.g. 'a red circle on a blue background'")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in --out")
+    parser.add_argument(
+        "--preset",
+        help=f"settings of msd by name, in the model's own units: {', '.join(NAMED)}; what is given beside it wins",
+    )
     parser.add_argument("--generator", help=f"{', '.join(GENERATORS)} (default: fourier)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT to optimise at, pixels (default: the model's)")
     parser.add_argument("--start", help="begin with this picture, cut to the size, or with a 'sample' (default: noise)")

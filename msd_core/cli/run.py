@@ -20,8 +20,11 @@ from ..generators.picture import cover
 from ..generators.vector.drawing import OWN
 from ..memory import check_distillation
 from ..model import SHIPPED, Model, load_model
+from ..named import said
 from ..optimize import planned_steps, start
 from ..state import State
+from ..symptoms import warning_of
+from ..units import units_of
 from ..warm import sample
 from .claim import Claim, claimed, digest_of
 from .pictures import read_picture
@@ -44,6 +47,9 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
         model = load_model(path, arguments.model_kind)
         if kept is None:
             settings, done = new_settings(arguments, model, digest_of(path)), None
+            if arguments.preset is not None:
+                numbers = said(settings.preset, units_of(model, *settings.size))
+                print(f"msd: {arguments.preset}: {numbers}", file=sys.stderr)
         else:
             settings, done = kept
             check_unchanged(arguments, settings, digest_of(path))
@@ -165,12 +171,20 @@ class Run:
         """Write the results, and only then remove what `--resume` needs; exit status 0."""
         try:
             self._save(self.done)
-            self._write(finished=True)
+            warning = self._warning()
+            self._write(finished=True, warning=warning)
         except (OSError, ValueError) as error:
             raise ValueError(f"{_said(error)} {self._kept('Make room, and let it write the results')}") from error
         remove_unfinished(self.folder)
         print(f"{self.folder / 'picture.png'}: {self._told()}")
+        if warning:
+            print(f"msd: warning: {warning}", file=sys.stderr)
         return 0
+
+    def _warning(self) -> str:
+        """What the run's own figures say against its result; "" if nothing."""
+        units = units_of(self.model, *self.settings.size)
+        return warning_of(self.done.state, self.settings.preset, units.data_std)
 
     def interrupted(self, status: int) -> int:
         """Keep what was done for `--resume`; returns the exit status."""
@@ -206,8 +220,8 @@ class Run:
         step = load_unfinished(self.folder)[1].state.step
         return f"The run up to step {step} is in {self.folder}. {purpose} with: {self.again}"
 
-    def _write(self, *, finished: bool) -> None:
-        write_results(self.folder, self.settings, self.done, self.decode, finished=finished)
+    def _write(self, *, finished: bool, warning: str = "") -> None:
+        write_results(self.folder, self.settings, self.done, self.decode, finished=finished, warning=warning)
         self.claim.record((*RESULTS, *self.done.state.generator.files))
 
     def _told(self) -> str:

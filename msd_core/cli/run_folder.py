@@ -78,15 +78,19 @@ def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return width, height
 
 
-def write_results(folder: Path, settings: Settings, done: Done, decode: Decode | None, *, finished: bool) -> None:
+def write_results(
+    folder: Path, settings: Settings, done: Done, decode: Decode | None, *, finished: bool, warning: str = ""
+) -> None:
     """Write the files, replacing those that are there; when one cannot be written, none is replaced.
+
+    ``warning`` is what speaks against the result of a finished run.
 
     Raises:
         OSError, ValueError: a file cannot be written.
     """
     state = done.state
     about = {"prompt": settings.prompt, "method": settings.method, "size": "{}x{}".format(*settings.size)}
-    metrics = json.dumps(metrics_of(settings, done, finished=finished), indent=1, ensure_ascii=False)
+    metrics = json.dumps(metrics_of(settings, done, finished=finished, warning=warning), indent=1, ensure_ascii=False)
     first, *rest = done.frames.values() or [frame_of(settings, state, decode)]
     movie = {"save_all": True, "append_images": rest, "duration": FRAME_MILLISECONDS, "loop": 0, "quality": 90}
     with contextlib.ExitStack() as stack:
@@ -100,11 +104,12 @@ def write_results(folder: Path, settings: Settings, done: Done, decode: Decode |
             stack.enter_context(replacing(folder / name)).write_bytes(state.generator.export(name))
 
 
-def metrics_of(settings: Settings, done: Done, *, finished: bool) -> dict[str, Any]:
+def metrics_of(settings: Settings, done: Done, *, finished: bool, warning: str = "") -> dict[str, Any]:
     """Content of metrics.json."""
     packages = ("mean-shift-distillation", "torch", "numpy", "pillow", "safetensors")
     return {
         "finished": finished,
+        "warning": warning,
         "settings": settings.to_json(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages},
         "evaluations": done.evaluations,

@@ -17,8 +17,10 @@ from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
 from ..generators.registry import checked_options
 from ..model import Model
+from ..named import NAMED, preset_named
 from ..preset import Preset, preset_for, preset_of
 from ..settings import build, flatten
+from ..units import units_of
 from ..validation import check_choice, check_count
 from .arguments import check_cells
 from .claim import digest_of
@@ -128,18 +130,34 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     }
     run["size"] = run["size"] or (model.side, model.side)
     run["threads"] = run["threads"] or torch.get_num_threads()
-    run["start"] = start_of(run["start"])
+    run["start"] = start_of(run["start"] or started(arguments.preset))
     check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
     changes = given(arguments)
     method = changes.pop("method", "msd")
     check_choice("--method", method, METHODS)
     try:
-        preset = preset_for(GENERATORS[run["generator"]], method, changes)
+        kind, named = GENERATORS[run["generator"]], arguments.preset
+        if named is None:
+            preset = preset_for(kind, method, changes)
+        else:
+            preset = preset_named(named, units_of(model, *run["size"]), changes, kind, method)
         options = checked_options(run["generator"], given(arguments, generator_flags()))
     except ValueError as error:
         raise ValueError(by_flag(str(error))) from error
     return Settings(prompt=arguments.prompt, preset=preset, model=digest, options=options, **run)
+
+
+def started(preset: str | None) -> str:
+    """What a preset of this name begins with: nothing, or a "sample".
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if preset is None:
+        return ""
+    check_choice("--preset", preset, NAMED)
+    return NAMED[preset].start
 
 
 def start_of(given: str) -> str:
@@ -171,6 +189,11 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
     Raises:
         ValueError: naming the first that differs.
     """
+    if arguments.preset is not None:
+        raise ValueError(
+            f"--preset: got {shown(arguments.preset)} with --resume; the run to resume has its numbers already. Leave "
+            "it out, or start a new run in another folder."
+        )
     saved = {**settings.to_json(), **flatten(settings.preset), **settings.options}
     names = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS) if getattr(arguments, name) is not None}
     if "start" in names:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, at_least_float32, check_denoiser, sigma_range
+from ..denoiser import Denoiser, RowCounter, at_least_float32, check_denoiser, data_std, sigma_range
 from ..guidance import with_cfg
 from ..info import Info, measure
 from ..inversion import Trajectory, ddim_invert
@@ -67,6 +67,11 @@ class Task:
     def sigma_max(self) -> float:
         """The highest level that the model was made for."""
         return sigma_range(self.denoiser)[1]
+
+    @property
+    def data_std(self) -> float:
+        """The standard deviation of the model's data."""
+        return data_std(self.denoiser)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +148,12 @@ class Walking(Checked):
         """Cap on the levels that are chosen, for a model that knows none above ``sigma_max``."""
         return sigma_max
 
-    def levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """The levels to walk, descending to 0: those given, or `product_sigmas` below `highest`."""
         if self.sigmas is not None:
             return list(self.sigmas)
-        return product_sigmas(bandwidth, self.steps, sigma_max=self.highest(bandwidth, sigma_max)).tolist()
+        top = self.highest(bandwidth, sigma_max)
+        return product_sigmas(bandwidth, self.steps, data_std=data_std, sigma_max=top).tolist()
 
     def step(self) -> Step:
         """One step of the solver."""
@@ -211,7 +217,7 @@ class Centred(Checked):
             )
 
     @abstractmethod
-    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def centre_levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """The levels, descending to 0, at which a centre is needed."""
 
     @torch.no_grad()
@@ -232,8 +238,9 @@ class Centred(Checked):
             check_instance("centre", centre, Trajectory, "a Trajectory. Pass ddim_invert(x, denoiser, sigmas)")
             check_same_shape("centre", centre.states[0], "x", x)
         elif self.centre == "inversion":
-            levels = torch.tensor(self.centre_levels(bandwidth, sigma_range(denoiser)[1]), dtype=torch.float64)
-            centre = ddim_invert(x, with_cfg(denoiser, self.inversion_cfg), levels)
+            levels = self.centre_levels(bandwidth, sigma_range(denoiser)[1], data_std(denoiser))
+            walk = torch.tensor(levels, dtype=torch.float64)
+            centre = ddim_invert(x, with_cfg(denoiser, self.inversion_cfg), walk)
             spent = centre.evaluations
         at = (lambda _: x) if centre is None else (lambda sigma: centre.at(sigma).to(x))
         return self.measured(Task(x, RowCounter(denoiser), bandwidth, rng, at), spent)

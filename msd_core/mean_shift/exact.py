@@ -37,7 +37,7 @@ class Exact(Walking):
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:
         """x' (B, *) as the mean of N draws; one evaluation per row of x, then the solver's per row and draw."""
-        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max), self.step()
+        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max, task.data_std), self.step()
         asked = min(task.bandwidth, task.sigma_max)
         z = scatter(task.denoiser(task.x, asked), levels[0], noise)
         product = product_denoiser(task.denoiser, repeat(task.x, noise), task.bandwidth)

@@ -57,13 +57,13 @@ class Naive(Centred, Walking):
         """3 lambda, from where the explicit steps are stable if there are 16 or more."""
         return min(sigma_max, 3 * bandwidth)
 
-    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def centre_levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """Those of the walk."""
-        return self.levels(bandwidth, sigma_max)
+        return self.levels(bandwidth, sigma_max, data_std)
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:
         """x' (B, *), averaged over the samples; starts at x + sigma_0 n."""
-        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max), self.step()
+        noise, levels, step = self.noise(task), self.levels(task.bandwidth, task.sigma_max, task.data_std), self.step()
         z, kernel = scatter(task.x, levels[0], noise), _KernelScoreDenoiser(task, bounds(self.interval), noise)
         for sigma, sigma_next in zip(levels, levels[1:], strict=False):
             z, _ = step(z, kernel, sigma, sigma_next)

@@ -31,9 +31,10 @@ class OneStep(Centred):
         super().__post_init__()
         check_levels(self.sigmas)
 
-    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def centre_levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """lambda, and the levels of a walk below it."""
-        levels = self.sigmas or product_sigmas(bandwidth, self.steps, sigma_max=sigma_max).tolist()
+        walk = product_sigmas(bandwidth, self.steps, data_std=data_std, sigma_max=sigma_max)
+        levels = self.sigmas or walk.tolist()
         return [bandwidth, *(level for level in levels if level < bandwidth)]
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:

@@ -56,9 +56,9 @@ class Split(Centred, Walking):
         super().__post_init__()
         check_interval(self.interval)
 
-    def levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """The levels to walk, without those above ``truncation * bandwidth``."""
-        levels = super().levels(bandwidth, sigma_max)
+        levels = super().levels(bandwidth, sigma_max, data_std)
         if self.truncation is None:
             return levels
         kept = [level for level in levels if level <= self.truncation * bandwidth]
@@ -69,13 +69,14 @@ class Split(Centred, Walking):
             )
         return kept
 
-    def centre_levels(self, bandwidth: float, sigma_max: float) -> list[float]:
+    def centre_levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
         """Those of the walk."""
-        return self.levels(bandwidth, sigma_max)
+        return self.levels(bandwidth, sigma_max, data_std)
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:
         """x' (B, *), averaged over the samples; with ``truncation`` nothing is drawn, and the start is the centre."""
-        levels, step, interval = self.levels(task.bandwidth, task.sigma_max), self.step(), bounds(self.interval)
+        levels = self.levels(task.bandwidth, task.sigma_max, task.data_std)
+        step, interval = self.step(), bounds(self.interval)
         noise = task.x.new_zeros(1, *task.x.shape) if self.truncation else self.noise(task)
         around = task.centre(levels[0]) if self.truncation else task.x
         z = scatter(around, levels[0], noise)

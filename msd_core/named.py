@@ -1,0 +1,176 @@
+"""Presets of mean-shift distillation by name, made for the model at hand.
+
+fast        the fewest evaluations, at a loss that docs/frontier.md states
+balanced    the default: better than six times its evaluations without inner steps
+faithful    to the picture that it begins with, a sample unless there is another: lambda begins where the layout stays
+paper       the paper's own setting (section 4.4, Alg. 2): for comparison, at 140 times the evaluations
+
+A preset is a share of the model's own units (`units`) for each end of lambda, and settings that have no unit. The
+shares are those at which the settings of docs/frontier.md were measured, on prompts other than those that they were
+chosen on: lambda 8 or 2 to .7 on the demo model, whose latents have a length of 32 and a standard deviation of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .distillation import METHODS, MSD, Method
+from .distillation.base import bandwidth_of
+from .preset import Preset, preset_for
+from .randomness import seeded
+from .settings import build
+from .units import Units
+from .validation import check_choice
+
+LAYOUT, KEPT, DETAIL = 1 / 4, 1 / 16, 0.7
+"""Shares of the length of a latent at which a run begins, where the layout is open and where it is kept, and of its
+standard deviation at which it ends."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for.
+
+    Attributes:
+        text: what it is for, in a few words.
+        changes: settings by plain name, beside the two ends of lambda.
+        first: lambda at first, as a share of the length of a latent, s sqrt(d); or of s alone, if it is above 1.
+        last: lambda at last, as a share of s.
+        start: what it begins with unless there is something else: "" or "sample".
+    """
+
+    text: str
+    changes: Mapping[str, Any]
+    first: float = LAYOUT
+    last: float = DETAIL
+    start: str = ""
+
+    def bandwidths(self, units: Units) -> tuple[float, float]:
+        """The first and last lambda on a model of these units."""
+        last = units.last(self.last)
+        return units.last(self.first) if self.first > 1 else units.first(self.first, last), last
+
+
+EXACT = {"estimator": "exact", "solver": "ddim", "solver_steps": 8, "samples": 1, "optimizer": "adam", "pull": "image"}
+PAPER = {"estimator": "split", "centre": "inversion", "solver": "ddim", "solver_steps": 32, "samples": 1}
+NAMED: Mapping[str, Named] = {
+    "fast": Named("half the evaluations of balanced", {**EXACT, "steps": 10, "inner_steps": 15, "lr": 1e-2}),
+    "balanced": Named("the default", {**EXACT, "steps": 20, "inner_steps": 15, "lr": 1e-2}),
+    "faithful": Named(
+        "keeps the picture that it begins with",
+        {**EXACT, "steps": 12, "inner_steps": 5, "lr": 5e-3},
+        first=KEPT,
+        start="sample",
+    ),
+    "paper": Named(
+        "the paper's, for comparison: very slow",
+        {**PAPER, "steps": 400, "inner_steps": 1, "cfg": 7.5, "lr": 1e-2, "optimizer": "adam", "pull": "latent"},
+        first=1e3,
+        last=1e-2,
+    ),
+}
+"""Name to what it stands for. Of the paper's lambda its Fig. 6 gives 10^3, 10 and 10^-2, for latents of deviation 1; it
+gives no curve, and no steps of its solver: those are its DDIM's."""
+
+
+def changes_of(name: str, units: Units) -> dict[str, Any]:
+    """The settings by plain name that the preset called ``name`` has on a model of these ``units``.
+
+    Raises:
+        ValueError: for an unknown name, or a model whose levels all lie below the last lambda.
+    """
+    check_choice("preset", name, NAMED)
+    start, end = NAMED[name].bandwidths(units)
+    if not end < start:
+        raise ValueError(
+            f"preset: got {name!r}, which ends at λ {end:g}, for a model whose highest level is {units.sigma_max:g}; "
+            "allowed are models that go higher. Set bandwidth_start and bandwidth_end yourself, without a preset."
+        )
+    return {
+        "bandwidth_schedule": "exponential",
+        "bandwidth_start": start,
+        "bandwidth_end": end,
+        **NAMED[name].changes,
+    }
+
+
+def preset_named(
+    name: str, units: Units, changes: Mapping[str, Any] | None = None, generator: object = None, method: object = "msd"
+) -> Preset:
+    """The preset called ``name`` on a model of these ``units``, with ``changes`` by plain name: they win.
+
+    Args:
+        name: of `NAMED`.
+        units: of the model, at the size of the picture.
+        changes: what was set by hand.
+        generator: or its class.
+        method: the method of the run, or its name.
+
+    Raises:
+        ValueError: for an unknown name, a method other than mean-shift distillation, a generator with settings of its
+            own, and as `preset_of`.
+    """
+    told = METHODS.name_of(METHODS.made("method", method)) if isinstance(method, (str, MSD)) else ""
+    if told != "msd":
+        raise ValueError(
+            f"preset: got {name!r} with another method than 'msd'; allowed with 'msd' alone. Leave one of them out."
+        )
+    if getattr(generator, "recommended", {}).get("msd"):
+        raise ValueError(
+            f"preset: got {name!r} for a generator that has settings of its own; allowed are generators of a picture. "
+            "Leave it out."
+        )
+    own = changes_of(name, units)
+    given = dict(changes or {})
+    families = {key: given.pop(key) for key in ("estimator", "bandwidth_schedule") if key in given}
+    base = build(preset_for(generator, "msd", own), families)
+    return build(base, given)
+
+
+class _Blank:
+    """A denoiser of nothing, which counts what it is asked."""
+
+    def __init__(self, cost: int, units: Units) -> None:
+        self.cost, self.sigma_max, self.data_std = cost, units.sigma_max, units.data_std
+
+    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:  # noqa: ARG002 - a denoiser's own
+        return torch.zeros_like(z)
+
+
+def planned_evaluations(preset: Preset, units: Units, *, cost: int = 2) -> int:
+    """Network rows that a run of ``preset`` takes for each picture: its method is walked on a point, without a model.
+
+    Args:
+        preset: of a method that needs nothing beside the model.
+        units: of the model.
+        cost: network rows for each row of z, 2 with guidance.
+    """
+    blank, point = _Blank(cost if preset.cfg != 1 else 1, units), torch.zeros(1, 1, 1, 1)
+
+    @cache
+    def spent(step: int) -> int:
+        return preset.method(point, blank, step=step, steps=preset.steps, rng=seeded(0))[1].evaluations
+
+    def between(first: int, last: int) -> int:
+        """Of the steps from ``first`` to ``last``: with lambda they fall, or stay."""
+        if last - first < 2 or spent(first) == spent(last):
+            return spent(first) * (last - first) + spent(last)
+        middle = (first + last) // 2
+        return between(first, middle) + between(middle + 1, last)
+
+    return between(0, preset.steps - 1)
+
+
+def said(preset: Preset, units: Units, *, cost: int = 2) -> str:
+    """The numbers of a preset in words: both ends of lambda, steps, updates, evaluations."""
+    method: Method = preset.method
+    first, last = (bandwidth_of(method, step, preset.steps) for step in (0, preset.steps - 1))
+    updates = f" of {preset.inner_steps} updates" if preset.inner_steps > 1 else ""
+    spent = planned_evaluations(preset, units, cost=cost)
+    return f"λ {first:.3g} to {last:.3g}, {preset.steps} steps{updates}, {spent:,} evaluations"
