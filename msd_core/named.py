@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .distillation import METHODS, MSD, Method
+from .distillation import Method
 from .distillation.base import bandwidth_of
 from .preset import Preset, preset_for
 from .randomness import seeded
@@ -110,16 +110,17 @@ def preset_named(
         units: of the model, at the size of the picture.
         changes: what was set by hand.
         generator: or its class.
-        method: the method of the run, or its name.
+        method: what the run names as its method.
 
     Raises:
         ValueError: for an unknown name, a method other than mean-shift distillation, a generator with settings of its
             own, and as `preset_of`.
     """
-    told = METHODS.name_of(METHODS.made("method", method)) if isinstance(method, (str, MSD)) else ""
-    if told != "msd":
+    if method != "msd":
+        told = repr(method) if isinstance(method, str) else type(method).__name__
         raise ValueError(
-            f"preset: got {name!r} with another method than 'msd'; allowed with 'msd' alone. Leave one of them out."
+            f"preset: got {name!r} with the method {told}; allowed with 'msd' alone, whose settings it names. Leave "
+            "one of them out."
         )
     if getattr(generator, "recommended", {}).get("msd"):
         raise ValueError(

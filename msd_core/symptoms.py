@@ -24,7 +24,7 @@ from .preset import Preset
 from .state import State
 from .validation import check_instance, check_positive
 
-SHIFT = 0.45
+SHIFT = 0.38
 """r from which a run has not ended at a picture."""
 CLIPPED = 0.5
 """Share of values at 0 or 1 from which a picture is driven there, where its shift is large as well."""
