@@ -44,7 +44,9 @@ class Model(Protocol):
     def decode(self) -> Callable[[Tensor], Tensor] | None: ...
 
     def denoiser(self, prompt: Any, negative: Any = "", cfg: float = 1.0) -> Denoiser:  # noqa: ANN401
-        """The guided denoiser of a prompt, with the levels of the model's chain (``percent_to_sigma``)."""
+        """The guided denoiser of a prompt, with the levels of the model's chain (``percent_to_sigma``), and where its
+        latents do not have the standard deviation 1, with that (``data_std``).
+        """
         ...
 
 

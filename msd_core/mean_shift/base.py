@@ -129,7 +129,7 @@ class Walking(Checked):
     """
 
     solver: str = setting(
-        "ddim", "of the sampling ODE: heun is of second order, at twice the evaluations", choices=SOLVERS
+        "ddim", "of the sampling ODE: heun is of second order, at twice the evaluations", choices=SOLVERS, expert=True
     )
     steps: int = setting(
         8, "noise levels of one draw: the evaluations of one mean shift", low=1, usual=(1, 1000), flag="solver_steps"

@@ -16,12 +16,14 @@ from msd_pack.msd_core.bandwidth import BANDWIDTHS
 from msd_pack.msd_core.distillation import METHODS
 from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.mean_shift import ESTIMATORS
+from msd_pack.msd_core.named import NAMED
 from msd_pack.msd_core.preset import Preset, preset_of
 from msd_pack.msd_core.settings import Setting, build, flatten, leaves, menu, settings_of
 from msd_pack.nodes import MeanShiftExtension
 from msd_pack.nodes.bandwidth import BandwidthScheduler
-from msd_pack.nodes.distill import BESIDE, OF_THE_KERNEL, STEPS, step_preset, step_settings, widget_id
+from msd_pack.nodes.distill import BESIDE, OF_THE_KERNEL, STEPS, has_presets, step_preset, step_settings, widget_id
 from msd_pack.nodes.kept import EVERY
+from msd_pack.nodes.named import BY_HAND
 from msd_pack.nodes.widgets import is_switch, is_text, sentence, shown, value_of, widget
 
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in asyncio.run(MeanShiftExtension().get_node_list())}
@@ -140,14 +142,17 @@ def test_every_setting_of_every_method_is_a_widget_of_its_step() -> None:
         for flag, entry in known.items():
             assert_made_from(entry, widgets[widget_id(flag)])
         sockets = {"generator", "seed", "model", "positive", "negative", "vae", "guider", *(["bandwidths"] * kernel)}
-        sockets |= {EVERY, "mask"} | {socket.id for need in needs_of(METHODS[name]) for socket in BESIDE[need]}
+        sockets |= {EVERY, "mask", *(["preset"] * has_presets(name))} | {
+            socket.id for need in needs_of(METHODS[name]) for socket in BESIDE[need]
+        }
         assert set(widgets) == {widget_id(flag) for flag in known} | sockets, "and no widget is without a field"
 
 
 def test_every_setting_of_every_curve_is_a_widget_of_the_scheduler() -> None:
     widgets = widgets_of("MSD_BandwidthScheduler")
     fields = {name: entry for kind in menu(BANDWIDTHS) for name, entry in settings_of(BANDWIDTHS[kind]).items()}
-    assert set(widgets) == {"schedule", "steps", *fields}
+    assert set(widgets) == {"schedule", "steps", *fields, "preset", "model", "generator"}
+    assert list(widgets["preset"].options) == [BY_HAND, *NAMED]
     assert list(widgets["schedule"].options) == menu(BANDWIDTHS)
     for name, entry in fields.items():
         assert_made_from(entry, widgets[name])

@@ -1,0 +1,281 @@
+"""Presets by name in the nodes: the numbers of the model at hand, what wins over them, and where they are written."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import comfy.latent_formats
+import pytest
+import torch
+from comfy.model_base import ModelType
+from msd_pack.msd_core.named import DETAIL, KEPT, LAYOUT, NAMED, preset_named
+from msd_pack.msd_core.preset import preset_of
+from msd_pack.msd_core.settings import flatten
+from msd_pack.msd_core.units import Units
+from msd_pack.nodes import bandwidth, host
+from msd_pack.nodes import distill as distill_nodes
+from msd_pack.nodes import run as run_module
+from msd_pack.nodes.axis import Axis, data_std_of
+from msd_pack.nodes.bandwidth import BandwidthScheduler
+from msd_pack.nodes.demo import LoadDemoModel
+from msd_pack.nodes.distill import STEPS
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
+from msd_pack.nodes.graphics import VectorGenerator
+from msd_pack.nodes.named import BY_HAND, WORKFLOW, note, units_at
+from msd_pack.nodes.volume import VolumeGenerator
+from tiny_families import FAMILIES, conditioning_of, model_of, sampling_of, vae_of
+
+ROWS, COLUMNS = 3, 5
+MADE = {"schedule": "exponential", "start": 8.0, "end": 0.7, "steps": 20, "rho": 7.0, "points": ""}
+QUICK = {"steps": 2, "solver_steps": 1, "inner_steps": 1}
+
+
+def born(name: str, representation: str = "latent", rows: int = ROWS, columns: int = COLUMNS) -> HostGenerator:
+    family = FAMILIES[name]
+    with torch.inference_mode():
+        return NeuralImageGenerator.execute(
+            representation,
+            columns * family.cell,
+            rows * family.cell,
+            0,
+            8,
+            1,
+            family.channels,
+            cell=family.cell,
+        ).args[0]
+
+
+def as_made(node: type = STEPS["msd"]) -> dict:
+    """The widgets of a step as the node was made."""
+    inputs = [entry for entry in node.GET_SCHEMA().inputs if entry.id != "mask"]
+    return {entry.id: entry.default for entry in inputs if getattr(entry, "default", None) is not None}
+
+
+def step(name: str, generator: HostGenerator, preset: str, **widgets: object) -> tuple:
+    with torch.inference_mode():
+        sockets = {"positive": conditioning_of(name, 3), "negative": conditioning_of(name, 4), "model": model_of(name)}
+        given = as_made() | {"checkpoint_every": 0.0}
+        return STEPS["msd"].execute(generator, **given | sockets | {"preset": preset} | widgets).args
+
+
+def numbers(made: HostGenerator) -> dict:
+    return json.loads(made.about["settings"])
+
+
+# --- the units of the host's models -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_lambda_carries_to_every_family(name: str) -> None:
+    """Up to the model's highest σ, a quarter of the length of its latents; noise of that level is λ times the picture
+    in the host's own mixture, which for a flow is at another number.
+    """
+    family, model = FAMILIES[name], model_of(name)
+    sampling = model.get_model_object("model_sampling")
+    units, axis = units_at(model, born(name).canvas), Axis.of(sampling)
+    assert units == Units(1.0, family.channels * ROWS * COLUMNS, axis.sigma_max)
+    large = units_at(model, born(name, rows=128, columns=128).canvas)
+    for at, side in ((units, ROWS * COLUMNS), (large, 128 * 128)):
+        first, last = NAMED["fast"].bandwidths(at)
+        assert first == min(max(LAYOUT * math.sqrt(family.channels * side), 2 * DETAIL), axis.sigma_max)
+        assert last == DETAIL
+        for width in (first, last):
+            level, one, none = torch.tensor(float(axis.level(width))), torch.ones(1), torch.zeros(1)
+            mixed = [sampling.noise_scaling(level, *both) for both in ((one, none), (none, one))]
+            assert float(mixed[0] / mixed[1]) == pytest.approx(width, rel=1e-3)
+            assert float(level) == pytest.approx(width, rel=1e-6) or axis.flow
+
+
+def test_what_that_is_at_the_usual_sizes() -> None:
+    """SD 1.5 at 512, SDXL at 1024, SD 3 and Flux at 1024 pixels."""
+    found = {}
+    for name, side in (("sd15", 64), ("sdxl", 128), ("sd3", 128), ("flux", 128), ("flux2", 64)):
+        canvas = born(name, rows=side, columns=side).canvas
+        units = units_at(model_of(name), canvas)
+        found[name] = [round(NAMED[preset].bandwidths(units)[0], 1) for preset in ("balanced", "faithful")]
+    assert found == {
+        "sd15": [14.6, 8.0],
+        "sdxl": [14.6, 14.6],
+        "sd3": [128.0, 32.0],
+        "flux": [128.0, 32.0],
+        "flux2": [181.0, 45.3],
+    }
+    assert KEPT < LAYOUT
+
+
+def test_a_latent_format_of_another_deviation() -> None:
+    """Playground 2.5 takes its latents at .5, its format scales them to that, and its sampling says so."""
+    sampling = sampling_of(ModelType.EDM, sigma_data=0.5, sigma_max=80.0)
+    known = comfy.latent_formats.SDXL_Playground_2_5()
+    noise = torch.randn(4, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    inside = known.process_in(known.latents_mean + known.latents_std * noise)
+    assert float(inside.std()) == pytest.approx(data_std_of(sampling), rel=0.02)
+    assert data_std_of(sampling_of(ModelType.EPS)) == data_std_of(sampling_of(ModelType.FLUX)) == 1.0
+    assert data_std_of(SimpleNamespace(sigma_data=0.0)) == 1.0  # pyright: ignore[reportArgumentType]
+    halves = [flatten(preset_named("fast", Units(s, 65536, 80.0))) for s in (data_std_of(sampling), 1.0)]
+    for end in ("bandwidth_start", "bandwidth_end"):
+        assert 2 * halves[0][end] == halves[1][end]
+
+
+def test_the_denoiser_says_the_deviation() -> None:
+    model = model_of("sd15")
+    model.add_object_patch("model_sampling", sampling_of(ModelType.EDM, sigma_data=0.5, sigma_max=80.0))
+    guider = host.make_guider(model, conditioning_of("sd15", 3), None, 1.0)
+    assert host.run(guider, lambda session: session.denoiser.data_std, ROWS, COLUMNS) == 0.5
+    plain = host.make_guider(model_of("sd15"), conditioning_of("sd15", 3), None, 1.0)
+    assert host.run(plain, lambda session: session.denoiser.data_std, ROWS, COLUMNS) == 1.0
+
+
+# --- the scheduler ----------------------------------------------------------------------------------------------------
+
+
+def scheduled(preset: str, name: str = "sd15", **widgets: object) -> torch.Tensor:
+    with torch.inference_mode():
+        sockets = {"model": model_of(name), "generator": born(name, rows=16, columns=16)}
+        return BandwidthScheduler.execute(**MADE | sockets | widgets, preset=preset).args[0]
+
+
+def test_the_scheduler_gives_the_numbers_of_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(bandwidth, "tell", lambda node_id, text: told.append(text))
+    for name, first, steps in (("fast", 8.0, 10), ("balanced", 8.0, 20), ("faithful", 2.0, 12)):
+        curve = scheduled(name)
+        assert (len(curve), float(curve[0]), float(curve[-1])) == (steps, first, pytest.approx(0.7))
+    assert told == [
+        "fast: λ 8 to 0.7, 10 steps of 15 updates, 180 evaluations",
+        "balanced: λ 8 to 0.7, 20 steps of 15 updates, 360 evaluations",
+        "faithful: λ 2 to 0.7, 12 steps of 5 updates, 216 evaluations",
+    ]
+    assert float(scheduled("fast", "sd3")[0]) == 16.0, "16 channels"
+    assert len(told) == 4 and torch.equal(scheduled(BY_HAND), scheduled("balanced")) and len(told) == 5
+
+
+def test_a_changed_widget_of_the_scheduler_wins() -> None:
+    curve = scheduled("fast", start=3.0, steps=5)
+    assert (len(curve), float(curve[0]), float(curve[-1])) == (5, 3.0, pytest.approx(0.7))
+    assert not torch.equal(scheduled("fast", schedule="linear"), scheduled("fast"))
+    assert torch.equal(scheduled("fast", start=8.0), scheduled("fast")), "as the node was made"
+
+
+def test_the_scheduler_needs_what_a_preset_is_for() -> None:
+    with pytest.raises(ValueError, match="model and generator: not connected; the preset 'fast' is in the units"):
+        BandwidthScheduler.execute(**MADE, preset="fast")
+    with pytest.raises(ValueError, match="generator: not connected"):
+        BandwidthScheduler.execute(**MADE, preset="fast", model=model_of("sd15"))
+    with pytest.raises(ValueError, match="preset: got 'quick'; allowed are 'fast'"):
+        scheduled("quick")
+
+
+# --- the step ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_runs_by_a_preset_on_every_family(name: str) -> None:
+    generator = born(name)
+    expected = NAMED["faithful"].bandwidths(units_at(model_of(name), generator.canvas))
+    used = numbers(step(name, generator, "faithful", steps=2, solver_steps=1)[0])
+    assert (used["bandwidth_start"], used["bandwidth_end"]) == expected
+    assert (used["steps"], used["solver_steps"], used["inner_steps"], used["lr"]) == (2, 1, 5, 0.005)
+
+
+def test_a_changed_widget_and_a_connected_curve_win() -> None:
+    generator = born("sd15")
+    used = numbers(step("sd15", generator, "fast", **QUICK, learning_rate=0.03, cfg=1.0)[0])
+    assert used["lr"] == 0.03 and used["cfg"] == 1.0 and used["estimator"] == "exact"
+    curve = torch.tensor([5.0, 1.0])
+    by_curve = step("sd15", generator, "fast", **QUICK, bandwidths=curve)
+    assert numbers(by_curve[0])["bandwidth_schedule"] == "listed" and len(by_curve[3]["loss"]) == 2
+    assert numbers(step("sd15", generator, BY_HAND, **QUICK)[0])["bandwidth_start"] == 8.0
+    assert numbers(step("sd15", generator, "fast", **QUICK)[0])["bandwidth_start"] == pytest.approx(LAYOUT * 60**0.5)
+
+
+def test_a_preset_by_hand_is_the_step_as_it_was() -> None:
+    """To the bit, and with the numbers of a preset spelled out as with its name."""
+    generator = born("sd15", rows=16, columns=16)
+
+    def moved(preset: str, **widgets: object) -> torch.Tensor:
+        return next(iter(step("sd15", generator, preset, **widgets)[0].generator.parameters())).detach()
+
+    spelled = moved(BY_HAND, steps=10, solver_steps=1)
+    assert torch.equal(moved("fast", solver_steps=1), spelled)
+    assert not torch.equal(moved("balanced", solver_steps=1), spelled)
+
+
+def test_the_guidance_of_the_paper_reaches_the_guider(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    plain = distill_nodes.host.make_guider
+
+    def make(model: object, positive: object, negative: object, cfg: float, guider: object) -> object:
+        asked.append(cfg)
+        return plain(model, positive, negative, cfg, guider)
+
+    monkeypatch.setattr(distill_nodes.host, "make_guider", make)
+    generator = NeuralImageGenerator.execute("pixels", 40, 24, 0, 8, 1, 4).args[0]
+    for widgets in ({}, {"cfg": 5.0}, {"cfg": 3.0}):
+        step("sd15", generator, "paper", **QUICK | {"steps": 1}, **widgets, vae=vae_of("sd15"))
+    assert asked == [7.5, 5.0, 7.5]
+
+
+def test_generators_with_settings_of_their_own_are_refused() -> None:
+    volume = VolumeGenerator.execute(**{**as_made(VolumeGenerator), "width": 16, "height": 16}).args[0]
+    with pytest.raises(ValueError, match="preset: got 'fast' for a generator that has settings of its own"):
+        step("sd15", volume, "fast", vae=vae_of("sd15"))
+    drawn = VectorGenerator.execute(**{**as_made(VectorGenerator), "width": 40, "height": 24}).args[0]
+    made = step("sd15", drawn, "fast", **QUICK, vae=vae_of("sd15"))[0]
+    assert numbers(made)["bandwidth_start"] == pytest.approx(LAYOUT * 60**0.5)
+
+
+# --- where the numbers are written ------------------------------------------------------------------------------------
+
+
+def test_the_workflow_holds_the_numbers() -> None:
+    extra = {"workflow": {"nodes": [], "extra": {"ds": {"scale": 1.0}}}}
+    preset = preset_named("fast", Units(1.0, 1024, 14.6))
+    note(extra, "7", preset.to_json())
+    note(extra, "9", preset_of("msd").to_json())
+    written = json.loads(json.dumps(extra))["workflow"]["extra"]
+    assert written["ds"] == {"scale": 1.0} and list(written[WORKFLOW]) == ["7", "9"]
+    assert written[WORKFLOW]["7"]["steps"] == 10 and written[WORKFLOW]["7"]["method"]["bandwidths"]["start"] == 8.0
+    for without in (None, {}, {"workflow": None}):
+        note(without, "7", preset.to_json())
+    untouched: dict = {"workflow": {}}
+    note(untouched, None, preset.to_json())
+    assert untouched == {"workflow": {}}
+
+
+def test_a_step_writes_into_the_hosts_workflow() -> None:
+    extra: dict = {"workflow": {"extra": {}}}
+    node = STEPS["msd"]
+    hidden = SimpleNamespace(unique_id="7", dynprompt=None, prompt=None, extra_pnginfo=extra)
+    bound = type("Bound", (node,), {"hidden": hidden, "__module__": node.__module__})
+    given = as_made()
+    sockets = {"positive": conditioning_of("sd15", 3), "negative": conditioning_of("sd15", 4)}
+    with torch.inference_mode():
+        bound.execute(born("sd15"), **given | sockets | QUICK | {"model": model_of("sd15"), "preset": "fast"})
+    assert extra["workflow"]["extra"][WORKFLOW]["7"]["steps"] == 2
+    assert "extra_pnginfo" in [entry.name for entry in node.GET_SCHEMA().hidden]
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("learning_rate", "told"), [(0.01, ""), (0.5, "so the learning rate 0.5 is too high")])
+def test_a_destroyed_run_says_so_in_the_node(
+    learning_rate: float, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the demo model, whose picture is finished by the preset at half its levels."""
+    texts: list[str] = []
+    monkeypatch.setattr(run_module, "tell", lambda node_id, text: texts.append(text))
+    with torch.inference_mode():
+        model, clip, vae = LoadDemoModel.execute().args
+        words = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a red boat at sea", "")]
+        generator = NeuralImageGenerator.execute("fourier", 128, 128, 0, 64, 3, 4).args[0]
+        given = as_made() | {"checkpoint_every": 0.0}
+        sockets = {"model": model, "vae": vae, "positive": words[0], "negative": words[1]}
+        changed = {"preset": "fast", "solver_steps": 4, "learning_rate": learning_rate}
+        STEPS["msd"].execute(generator, **given | sockets | changed)
+    warnings = [text for text in texts if text.startswith("warning: ")]
+    assert (told in warnings[0] and warnings == texts[-1:]) if told else not warnings
+    assert (told in caplog.text) if told else "not ended at a picture" not in caplog.text
