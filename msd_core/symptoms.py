@@ -8,7 +8,9 @@ coordinate,
 a picture that no draw of the model agrees with has r near 1, the distance of a draw from anything else; a picture near
 a mode has what draws differ by within the last lambda, which for pictures is far less than s, since most of their
 coordinates follow from the others. `SHIFT` lies between the two: docs/presets.md has the runs on which it was chosen,
-and others on which it was tried.
+and others on which it was tried. A generator that cannot come close to every picture (`Generator.universal`), such as
+cells of a palette or a kaleidoscope, is left with a shift at the best that it can draw, and a picture within a mask
+with that of what it keeps: of these, `BOUND` is asked.
 
 What has gone wrong is told by further signs: clipped values (a learning rate that is too high), a first shift that is
 many s (guidance that is too strong), a last lambda above s (a run that stopped where pictures still differ as a whole),
@@ -26,6 +28,8 @@ from .validation import check_instance, check_positive
 
 SHIFT = 0.38
 """r from which a run has not ended at a picture."""
+BOUND = 0.9
+"""The same of a generator that cannot draw every picture."""
 CLIPPED = 0.5
 """Share of values at 0 or 1 from which a picture is driven there, where its shift is large as well."""
 GUIDED = 8.0
@@ -79,13 +83,14 @@ def symptoms_of(state: State, data_std: float = 1.0) -> Symptoms:
     return Symptoms(shifts[-1], max(shifts), last.bandwidth / data_std, clipped, deviation)
 
 
-def warning_of(state: State, preset: Preset, data_std: float = 1.0) -> str:
+def warning_of(state: State, preset: Preset, data_std: float = 1.0, *, confined: bool = False) -> str:
     """One sentence about a run that has not ended at a picture, with the likely cause and what to change; "" if it has.
 
     Args:
         state: the run's last.
         preset: of the run.
         data_std: as in `symptoms_of`.
+        confined: whether a mask kept a part of the picture.
 
     Raises:
         ValueError: as `symptoms_of`.
@@ -96,9 +101,10 @@ def warning_of(state: State, preset: Preset, data_std: float = 1.0) -> str:
             return ""
         rates = f"the learning rate {preset.lr:g}, or cfg {preset.cfg:g}, is too high"
         return f"the picture has one colour, so {rates}: lower it"
-    if found.shift < SHIFT:
+    most = SHIFT if state.generator.universal and not confined else BOUND
+    if found.shift < most:
         return ""
-    measured = f"the last shift is {found.shift:.2f} deviations of the data, of a finished picture below {SHIFT:g}"
+    measured = f"the last shift is {found.shift:.2f} deviations of the data, of a finished picture below {most:g}"
     return f"the run has not ended at a picture: {measured}; {_cause(found, preset)}"
 
 

@@ -70,7 +70,7 @@ class Run:
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
-            warning = warning_of(state, self.preset, session.denoiser.data_std)
+            warning = warning_of(state, self.preset, session.denoiser.data_std, confined=self.mask is not None)
             made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
             return made, state.history, warning
 

@@ -174,6 +174,9 @@ class Generator(nn.Module, ABC):
     largest: ClassVar[float] = 1e6
     """Most that a number among the parameters of a file may be in size: far above any that is of use, and so far below
     where float32 ends that the layers of a network do not overflow."""
+    universal: ClassVar[bool] = False
+    """Whether it comes close to any picture of its canvas. Of one that does not, a shift is left at the best that it
+    can draw (`symptoms`)."""
     windows: ClassVar[bool] = False
     """Whether `render` honours the window of a `View`; of a generator that does not, the whole is rendered and cut."""
 

@@ -96,6 +96,11 @@ class NeuralImage(Generator):
         """Of the size at which it is trained."""
         return self._canvas
 
+    @property
+    def universal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - of this one, not of the class
+        """Unless it repeats itself: a tile, or a symmetry."""
+        return not isinstance(self.field, Symmetric) and not any(axes_of(self.field.tile))
+
     def config(self) -> Config:
         """Sizes, seed and the field's own options; ``size`` where it is not the square of the resolution."""
         size = [self._canvas.width, self._canvas.height]

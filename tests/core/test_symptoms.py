@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from msd_core import Batch, Latent, Pixels, State, distil, load_model, preset_of, start
+from msd_core import Batch, Latent, Pixels, State, distil, generator_for_size, load_model, preset_of, start
 from msd_core.info import Info
 from msd_core.preset import Preset
-from msd_core.symptoms import CLIPPED, COARSE, FLAT, GUIDED, SHIFT, symptoms_of, warning_of
+from msd_core.symptoms import BOUND, CLIPPED, COARSE, FLAT, GUIDED, SHIFT, symptoms_of, warning_of
 
 pytestmark = pytest.mark.core
 PRESET = preset_of("msd")
@@ -96,6 +96,25 @@ def test_a_latent_and_a_batch() -> None:
     one = state_of([1.6, 2 * SHIFT])
     both = replace(one, generator=Batch([one.generator, one.generator]))
     assert warning_of(both, PRESET) == warning_of(one, PRESET)
+
+
+def test_a_generator_that_cannot_draw_every_picture_is_left_with_a_shift() -> None:
+    """Cells, shapes, what repeats itself: .46, .1 and .67 at a picture that is finished (docs/presets.md)."""
+    bound = [
+        generator_for_size("pixel-art", 32, 32, cells=8),
+        generator_for_size("vector", 32, 32, paths=4),
+        generator_for_size("fourier", 32, 32, tile="xy"),
+        generator_for_size("fourier", 32, 32, symmetry="kaleidoscope"),
+        generator_for_size("sticker", 32, 32),
+    ]
+    free = [generator_for_size(kind, 32, 32) for kind in ("fourier", "siren", "hashgrid", "pixels", "latent")]
+    for generators, most in ((bound, BOUND), (free, SHIFT)):
+        for generator in generators:
+            below, above = (replace(state_of([1.6, most * c]), generator=generator) for c in (0.99, 1.01))
+            assert warning_of(below, PRESET) == "" != warning_of(above, PRESET)
+    masked = state_of([1.6, 2 * SHIFT])
+    assert warning_of(masked, PRESET, confined=True) == "" != warning_of(masked, PRESET)
+    assert not Batch([bound[2], bound[2]]).universal and Batch([free[3], free[3]]).universal
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import math
 from collections.abc import Callable
 
@@ -205,3 +206,17 @@ def test_inversion_gives_the_picture_back(server: Server, api_workflow: Callable
     error = float((source - back).square().mean())
     assert -10 * math.log10(error) > 25.0  # dB
     assert len(entry["outputs"]["15"]["images"]) == 51
+
+
+def test_a_presets_numbers_go_with_the_picture(server: Server, short: dict) -> None:
+    """In the workflow that the host writes into its PNG; and of so short a run the log says that it ended at none."""
+    graph = changed(short, STEP, preset="fast", bandwidths=None, seed=77)
+    extra = {"extra_pnginfo": {"workflow": {"nodes": [], "extra": {"ds": {}}}}}
+    answer = server.post("/prompt", {"prompt": graph, "client_id": "numbers", "extra_data": extra})
+    entry = server.wait(answer["prompt_id"])
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    workflow = json.loads(Image.open(io.BytesIO(server.image(entry, SAVE))).text["workflow"])  # pyright: ignore
+    written = workflow["extra"]["mean_shift_distillation"][STEP]
+    assert written["steps"] == 3 and written["method"]["bandwidths"]["kind"] == "exponential"
+    assert (written["method"]["bandwidths"]["start"], written["method"]["bandwidths"]["end"]) == (8.0, 0.7)
+    assert "the run has not ended at a picture: the last shift is" in server.tail()
