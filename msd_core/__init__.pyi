@@ -210,6 +210,7 @@ from .measurement import observe as observe
 from .model import MODELS as MODELS
 from .model import Model as Model
 from .model import load_model as load_model
+from .named import preset_named as preset_named
 from .optimize import ByView as ByView
 from .optimize import optimize as optimize
 from .optimize import start as start
@@ -285,6 +286,9 @@ from .settings import (
 from .state import State as State
 from .state import load_state as load_state
 from .state import save_state as save_state
+from .symptoms import warning_of as warning_of
+from .units import Units as Units
+from .units import units_of as units_of
 from .warm import Sampled as Sampled
 from .warm import sample as sample
 
