@@ -221,8 +221,12 @@ from .parametrization import VDenoiser as VDenoiser
 from .pipelines.model import PipelineModel as PipelineModel
 from .pipelines.model import load_pipeline as load_pipeline
 from .posterior import GAINS as GAINS
+from .posterior import INVERSE_SOLVERS as INVERSE_SOLVERS
+from .posterior import RESTORERS as RESTORERS
 from .posterior import Gain as Gain
 from .posterior import PosteriorDenoiser as PosteriorDenoiser
+from .posterior import posterior_sample as posterior_sample
+from .posterior import posterior_steps as posterior_steps
 from .preset import Preset as Preset
 from .preset import preset_of as preset_of
 from .product import ProductDenoiser as ProductDenoiser

@@ -8,6 +8,7 @@ from .bandwidth import BANDWIDTHS
 from .distillation import METHODS
 from .generators import GENERATORS
 from .mean_shift import ESTIMATORS
+from .posterior import INVERSE_SOLVERS
 from .preset import Preset, named_presets
 from .registry import Registry
 from .settings import menu, settings_of, settings_table
@@ -30,6 +31,10 @@ def settings_page() -> str:
     ):
         parts += [f"## {title}", *_sections(family, prefix)]
     parts += ["## Generators (`--generator`)", *_generators()]
+    parts += [
+        "## Solvers of inverse problems (`msd inpaint` and `msd restore`, `--solver`)",
+        *_sections(INVERSE_SOLVERS, ""),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -209,7 +209,7 @@ class Inpaint(io.ComfyNode):
         from ..msd_core.posterior.kalman import Kalman
 
         _check_masks(mask, image)
-        options = {"steps": steps, "gain": Kalman(cg_steps), "grow": grow, "feather": feather}
+        options = {"steps": steps, "solver": Kalman(cg_steps), "grow": grow, "feather": feather}
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             hole = _mask(mask, number, picture)

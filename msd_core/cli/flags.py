@@ -42,10 +42,12 @@ class Flag:
         return ("; ".join(lines) + choices).replace("%", "%%")
 
 
-def flags() -> dict[str, Flag]:
-    """Every flag, by plain name: of a run, and of every method, estimator and curve that is registered."""
+def flags(owner: type = Preset) -> dict[str, Flag]:
+    """Every flag, by plain name: of a run, and of every method, estimator and curve that is registered; or of another
+    ``owner`` of settings, and of all that it may hold.
+    """
     found: dict[str, Flag] = {}
-    for group, kind, name, entry in _walk(Preset, "every method", "", ""):
+    for group, kind, name, entry in _walk(owner, "every method" if owner is Preset else "solvers", "", ""):
         if entry.hidden:
             continue
         known = found.get(name, Flag(name, group, ()))
@@ -74,7 +76,7 @@ def _walk(owner: type, group: str, kind: str, prefix: str) -> Iterator[tuple[str
 
 
 def _title(family: Registry, name: str) -> str:
-    return f"--method {name}" if family.what == "method" else f"msd: {family.what}"
+    return f"--{family.what} {name}" if family.what in ("method", "solver") else f"msd: {family.what}"
 
 
 def add_flags(parser: Parser) -> None:
@@ -86,6 +88,11 @@ def add_flags(parser: Parser) -> None:
 def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     """Add those of the generators."""
     _add(parser, generator_flags().values())
+
+
+def add_flags_of(parser: argparse.ArgumentParser, owner: type) -> None:
+    """Add those of ``owner``."""
+    _add(parser, flags(owner).values())
 
 
 def _add(parser: argparse.ArgumentParser, listed: Iterable[Flag]) -> None:

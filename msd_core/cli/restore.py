@@ -29,20 +29,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
 
+    from .flags import add_flags_of
+    from .solver import Restoring
+
+    add_flags_of(parser, Restoring)
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, restore, save; the old file stays until the new one is whole."""
     from ..manipulation import restore
     from ..measurement import Observation
     from ..validation import check_choice
+    from .solver import Restoring, solver_of
 
     check_choice("--task", arguments.task, TASKS)
+    solver = solver_of(arguments, Restoring)
     measurement, factor = measurement_of(arguments.task, arguments.width)
     model, picture, out = prepared(arguments, "restored", factor)
     noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
     b = picture.mean(dim=1, keepdim=True) if arguments.task == "grey" else picture
     size = picture.shape[3] * factor, picture.shape[2] * factor
-    options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed}
+    options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
     words = arguments.prompt, arguments.negative
     result = restore(Observation(measurement, b, noise), size, *words, model=model, **options)
     return written(result, out, "to what was given")

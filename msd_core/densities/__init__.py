@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .conditioned import conditioned
 from .ideal import IdealDenoiser
 from .mixture import GaussianMixture
 
-__all__ = ["GaussianMixture", "IdealDenoiser"]
+__all__ = ["GaussianMixture", "IdealDenoiser", "conditioned"]

@@ -1,6 +1,6 @@
 """Pictures that exist, changed: `edit` by words, `inpaint` a hole, `restore` from less than the picture.
 
-All run `dreamsampler.dream_steps` on any `Model`; none needs a gradient through the network.
+All run on any `Model`; none needs a gradient through the network, but for the solvers that say so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Fill a hole: samples of the prompt's density that agree with the rest, by the Kalman gain (`posterior.kalman`).
+"""Fill a hole: samples of the prompt's density that agree with the rest, by the Kalman gain or another solver.
 
 The known cells of the latent are the measurement, with the cells around the hole left out: the encoder has seen the
-hole through them. Each step keeps sigma / sqrt(1 + sigma^2) of its noise, and the pixels outside come back as they
-were.
+hole through them. PSLD measures the known pixels, through the decoder. The pixels outside come back as they were.
 """
 
 from __future__ import annotations
@@ -12,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dreamsampler import Denoised, dream_sample, unit_share
+from ..denoiser import cost
 from ..measurement import Observation
 from ..measurement.mask import Mask
 from ..model import Model, check_prompt
-from ..posterior import Gain, PosteriorDenoiser
+from ..posterior import INVERSE_SOLVERS, Solver, posterior_sample
 from ..posterior.kalman import Kalman
 from ..randomness import draw_normal, seeded
 from ..validation import check_count
-from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted
+from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted, through
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def inpaint(
     picture: Tensor,
@@ -34,7 +34,7 @@ def inpaint(
     cfg: float = 1.0,
     steps: int = 16,
     seed: int = 0,
-    gain: Gain | str = Kalman(),  # noqa: B008 - frozen
+    solver: Solver | str = Kalman(),  # noqa: B008 - frozen
     grow: int = 1,
     feather: float = 4.0,
 ) -> Manipulated:
@@ -46,14 +46,14 @@ def inpaint(
         prompt: what the whole picture shows; negative: what it does not.
         model: any.
         cfg: guidance; with more than 1 the network's Jacobian is that of the guided model.
-        steps: of the sampler; ``gain.rows`` network rows each, twice as many with guidance.
+        steps: of the sampler; ``solver.rows`` network rows each, twice as many with guidance.
         seed: of the noise.
-        gain: one of `GAINS`, or its name.
+        solver: one of `INVERSE_SOLVERS`, or its name.
         grow: cells around the hole that are drawn anew.
         feather: pixels over which the step at the hole's edge is taken out.
 
     Raises:
-        ValueError: for a wrong argument, or a model without chain.
+        ValueError: for a wrong argument, a model without chain, or one that a solver cannot differentiate.
     """
     check_count("grow", grow, minimum=0, maximum=1024)
     old = fitting(model, picture)
@@ -62,12 +62,16 @@ def inpaint(
     check_prompt(prompt, negative)
     denoiser = model.denoiser(prompt, negative, cfg)
     sigmas, rng = levels_of(denoiser, steps), seeded(seed)
+    solver = INVERSE_SOLVERS.made("solver", solver)
     known = Mask(1 - cells_of(hole, model, grow))
-    inner = Denoised(PosteriorDenoiser(denoiser, Observation(known, known.apply(x)), gain))
+    seen = Observation(known, known.apply(x))
+    if getattr(solver, "decodes", False):
+        pixels = Mask(1 - hole)
+        seen = Observation(through(model, pixels), pixels.apply(old))
     z = draw_normal(x, rng)[0] * (1 + float(sigmas[0]) ** 2) ** 0.5
-    z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng)
+    z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng)
     new, kept = pasted(decoded(model, z), old, hole, feather)
-    return Manipulated(new, steps * inner.rows, kept)
+    return Manipulated(new, steps * cost(denoiser) * solver.rows, kept)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def without(picture: Tensor, hole: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ A measurement of pixels is not linear in a latent. So each step goes out and bac
     p = dec D,   p* = argmin_q |b - A q|^2 / s^2 + |q - p|^2 / r^2,   y = D + enc p* - enc p
 
 (DreamSampler's inner problem; the difference of the two encodings lets the autoencoder's own error cancel), r =
-`SPREAD` sigma / sqrt(1 + sigma^2), and each step keeps sigma / sqrt(1 + sigma^2) of its noise.
+`SPREAD` sigma / sqrt(1 + sigma^2), and each step keeps sigma / sqrt(1 + sigma^2) of its noise. That is the solver
+'proximal'; those that differentiate (DPS, PSLD, RED-diff) take the measurement through the decoder as it is.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from ..dreamsampler import dream_sample, unit_share
 from ..echo import shown
 from ..measurement import Observation
 from ..model import Model, check_model, check_prompt
+from ..posterior import RESTORERS, Solver, posterior_sample
 from ..posterior.proximal import Proximal
 from ..randomness import normal, seeded
 from ..validation import check_instance
-from .result import Manipulated, decoded, encoded, levels_of
+from .result import Manipulated, decoded, encoded, levels_of, through
 
 SPREAD = 0.25
 """Standard deviation of a picture's pixels, in [0, 1]."""
@@ -37,18 +39,20 @@ class OutAndBack:
     denoiser: Denoiser
     model: Model
     observation: Observation
+    step: Proximal = Proximal()
 
     def __call__(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         x = ask(self.denoiser, z, sigma)
         shown = decoded(self.model, x)
-        agreed = agreeing(shown, self.observation, SPREAD * unit_share(sigma))
+        error = SPREAD * unit_share(sigma) if self.step.error is None else self.step.error
+        agreed = agreeing(shown, self.observation, error, self.step.steps)
         y = x + encoded(self.model, agreed) - encoded(self.model, shown)
         return y, eps(z, sigma, y)
 
 
-def agreeing(picture: Tensor, observation: Observation, error: float) -> Tensor:
+def agreeing(picture: Tensor, observation: Observation, error: float, steps: int = 20) -> Tensor:
     """The picture nearest to ``picture`` and to the measurement, whose errors are ``error`` and its noise."""
-    step = Proximal(error=error)
+    step = Proximal(error, steps)
     return step(picture, torch.ones(len(picture), 1, 1, 1), lambda z, _: z, observation).clamp(0, 1)
 
 
@@ -64,6 +68,7 @@ def _check_size(size: object, model: Model) -> None:
         )
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def restore(
     observation: Observation,
@@ -75,6 +80,7 @@ def restore(
     cfg: float = 1.0,
     steps: int = 40,
     seed: int = 0,
+    solver: Solver | str = "proximal",
 ) -> Manipulated:
     """A picture of ``prompt`` that agrees with ``observation``.
 
@@ -84,14 +90,16 @@ def restore(
         prompt: what it shows; negative: what it does not.
         model: any.
         cfg: guidance.
-        steps: of the sampler, one evaluation each, with one decoding and two encodings.
+        steps: of the sampler; one evaluation each, with one decoding and two encodings, or ``solver.rows``.
         seed: of the noise.
+        solver: one of `RESTORERS`, or its name: 'proximal', out of the latent and back; the others differentiate the
+            decoder.
 
     Returns:
         The picture; its ``kept`` is the PSNR of A picture against b, before what has no noise is put in place.
 
     Raises:
-        ValueError: for a wrong argument, or a model without chain.
+        ValueError: for a wrong argument, a model without chain, or what the solver cannot differentiate.
     """
     check_instance("observation", observation, Observation, "an Observation. Make one with observe(picture, A)")
     check_model(model)
@@ -102,11 +110,15 @@ def restore(
     shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
     observation.missing(torch.zeros(1, 3, size[1], size[0]))
     z = normal(shape, rng) * (1 + float(sigmas[0]) ** 2) ** 0.5
-    inner = OutAndBack(denoiser, model, observation)
-    z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng)
+    solver = RESTORERS.made("solver", solver)
+    if isinstance(solver, Proximal):
+        z = dream_sample(z, OutAndBack(denoiser, model, observation, solver), sigmas, kept=unit_share, rng=rng)
+    else:
+        seen = Observation(through(model, observation.measurement), observation.b, observation.noise)
+        z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng)
     picture = decoded(model, z)
     error = float(observation.missing(picture).double().square().mean())
     kept = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())
     if observation.noise == 0:
         picture = agreeing(picture, observation, SPREAD)
-    return Manipulated(picture, steps * cost(denoiser), kept)
+    return Manipulated(picture, steps * cost(denoiser) * solver.rows, kept)  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,6 +10,7 @@ continues d into the hole and lets it fade there. What was in the hole before pl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,9 @@ from torch.nn import functional as F
 
 from ..denoiser import Denoiser, level_at
 from ..generators.picture import check_picture
+from ..measurement import Measurement
 from ..measurement.blur import Blur
+from ..measurement.decoded import Decoded
 from ..model import Model, check_model
 from ..validation import MOST_STEPS, as_mask, check_count
 
@@ -62,7 +65,16 @@ def encoded(model: Model, picture: Tensor) -> Tensor:
 
 def decoded(model: Model, x: Tensor) -> Tensor:
     """The picture of x, (1, 3, H, W) in [0, 1]."""
-    return ((x + 1) / 2 if model.decode is None else model.decode(x)).clamp(0, 1)
+    return _decoded(model, x).clamp(0, 1)
+
+
+def _decoded(model: Model, x: Tensor) -> Tensor:
+    return (x + 1) / 2 if model.decode is None else model.decode(x)
+
+
+def through(model: Model, measurement: Measurement) -> Decoded:
+    """``measurement``, of pictures, as one of the model's x."""
+    return Decoded(measurement, partial(_decoded, model), partial(encoded, model))
 
 
 def mask_for(name: str, mask: object, picture: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
     b = A y + s xi,   xi ~ N(0, I)
 
 A is linear and knows its transpose: <A y, u> = <y, A^T u> for all y and u. It may also have ``inverse``, its
-pseudo-inverse A^+, where that is cheap. It works on pictures as on latents, whatever their size; what a picture is made
-of, its range too, is the caller's affair, and s is in its units.
+pseudo-inverse A^+, where that is cheap, and ``singular(y)``: the singular value of each number of y, where A is
+diagonal (a mask), or the one of all directions that it sees. It works on pictures as on latents, whatever their size;
+what a picture is made of, its range too, is the caller's affair, and s is in its units.
 """
 
 from __future__ import annotations

@@ -28,6 +28,10 @@ class Grey:
         """(B, 1, H, W) -> (B, 3, H, W)."""
         return u * self._weights(u)
 
+    def singular(self, y: Tensor) -> Tensor:
+        """The singular value of all directions that it sees, |weights|."""
+        return self._weights(y).norm()
+
     def inverse(self, u: Tensor) -> Tensor:
         """The smallest picture of this luma."""
         return self.adjoint(u) / sum(weight**2 for weight in LUMA)

@@ -43,6 +43,10 @@ class Mask:
         """m u: it is its own transpose."""
         return self.apply(u)
 
+    def singular(self, y: Tensor) -> Tensor:
+        """The singular value of each number of y, m: it is diagonal."""
+        return self.mask.to(y)
+
     def inverse(self, u: Tensor) -> Tensor:
         """u / m where m is not 0, and 0 in the hole."""
         mask = self.mask.to(u)

@@ -36,6 +36,10 @@ class Pool:
         """Each value spread over its block, as 1 / factor^2 of it."""
         return self.inverse(u) / self.factor**2
 
+    def singular(self, y: Tensor) -> Tensor:
+        """The singular value of all directions that it sees, 1 / factor."""
+        return y.new_tensor(1 / self.factor)
+
     def inverse(self, u: Tensor) -> Tensor:
         """Each value repeated over its block."""
         return u.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)

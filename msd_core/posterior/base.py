@@ -21,7 +21,7 @@ from ..validation import as_floating, check_instance
 
 
 class Gain(Protocol):
-    """K, as a frozen dataclass of its options; ``rows`` is how often the denoiser is asked, and backward passes."""
+    """K, as a frozen dataclass of its options; ``rows`` are network rows a row of z, a backward pass counted as one."""
 
     @property
     def rows(self) -> int: ...

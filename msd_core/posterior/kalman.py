@@ -32,7 +32,7 @@ class Kalman:
         ValueError: for an option out of range.
     """
 
-    steps: int = setting(2, "conjugate-gradient steps, each one more evaluation", low=1, high=100)
+    steps: int = setting(2, "conjugate-gradient steps, each one more evaluation", flag="cg_steps", low=1, high=100)
     difference: float = setting(
         0.05, "of z, for the Jacobian, in units of its noise; half precision wants more", above=0, high=10, expert=True
     )

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, ask, differentiable, name_of
+from ..denoiser import Denoiser, ask
 from ..measurement import Observation
 from ..settings import check_settings, setting
+from .jump import check_backwards
 from .solve import conjugate_gradients
 
 
@@ -27,23 +28,21 @@ class PiGDM:
         ValueError: for an option out of range; when called, for a denoiser that autograd may not go through.
     """
 
-    steps: int = setting(20, "conjugate-gradient steps at most; they cost no evaluation", low=1, high=1000)
+    steps: int = setting(
+        20, "conjugate-gradient steps at most; they cost no evaluation", flag="cg_steps", low=1, high=1000
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     @property
     def rows(self) -> int:
-        """The evaluation at z; its backward pass is about two more."""
-        return 1
+        """Forwards, and backwards."""
+        return 2
 
     def __call__(self, z: Tensor, sigma: Tensor, denoiser: Denoiser, observation: Observation) -> Tensor:
         """As `Gain`."""
-        if not differentiable(denoiser):
-            raise ValueError(
-                f"gain: 'pigdm' goes backwards through the denoiser, and {name_of(denoiser)} is not differentiable; "
-                "allowed is one that is. Use 'kalman'."
-            )
+        check_backwards(denoiser, "pigdm", "gain")
         measurement, error2 = observation.measurement, sigma**2 / (1 + sigma**2)
         with torch.inference_mode(False), torch.enable_grad():
             at = z.detach().clone().requires_grad_()

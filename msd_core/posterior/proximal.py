@@ -29,7 +29,9 @@ class Proximal:
     error: float | None = setting(
         None, "r, the denoiser's error; none is σ/√(1+σ²)", kind=float, above=0, high=1e6, optional=True
     )
-    steps: int = setting(20, "conjugate-gradient steps at most; they cost no evaluation", low=1, high=1000)
+    steps: int = setting(
+        20, "conjugate-gradient steps at most; they cost no evaluation", flag="cg_steps", low=1, high=1000
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -98,7 +98,7 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
         (lambda m, p: inpaint(p, torch.ones(64, 64), AFTER, model=m), r"mask: got shape \(1, 1, 64, 64\)"),
         (lambda m, p: inpaint(p[..., :100], torch.ones(128, 100), AFTER, model=m), "picture: got 100x128"),
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, grow=-1), "grow: got -1"),
-        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, gain="none"), "gain: got 'none'"),
+        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, solver="none"), "solver: got 'none'"),
         (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
         (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
         (lambda m, p: edit(p, AFTER, BEFORE, model=m, strength=0.2), "strength: got 0.2 with a source"),
@@ -147,7 +147,7 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
     ("words", "message"),
     [
         (["inpaint", "picture.png", AFTER, "--mask", "small.png"], "--mask: got 32x32"),
-        (["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--gain", "x"], "gain: got 'x'"),
+        (["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--solver", "x"], "--solver: got 'x'"),
         (["restore", "small.png", BEFORE, "--task", "x3"], "--task: got 'x3'"),
         (["restore", "small.png", BEFORE, "--task", "blur", "--width", "0"], "width: got 0.0"),
         (["restore", "small.png", BEFORE, "--task", "grey", "--noise", "-1"], "noise: got -1.0"),

@@ -12,6 +12,7 @@ from .likelihood import nll
 from .mmd import mmd
 from .modes import distance_to_nearest, modes_reached
 from .precision_recall import covered, precision_recall, radii
+from .sliced import sliced_wasserstein
 
 __all__ = [
     "GradientError",
@@ -26,4 +27,5 @@ __all__ = [
     "nll",
     "precision_recall",
     "radii",
+    "sliced_wasserstein",
 ]

@@ -47,6 +47,7 @@ STUDIES: dict[str, Entry] = {
     "volume": Entry(".volume", "text to 3-D where the answer is known (long; not part of all)"),
     "existing": Entry(".existing", "pictures edited, inpainted and restored (long; not part of all)"),
     "symptoms": Entry(".symptoms", "runs that end at no picture, and are warned of (long; not part of all)"),
+    "posterior": Entry(".posterior", "solvers of inverse problems where the posterior is known (not part of all)"),
     "dream": Entry(".dream", "DREAM: loss and sample quality against iterations (long; not part of all)"),
 }
 """Every study, in the order of the page."""

@@ -61,7 +61,7 @@ def filled(kind: str, gain: str) -> Case:
 
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
         hole = holes(scene, model.side)[kind]
-        made = inpaint(picture, hole, caption(scene), model=model, gain=gain, steps=STEPS[gain])
+        made = inpaint(picture, hole, caption(scene), model=model, solver=gain, steps=STEPS[gain])
         return _found(made, scene, picture, hole > 0)
 
     return case

@@ -593,6 +593,7 @@ def test_help_lists_the_studies_and_imports_none() -> None:
             "volume",
             "existing",
             "symptoms",
+            "posterior",
             "dream",
         ]
     )
