@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
+from ..msd_core.posterior import INVERSE_SOLVERS
 from . import host
 from .bandwidth import CATEGORY
 from .cells import cell_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..msd_core.manipulation import Manipulated
     from ..msd_core.model import Model
 
+SOLVERS = [name for name, kind in INVERSE_SOLVERS.items() if not getattr(kind, "backwards", False)]
+"""The host evaluates the network in inference mode, so those that go backwards through it are left out."""
 TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
 SEED = io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Of the noise.")
 
@@ -175,7 +178,7 @@ class Inpaint(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="The hole; what was in it plays no part."),
                 io.Vae.Input("vae"),
                 SEED,
-                _steps(16, "1 + cg_steps evaluations"),
+                _steps(16, "1 + cg_steps evaluations, or one with another solver"),
                 _cfg(),
                 *_model("What the whole picture shows."),
                 io.Int.Input("cg_steps", default=2, min=1, max=10, optional=True, tooltip="Of the Kalman gain."),
@@ -184,6 +187,11 @@ class Inpaint(io.ComfyNode):
                     "that are drawn anew: the encoder has seen the hole through them.",
                 ),
                 _feather(),
+                io.Combo.Input(
+                    "solver", options=SOLVERS, default="kalman", optional=True, extra_dict=FOLDED, tooltip="How the "
+                    "rest acts. All but kalman take one evaluation a step. PiGDM, DPS and PSLD go backwards through "
+                    "the network, which a host's prompt does not allow: see `msd inpaint --solver`.",
+                ),
             ],
             outputs=_outputs(),
         )  # fmt: skip
@@ -204,19 +212,21 @@ class Inpaint(io.ComfyNode):
         cg_steps: int = 2,
         grow: int = 1,
         feather: float = 4.0,
+        solver: str = "kalman",
     ) -> io.NodeOutput:
         from ..msd_core.manipulation import inpaint
         from ..msd_core.posterior.kalman import Kalman
 
         _check_masks(mask, image)
-        options = {"steps": steps, "solver": Kalman(cg_steps), "grow": grow, "feather": feather}
+        chosen = Kalman(cg_steps) if solver == "kalman" else INVERSE_SOLVERS.made("solver", solver)
+        options = {"steps": steps, "solver": chosen, "grow": grow, "feather": feather}
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             hole = _mask(mask, number, picture)
             return inpaint(picture, hole, "", model=known, seed=(seed + number) % 2**64, **options)
 
         guider = host.make_guider(model, positive, negative, cfg, guider)
-        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=steps * (1 + cg_steps))
+        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=steps * chosen.rows)
 
 
 class Restore(io.ComfyNode):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -32,6 +33,8 @@ class DPS:
     Raises:
         ValueError: for an option out of range; when walked, for a denoiser that autograd may not go through.
     """
+
+    backwards: ClassVar[bool] = True
 
     zeta: float = setting(
         0.5, "length of the jumps, as its authors give it for 1000 steps: .3 to 1", low=0, usual=(0, 100)

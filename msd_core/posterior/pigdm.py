@@ -9,6 +9,7 @@ isotropic it overshoots.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class PiGDM:
     Raises:
         ValueError: for an option out of range; when called, for a denoiser that autograd may not go through.
     """
+
+    backwards: ClassVar[bool] = True
 
     steps: int = setting(
         20, "conjugate-gradient steps at most; they cost no evaluation", flag="cg_steps", low=1, high=1000

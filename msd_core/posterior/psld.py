@@ -36,6 +36,7 @@ class PSLD:
         ValueError: for an option out of range; when walked, for a denoiser that autograd may not go through.
     """
 
+    backwards: ClassVar[bool] = True
     decodes: ClassVar[bool] = True
 
     omega: float = setting(

@@ -6,7 +6,8 @@ the samples lie closer together than the posterior's, the more so the more steps
 spread as they should. Other solvers walk by themselves; they have a method ``walk`` instead of ``__call__``.
 
 ``rows`` of either are network rows a step and a row of z, a pass backwards through the network counted as one more: it
-asks for gradients on z alone, and takes .98 of the operations of the pass forwards (counted on the demo model).
+asks for gradients on z alone, and takes .98 of the operations of the pass forwards (counted on the demo model). A
+solver that takes one says ``backwards = True``; one that measures pixels through the decoder, ``decodes = True``.
 """
 
 from __future__ import annotations

@@ -255,7 +255,8 @@ def core_targets() -> list[Target]:
         Target("edit", lambda **k: m.edit(prompt="a", **k), {"picture": "picture", "model": "model",
                "strength": "small", "steps": "steps", "mask": "optional"}, also=("path",)),
         Target("inpaint", lambda **k: m.inpaint(prompt="a", **k), {"picture": "picture", "mask": "hole",
-               "model": "model", "cfg": "cfg", "steps": "steps", "seed": "seed", "gain": "gains"}, also=("path",)),
+               "model": "model", "cfg": "cfg", "steps": "steps", "seed": "seed", "solver": "gains"},
+               also=("path",)),
         Target("restore", lambda **k: m.restore(prompt="a", steps=2, **k), {"observation": "observed",
                "size": "whole", "model": "model", "cfg": "cfg", "seed": "seed"}, also=("path", "b")),
         Target("observe", lambda y, noise, rng: m.observe(y, Everything(), noise, rng).b,
@@ -265,6 +266,12 @@ def core_targets() -> list[Target]:
         Target("PosteriorDenoiser", lambda denoiser, z, sigma, gain: m.PosteriorDenoiser(
                denoiser, m.Observation(Everything(), torch.ones(1, 2), 0.5), gain)(z, sigma),
                {"denoiser": "denoiser", "z": "x", "sigma": "small", "gain": "gains"}, "z"),
+        Target("posterior_sample", lambda z, denoiser, sigmas, rng, solver: m.posterior_sample(
+               z, denoiser, m.Observation(Everything(), torch.ones(1, 2), 0.5), sigmas, rng=rng, solver=solver),
+               {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "rng": "rng", "solver": "walks"}, "z"),
+        Target("posterior_steps", lambda z, denoiser, sigmas, rng: first(m.posterior_steps(
+               z, denoiser, m.Observation(Everything(), torch.ones(1, 2), 0.5), sigmas, "dps", rng)),
+               {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "rng": "rng"}),
         Target("dream_sample", lambda z, denoiser, sigmas, kept, rng: m.dream_sample(
                z, m.Denoised(denoiser), sigmas, kept=kept, rng=rng),
                {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "kept": "small", "rng": "rng"}, "z"),
@@ -273,6 +280,8 @@ def core_targets() -> list[Target]:
         Target("Edited", lambda denoiser, strength, steps, z: m.Edited(denoiser, strength, steps)(z, 1.0)[0],
                {"denoiser": "denoiser", "strength": "small", "steps": "steps", "z": "x"}, "z"),
         Target("MEASUREMENTS", lambda name: m.MEASUREMENTS.find("name", name), {"name": "measurements"}),
+        *(Target(name, lambda name, of=name: getattr(m, of).find("name", name), {"name": "gains"})
+          for name in ("INVERSE_SOLVERS", "RESTORERS")),
         Target("GAINS", lambda name: m.GAINS.find("name", name), {"name": "gains"}),
         Target("distil", lambda method, generator, cfg, model: first(m.distil(
             "a", method=method, generator=generator, cfg=cfg, model=model)),

@@ -170,7 +170,7 @@ for _name, _choices in {
     "field_kind": ["fourier"],
     "centre_kind": ["x", "inversion"], "methods": ["msd", "sds"], "estimators": ["exact"], "inversions": ["explicit"],
     "bandwidths": ["linear"], "generators": ["pixels"], "models": ["demo"], "densities": ["ring"],
-    "measurements": ["pool"], "gains": ["kalman", "proximal"],
+    "measurements": ["pool"], "gains": ["proximal"], "walks": ["kalman", "red-diff", "dps"],
     "dtype_name": ["float32", "float64"],
 }.items():  # fmt: skip
     GOOD[_name] = lambda c, choices=_choices: c.r.choice(choices)

@@ -19,6 +19,8 @@ from msd_core.measurement import Observation, observe
 from msd_core.measurement.blur import Blur
 from msd_core.measurement.pool import Pool
 from msd_core.model import load_model
+from msd_core.posterior import INVERSE_SOLVERS, RESTORERS
+from msd_core.posterior.psld import PSLD
 
 pytestmark = pytest.mark.core
 BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"
@@ -81,6 +83,25 @@ def test_what_is_restored_is_the_picture(model, picture: Tensor, measurement, le
     assert psnr(measurement.apply(found.picture), measurement.apply(picture)) > 45
 
 
+@pytest.mark.parametrize("solver", [name for name in INVERSE_SOLVERS if name != "kalman"])
+def test_every_solver_fills_a_hole(model, picture: Tensor, hole: Tensor, solver: str) -> None:  # noqa: ANN001
+    """At 48 network rows, back-passes counted: what the prompt says, and the rest to the bit."""
+    chosen = PSLD(omega=0.3, gamma=0.03) if solver == "psld" else INVERSE_SOLVERS[solver]()
+    filled = inpaint(picture, hole, AFTER, model=model, solver=chosen, steps=48 // chosen.rows)
+    assert judge(filled.picture[0], parse(AFTER)).accepted and filled.evaluations == 48
+    assert torch.equal(filled.picture[..., hole == 0], picture[..., hole == 0])
+    assert filled.kept is not None and filled.kept > 25, "the known part was drawn, too"
+
+
+@pytest.mark.parametrize("solver", ["red-diff", "dps", "psld"])
+def test_every_solver_restores(model, picture: Tensor, solver: str) -> None:  # noqa: ANN001
+    observation = observe(picture, Pool(4))
+    chosen = RESTORERS[solver]()
+    found = restore(observation, (128, 128), BEFORE, model=model, solver=chosen, steps=24 // chosen.rows)
+    assert psnr(found.picture, picture) > 27 and found.evaluations == 24
+    assert judge(found.picture[0], parse(BEFORE)).accepted and found.kept is not None and found.kept > 30
+
+
 def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
     old, mask = torch.full((1, 3, 40, 40), 0.5), torch.zeros(1, 1, 40, 40)
     mask[..., 20:] = 1
@@ -99,6 +120,7 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
         (lambda m, p: inpaint(p[..., :100], torch.ones(128, 100), AFTER, model=m), "picture: got 100x128"),
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, grow=-1), "grow: got -1"),
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, solver="none"), "solver: got 'none'"),
+        (lambda m, p: restore(observe(p, Pool(4)), (128, 128), "", model=m, solver="kalman"), "solver: got 'kalman'"),
         (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
         (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
         (lambda m, p: edit(p, AFTER, BEFORE, model=m, strength=0.2), "strength: got 0.2 with a source"),
@@ -138,8 +160,13 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
         assert main(["restore", str(folder / "small.png"), BEFORE, "--task", task, "--steps", "2"]) == 0
         side = 128 if task == "x4" else 32
         assert read_picture(folder / "small-restored.png").shape[-2:] == (side, side)
+    assert main(["inpaint", str(folder / "picture.png"), AFTER, *mask, "--solver", "dps", "--zeta", "1"]) == 0
+    other = read_picture(folder / "picture-inpainted.png")
+    assert torch.equal(before[..., hole == 0], other[..., hole == 0]) and not torch.equal(other, filled)
+    words = ["restore", str(folder / "small.png"), BEFORE, "--task", "x4", "--steps", "2", "--solver", "red-diff"]
+    assert main([*words, "--lr", "0.2"]) == 0
     said = capsys.readouterr().out
-    assert "6 evaluations" in said and "dB outside of the hole, before the paste" in said
+    assert "4 evaluations" in said and "6 evaluations" in said and "dB outside of the hole, before the paste" in said
     assert "dB to what was given" in said
 
 
@@ -148,6 +175,12 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
     [
         (["inpaint", "picture.png", AFTER, "--mask", "small.png"], "--mask: got 32x32"),
         (["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--solver", "x"], "--solver: got 'x'"),
+        (
+            ["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--zeta", "1"],
+            "--zeta: got 1.0 with the solver 'kalman'",
+        ),
+        (["inpaint", "mask.png", AFTER, "--mask", "mask.png", "--cg-steps", "0"], "--cg-steps: got 0"),
+        (["restore", "small.png", BEFORE, "--task", "x4", "--solver", "kalman"], "--solver: got 'kalman'"),
         (["restore", "small.png", BEFORE, "--task", "x3"], "--task: got 'x3'"),
         (["restore", "small.png", BEFORE, "--task", "blur", "--width", "0"], "width: got 0.0"),
         (["restore", "small.png", BEFORE, "--task", "grey", "--noise", "-1"], "noise: got -1.0"),

@@ -131,6 +131,47 @@ def test_kalman_is_exact_for_a_gaussian(sigma: float) -> None:
     assert (one - found).abs().max() > 1e-4, "one step of two is not the solution"
 
 
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
+def test_kalman_is_the_dense_solution_with_the_model_s_own_covariance(sigma: float) -> None:
+    """On a mixture, with a step a measurement and C = sigma^2 dD/dz by autograd; with one step, or r^2, it is not."""
+    p, z = mixture(3), random(4, 3, seed=6)
+    observation = Observation(A, random(4, 2, seed=7), 0.3)
+    wanted = []
+    for row, b in zip(z, observation.b, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda at: p(at[None], sigma)[0], row)
+        seen = sigma**2 * A.matrix @ jacobian @ A.matrix.T + 0.09 * torch.eye(2)
+        denoised = p(row[None], sigma)[0]
+        missing = torch.linalg.solve(seen, b - A.matrix @ denoised)
+        wanted.append(denoised + sigma**2 * jacobian @ A.matrix.T @ missing)
+    found = PosteriorDenoiser(p, observation, Kalman(steps=2, floor=0.0, difference=1e-4))(z, sigma)
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-3, atol=1e-3)
+    for other in (Kalman(steps=1, floor=0.0, difference=1e-4), Proximal()):
+        assert (PosteriorDenoiser(p, observation, other)(z, sigma) - found).abs().max() > 0.02
+
+
+def test_the_proximal_step_is_kalman_s_for_an_isotropic_gaussian() -> None:
+    """C = c I and A with orthogonal rows: r^2 = sigma^2 c / (c + sigma^2)."""
+    c, sigma, z = 0.4, 1.3, random(4, 3, seed=6)
+    p = GaussianMixture(torch.ones(1).double(), random(1, 3), c * torch.eye(3).double()[None])
+    rows = Dense(torch.linalg.qr(random(3, 3, seed=8))[0][:2])
+    observation = Observation(rows, random(4, 2, seed=7), 0.3)
+    error = (sigma**2 * c / (c + sigma**2)) ** 0.5
+    kalman = PosteriorDenoiser(p, observation, Kalman(steps=1, floor=0.0))(z, sigma)
+    torch.testing.assert_close(
+        PosteriorDenoiser(p, observation, Proximal(error))(z, sigma), kalman, rtol=1e-8, atol=1e-8
+    )
+    other = PosteriorDenoiser(p, observation, Proximal(1.2 * error))(z, sigma)
+    assert (other - kalman).abs().max() > 0.01
+
+
+def test_the_proximal_step_overwrites_or_leaves_alone() -> None:
+    p, z = mixture(3), random(4, 3, seed=6)
+    observation = Observation(A, random(4, 2, seed=7), 0.3)
+    sure, unsure = (PosteriorDenoiser(p, observation, Proximal(error))(z, 1.0) for error in (1e-4, 1e4))
+    torch.testing.assert_close(sure, p(z, 1.0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(A.apply(unsure), observation.b, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("gain", GAINS)
 def test_a_gain_with_nothing_to_say_and_one_with_all(gain: str) -> None:
     p, z = mixture(3), random(4, 3, seed=6)
@@ -204,7 +245,7 @@ def test_rows_are_each_their_own_and_counted(gain: str) -> None:
     posterior = PosteriorDenoiser(counter, observation, gain)
     levels = torch.tensor([0.3, 1.0, 2.0, 5.0], dtype=torch.float64)
     together = posterior(z, levels)
-    assert counter.rows == posterior.cost * len(z)
+    assert counter.rows == (posterior.cost - (gain == "pigdm")) * len(z), "whose backward pass is a row more"
     for i, level in enumerate(levels):
         alone = PosteriorDenoiser(p, Observation(A, observation.b[i : i + 1], 0.2), gain)(z[i : i + 1], float(level))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-9, atol=1e-9)

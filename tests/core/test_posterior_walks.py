@@ -366,9 +366,8 @@ class Fixed:
 Y = torch.zeros(1, 3, 8, 8)
 
 
-def run(
-    solver: object, measurement: Measurement = Mask(torch.ones(8, 8)), denoiser: object = lambda z, _: 0.9 * z
-) -> Tensor:  # noqa: B008
+def run(solver: object, measurement: Measurement | None = None, denoiser: object = lambda z, _: 0.9 * z) -> Tensor:
+    measurement = measurement or Mask(torch.ones(8, 8))
     observation = Observation(measurement, measurement.apply(Y) + 1)
     return posterior_sample(Y, denoiser, observation, torch.tensor([1.0, 0.0]), solver=solver, rng=rng())  # type: ignore[arg-type]
 

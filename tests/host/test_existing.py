@@ -11,7 +11,7 @@ from msd_pack.msd_core.demo.scenes import draw
 from msd_pack.msd_core.measurement import Observation, observe
 from msd_pack.msd_core.measurement.pool import Pool
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
-from msd_pack.nodes.existing import TASKS, Edit, Inpaint, Restore
+from msd_pack.nodes.existing import SOLVERS, TASKS, Edit, Inpaint, Restore
 from torch import Tensor
 
 BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"
@@ -61,6 +61,24 @@ def test_inpaint_is_the_core_s(demo: DemoModel, sockets: dict, picture: Tensor, 
     assert psnr(image, image_of(headless.picture)) > 30 and kept == pytest.approx(headless.kept, abs=1.0)
     assert torch.equal(image[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
     assert psnr(image[:, hole[0] == 1], image_of(picture)[:, hole[0] == 1]) < 25
+
+
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "kalman"])
+def test_inpaint_by_another_solver_is_the_core_s(
+    solver: str, demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor
+) -> None:
+    with torch.inference_mode():
+        image, _ = Inpaint.execute(image_of(picture), hole, seed=3, steps=8, cfg=1.0, solver=solver, **sockets).args
+    headless = inpaint(picture, hole[0], AFTER, model=demo, steps=8, seed=3, solver=solver)
+    assert psnr(image, image_of(headless.picture)) > 25
+    assert torch.equal(image[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
+
+
+def test_a_solver_that_goes_backwards_is_not_offered_and_says_why(sockets: dict, picture: Tensor, hole: Tensor) -> None:
+    assert SOLVERS == ["kalman", "proximal", "replacement", "ddrm", "red-diff"]
+    for solver in ("dps", "psld", "pigdm"):
+        with pytest.raises(ValueError, match=f"{solver!r} goes backwards"), torch.inference_mode():
+            Inpaint.execute(image_of(picture), hole, seed=3, steps=2, cfg=1.0, solver=solver, **sockets)
 
 
 def test_edit_is_the_core_s(demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor) -> None:

@@ -16,7 +16,17 @@ pytest.importorskip("scipy")
 
 from scipy.spatial import KDTree  # noqa: E402
 
-from msd_core.research.metrics import covered, distance_to_nearest, mmd, modes_reached, nll, precision_recall, radii  # noqa: E402
+from msd_core.randomness import seeded  # noqa: E402
+from msd_core.research.metrics import (  # noqa: E402
+    covered,
+    distance_to_nearest,
+    mmd,
+    modes_reached,
+    nll,
+    precision_recall,
+    radii,
+    sliced_wasserstein,
+)
 
 pytestmark = pytest.mark.core
 
@@ -273,3 +283,42 @@ LOST = torch.tensor([[0.0, 0.0], [math.nan, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 
 def test_wrong_input(call: Callable[[GaussianMixture], object], message: str, mixture: GaussianMixture) -> None:
     with pytest.raises(ValueError, match=message):
         call(mixture)
+
+
+# --- sliced Wasserstein -----------------------------------------------------------------------------------------------
+
+
+def test_sliced_wasserstein_of_known_moves() -> None:
+    """A move by t: |t| / sqrt(D); a normal widened by a: a; the order of points plays no part."""
+    x, seeds = torch.randn(4000, 3, generator=seeded(0), dtype=torch.float64), (seeded(i) for i in range(9))
+    moved = torch.tensor([3.0, 0.0, 4.0]).double()
+    assert sliced_wasserstein(x + moved, x, next(seeds), 4000) == pytest.approx(5 / math.sqrt(3), rel=0.02)
+    assert sliced_wasserstein(3 * x, x, next(seeds)) == pytest.approx(2, rel=0.02)
+    assert sliced_wasserstein(x.flip(0), x, next(seeds)) == 0
+    line = x[:, :1]
+    exact = float((line.sort(dim=0).values - (2 * line + 1).sort(dim=0).values).square().mean().sqrt())
+    assert sliced_wasserstein(line, 2 * line + 1, next(seeds)) == pytest.approx(exact, rel=1e-9)
+    unsorted = float((line - (-2 * line + 1)).square().mean().sqrt())
+    assert abs(unsorted - sliced_wasserstein(line, -2 * line + 1, next(seeds))) > 0.5, "pairs are by order"
+
+
+def test_sliced_wasserstein_sees_the_weights_of_modes() -> None:
+    def two(share: float) -> Tensor:
+        return torch.where(torch.arange(1000)[:, None] < 1000 * share, -1.0, 1.0).double().expand(-1, 2)
+
+    near, far = (sliced_wasserstein(two(0.5), two(share), seeded(0)) for share in (0.6, 0.9))
+    assert 0 < near < far
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "directions", "message"),
+    [
+        (torch.ones(3, 2), torch.ones(4, 2), 8, "reference: got 4 points for 3"),
+        (torch.ones(3, 2), torch.ones(3, 3), 8, "reference: got shape"),
+        (torch.full((3, 2), float("nan")), torch.ones(3, 2), 8, "generated: got 3 of 3 rows"),
+        (torch.ones(3, 2), torch.ones(3, 2), 0, "directions: got 0"),
+    ],
+)
+def test_sliced_wasserstein_refuses(x: Tensor, y: Tensor, directions: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sliced_wasserstein(x, y, seeded(0), directions)
