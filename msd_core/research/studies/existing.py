@@ -28,6 +28,10 @@ from ...manipulation import Manipulated, edit, inpaint, restore
 from ...measurement import Measurement, observe
 from ...measurement.blur import Blur
 from ...measurement.pool import Pool
+from ...posterior.dps import DPS
+from ...posterior.proximal import Proximal
+from ...posterior.psld import PSLD
+from ...posterior.red_diff import REDDiff
 from .result import Result, Table
 from .study import Cell, Context, OnStep
 
@@ -35,6 +39,9 @@ IN_ALL = False
 PICTURES, QUICK_PICTURES = 20, 2
 STEPS = {"kalman": 16, "proximal": 48, "replacement": 48}
 """Of each gain: 48 rows a picture."""
+RESTORE_ROWS = 40
+RESTORED = {"restored": Proximal(), "dps": DPS(1.0), "psld": PSLD(0.3, 0.03), "red-diff": REDDiff(0.05)}
+"""Settings of the others: the best of three each on one picture that is not among these."""
 EDIT_STEPS = 40
 SAME = 0.02
 """Sum of the differences of three colours below which two drawings agree at a pixel."""
@@ -67,13 +74,15 @@ def filled(kind: str, gain: str) -> Case:
     return case
 
 
-def restored(measurement: Measurement, noise: float, ours: bool) -> Case:
-    """A measurement, restored, or only enlarged to the size of the picture."""
+def restored(measurement: Measurement, noise: float, way: str) -> Case:
+    """A measurement, restored by a solver, or only enlarged to the size of the picture."""
 
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
         observation, side = observe(picture, measurement, noise, rng), model.side
-        if ours:
-            made = restore(observation, (side, side), caption(scene), model=model)
+        if way in RESTORED:
+            solver = RESTORED[way]
+            steps = RESTORE_ROWS // solver.rows
+            made = restore(observation, (side, side), caption(scene), model=model, solver=solver, steps=steps)
         else:
             plain = F.interpolate(observation.b, (side, side), mode="bicubic").clamp(0, 1)
             made = Manipulated(plain, 0, None)
@@ -125,8 +134,8 @@ def cases() -> Iterator[tuple[str, str, Case]]:
             yield kind, gain, filled(kind, gain)
     tasks = {"x4": (Pool(4), 0.0), "x8": (Pool(8), 0.0), "blur of 4": (Blur(4.0), 0.01), "noise of .1": (Pool(1), 0.1)}
     for task, (measurement, noise) in tasks.items():
-        for ours in (False, True):
-            yield task, "restored" if ours else "as given", restored(measurement, noise, ours)
+        for way in ("as given", *RESTORED):
+            yield task, way, restored(measurement, noise, way)
     for way in ("dreamsampler", "caption known", "none"):
         yield "one word", way, edited(way)
 

@@ -230,8 +230,7 @@ def run(context: Context) -> Result:
     size = QUICK if context.quick else FULL
     tried = [len(ways(name, task)) for name in GRIDS for task in TASKS]
     cells = sum(count + 1 if count > 1 else count for count in tried) + len(REFERENCES) * len(TASKS)
-    budgets = {kind: size.rows if components > 1 else size.rows[:1] for kind, components in PRIORS.items()}
-    context.plan("posterior", cells * sum(map(len, budgets.values())))
+    context.plan("posterior", cells * len(PRIORS) * len(size.rows))
     columns = ("task", "solver", "setting", *(name for figure in FIGURES for name in (figure, f"± {figure}")))
     note = (
         f"{size.tested[0]} measurements, {size.tested[1]} samples each, noise {NOISE:g}; ± is half of the 95 % "
@@ -241,7 +240,7 @@ def run(context: Context) -> Result:
     )
     tables = []
     for kind, components in PRIORS.items():
-        for rows in budgets[kind]:
+        for rows in size.rows:
             formats = {name: ".2f" for name in columns[3:]}
             title = f"{kind.capitalize()}, {rows} network rows a sample"
             found = list(rows_of(context, components, rows))
