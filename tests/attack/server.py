@@ -1,6 +1,7 @@
 """A real ComfyUI server that is killed, interrupted, and asked for too much, while a step node works.
 
     python tests/attack/server.py --kills 50 --cancels 20 --seed 1
+    python tests/attack/server.py --kills 50 --cancels 20 --no-hostile    # kills and cancels alone
 
 Kill: SIGKILL at a random moment of a step, then the server is started again. Cancel: /interrupt at a random moment.
 Either way the same graph, queued again, ends with the picture of the run that was not stopped, to the bit; what is kept
@@ -184,14 +185,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("kills", 50), ("cancels", 20), ("seed", 0), ("patience", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--hostile", action=argparse.BooleanOptionalAction, default=True, help="hostile widgets, too")
     arguments = parser.parse_args()
     host = module(ROOT / "tests" / "conftest.py").find_host()
     if host.missing:
         print(host.missing, file=sys.stderr)
         return 2
-    packs = {"mean-shift": ROOT}
-    with tempfile.TemporaryDirectory() as place:
-        told = ask_too_much(Path(place), host, packs, arguments.patience)
+    packs, told = {"mean-shift": ROOT}, []
+    if arguments.hostile:
+        with tempfile.TemporaryDirectory() as place:
+            told += ask_too_much(Path(place), host, packs, arguments.patience)
     with tempfile.TemporaryDirectory() as place:
         told += kills(arguments, Path(place), host, packs)
     print(f"{len(told)} attacks, no picture that differs, nothing lost")

@@ -1,7 +1,7 @@
 """A long run's memory: the resident size of its process, step by step, stays where it is.
 
-A run of 400 steps by the demo model in a process of its own, one thread. What it grows by over the last 300 is the slope
-of a least-squares line through the resident sizes, times 300; allocators move it by a few hundred kilobytes either way.
+A run of 400 steps by the demo model in a process of its own, one thread. What it grows by over the last 300 is the
+slope of a least-squares line through the resident sizes, times 300; allocators move it by a few hundred kilobytes.
 """
 
 from __future__ import annotations

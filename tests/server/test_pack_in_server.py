@@ -145,12 +145,66 @@ def test_template_opens_in_a_browser_as_the_tested_graph(
     """What the front end would queue after opening the template is, to the last value, the graph the tests run: with
     the defaults of widgets that are younger than the template.
     """
+    opened(page, name)
+    assert queued(page) == completed(server, api_workflow(name))
+
+
+def opened(page: Browser, name: str) -> None:
+    """Open a template in the page."""
     url = f"/api/workflow_templates/{PACK}/{name}.json"
     page.evaluate(f"fetch('{url}').then(r => r.json()).then(graph => app.loadGraphData(graph))")
-    queued = json.loads(page.evaluate("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
-    for node in queued.values():
+
+
+def queued(page: Browser) -> dict:
+    """What the front end would queue."""
+    nodes = json.loads(page.evaluate("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
+    for node in nodes.values():
         node.pop("_meta", None)
-    tested = api_workflow(name)
-    for node in tested.values():
+    return nodes
+
+
+def completed(server: Server, graph: dict) -> dict:
+    """A graph with the defaults of the widgets that it does not name."""
+    for node in graph.values():
         node["inputs"] = defaults(server, node["class_type"]) | node["inputs"]
-    assert queued == tested
+    return graph
+
+
+def test_the_sleeping_half_of_a_template_is_the_tested_one(
+    server: Server, page: Browser, api_workflow: Callable[[str], dict]
+) -> None:
+    """Tomorrow, in the template save_and_go_on: awake it is the second graph that the tests run."""
+    opened(page, "save_and_go_on")
+    today, tomorrow = (completed(server, api_workflow(f"save_and_go_on{part}")) for part in ("", "_tomorrow"))
+    assert not {"MSD_LoadGenerator"} & {node["class_type"] for node in queued(page).values()}
+    page.evaluate("app.graph._nodes.forEach(node => { node.mode = 0 })")
+    assert queued(page) == today | tomorrow
+
+
+RECTANGLES = """JSON.stringify(app.graph._nodes.map(node => {
+    const [width, height] = node.computeSize();
+    return [node.title, ...node.pos, Math.max(width, node.size[0]), Math.max(height, node.size[1])];
+}))"""
+TITLE = 30
+"""Pixels of the bar above a node."""
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_node_of_a_template_lies_on_another(page: Browser, name: str) -> None:
+    """At the size that its widgets need, which grows with every widget that a node is given."""
+    opened(page, name)
+    nodes = json.loads(page.evaluate(RECTANGLES))
+    assert len(nodes) > 5
+    assert [(a[0], b[0]) for i, a in enumerate(nodes) for b in nodes[i + 1 :] if overlap(a[1:], b[1:])] == []
+
+
+def overlap(a: list[float], b: list[float]) -> bool:
+    """Whether two nodes (x, y, width, height) lie on each other, with their titles."""
+    beside = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
+    above = a[1] + a[3] <= b[1] - TITLE or b[1] + b[3] <= a[1] - TITLE
+    return not (beside or above)
+
+
+def test_nodes_that_lie_on_each_other_are_seen() -> None:
+    assert overlap([0, 0, 100, 100], [50, 120, 100, 100]), "the title of the second"
+    assert not overlap([0, 0, 100, 100], [50, 130, 100, 100]) and not overlap([0, 0, 100, 100], [100, 0, 9, 9])
