@@ -1,6 +1,6 @@
 """A node for the tests alone: it tells every client of each network evaluation, and can hold one until Cancel.
 
-Cancel is thus tested by counting evaluations, without a guess about time.
+Cancel is thus tested by counting evaluations, without a guess about time. It can also forget memory, as a planted leak.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ class ProbeModel:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:  # noqa: N802  (the host's name)
-        return {"required": {"model": ("MODEL",), "hold_at": ("INT", {"default": 0, "min": 0, "max": 10**6})}}
+        number = ("INT", {"default": 0, "min": 0, "max": 10**6})
+        return {"required": {"model": ("MODEL",), "hold_at": number}, "optional": {"leak": number}}
 
-    def probe(self, model: ModelPatcher, hold_at: int) -> tuple[ModelPatcher]:
-        count = 0
+    def probe(self, model: ModelPatcher, hold_at: int, leak: int = 0) -> tuple[ModelPatcher]:
+        """``leak``: bytes that each evaluation leaves behind."""
+        count, left = 0, []
 
         def evaluate(apply_model: Callable[..., Tensor], arguments: dict) -> Tensor:
             nonlocal count
             count += 1
+            left.append(b"x" * leak)
             PromptServer.instance.send_sync("probe", {"evaluation": count})
             if count == hold_at:
                 wait_for_cancel()

@@ -1,0 +1,58 @@
+"""A step node of 400 steps in a real server: its resident size stays where it is, and a planted leak does not.
+
+The size is read at every evaluation of the model, which is one a step. What the server grows by over the last 300 is
+the slope of a least-squares line through the sizes, times 300.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import pytest
+from comfy_server import Server
+from test_graphs import BANDWIDTHS, START, STEP, changed
+from test_kept import PICTURE, PROBE, slow
+
+STEPS, LAST = 400, 300
+NOISE = 5e6
+"""Bytes in 300 steps that are an allocator's affair."""
+LEAK = 100_000
+"""Bytes an evaluation of the planted one."""
+
+
+@pytest.fixture
+def graph(api_workflow: Callable[[str], dict]) -> dict:
+    """400 steps of one evaluation each at 32 pixels, previewed and kept on the way."""
+    whole = changed(api_workflow("text_to_neural_image"), START, width=32, height=32)
+    whole = changed(changed(whole, BANDWIDTHS, steps=STEPS), STEP, steps=STEPS, estimator="one-step", inner_steps=1)
+    kept = {name: whole[name] for name in whole if name not in ("7", "8", "9")}
+    kept |= {PICTURE: {"class_type": "PreviewImage", "inputs": {"images": [STEP, 1]}}}
+    return slow(changed(kept, STEP, checkpoint_every=1.0), 0)
+
+
+def growth(server: Server, graph: dict) -> float:
+    """Bytes that the server grows by over the last 300 evaluations of ``graph``."""
+    process, sizes, socket = psutil.Process(server.process.pid), [], server.listen()
+    prompt_id = server.queue(graph)
+    ended = False
+    while not ended:
+        message = socket.receive(300)
+        if isinstance(message, bytes):
+            continue
+        if message["type"] == "probe":
+            sizes.append(process.memory_info().rss)
+        assert message["type"] not in ("execution_error", "execution_interrupted"), message
+        ended = message["type"] == "execution_success" and message["data"]["prompt_id"] == prompt_id
+    socket.close()
+    assert len(sizes) == STEPS
+    return LAST * float(np.polyfit(range(LAST), sizes[-LAST:], 1)[0])
+
+
+def test_a_long_run_does_not_grow_and_a_leak_does(server: Server, graph: dict) -> None:
+    server.run(changed(graph, STEP, steps=3))
+    grown = growth(server, graph)
+    assert abs(grown) < NOISE, f"{grown / 1e6:+.2f} MB in {LAST} steps"
+    leaking = growth(server, changed(graph, PROBE, leak=LEAK))
+    assert leaking > 0.8 * LAST * LEAK, f"{leaking / 1e6:+.2f} MB in {LAST} steps"
