@@ -63,14 +63,15 @@ def of_file(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def _texts(prompt: str) -> str:
-    """The prompts of a graph; a text that is none is itself."""
+    """The prompts of a graph, those that say anything; a text that is none is itself."""
     try:
         graph = parse_json("prompt", prompt)
     except ValueError:
         return prompt
     nodes = graph.values() if isinstance(graph, dict) else []
     inputs = [node["inputs"] for node in nodes if isinstance(node, dict) and isinstance(node.get("inputs"), dict)]
-    return " | ".join(given[name] for given in inputs for name in TEXTS if isinstance(given.get(name), str))
+    texts = [given[name] for given in inputs for name in TEXTS if isinstance(given.get(name), str)]
+    return " | ".join(text for text in texts if text.strip())
 
 
 def latent_format_of(entries: Mapping[str, str], generator: Generator) -> LatentFormat | None:

@@ -31,6 +31,7 @@ from tiny_models import conditioning, tiny_model, tiny_vae
 
 GRAPH = {
     "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red circle", "clip": ["1", 1]}},
+    "4": {"class_type": "CLIPTextEncode", "inputs": {"text": " ", "clip": ["1", 1]}},
     "3": {"class_type": "MSD_SaveGenerator", "inputs": {"generator": ["7", 0], "filename_prefix": "generators/msd"}},
 }
 WORKFLOW = {"nodes": [{"id": 2, "type": "CLIPTextEncode"}], "version": 0.4}
