@@ -5,7 +5,21 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import bandwidth, demo, distill, existing, files, generators, graphics, inversion, nearby, volume
+from . import (
+    bandwidth,
+    demo,
+    distill,
+    dream,
+    existing,
+    files,
+    generators,
+    graphics,
+    inversion,
+    measurement,
+    nearby,
+    paste,
+    volume,
+)
 
 
 class MeanShiftExtension(ComfyExtension):
@@ -13,4 +27,5 @@ class MeanShiftExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = (demo, generators, graphics, volume, files, bandwidth, distill, inversion, existing, nearby)
+        modules += (dream, measurement, paste)
         return [node for module in modules for node in module.NODES]

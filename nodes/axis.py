@@ -77,6 +77,14 @@ class Axis:
         """z (B, *) at σ, () or (B, 1, …) → the host's x: z (1 − t) = z s / (s + σ) for flow models."""
         return z * self.scale / (self.scale + sigma) if self.flow else z
 
+    def exploding(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """The host's x (B, *) at σ, () or (B, 1, …) → z; the inverse of `latent`."""
+        return x * (self.scale + sigma) / self.scale if self.flow else x
+
+    def reached(self, level: Tensor) -> Tensor:
+        """σ of the host's levels, those of a flow model above 0.999 taken for it."""
+        return self.sigma(level.clamp(max=FLOW_T_MAX) if self.flow else level).float()
+
 
 def data_std_of(model_sampling: nn.Module) -> float:
     """Standard deviation of the data, per coordinate, in the units of the model's latents.

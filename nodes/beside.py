@@ -16,17 +16,30 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.samplers
+from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from torch import Tensor
 
 MARK = "msd_beside_"
+MEASURED = "mean_shift_measurement"
+"""Key of the wrapper that a measurement puts around a guider's predictions."""
 SOURCE, NEGATIVE, UNCOND = "source", "negative", "uncond"
 Sides = dict[str, list[dict[str, Any]]]
 
 
 def is_stock(guider: CFGGuider) -> bool:
     """Whether a guider's rule is the host's: one cfg between a positive and a negative side."""
-    return type(guider).predict_noise is CFGGuider.predict_noise
+    return type(guider).predict_noise is CFGGuider.predict_noise and not is_measured(guider)
+
+
+def is_measured(guider: CFGGuider) -> bool:
+    """Whether the guider is of a measurement (`measured`): it asks the model several times."""
+    return MEASURED in guider.model_patcher.wrappers.get(WrappersMP.PREDICT_NOISE, {})
+
+
+def name_of(guider: CFGGuider) -> str:
+    """What an error calls it."""
+    return "one from Measurement" if is_measured(guider) else type(guider).__name__
 
 
 def with_source(guider: CFGGuider, conditioning: list) -> CFGGuider:
@@ -54,7 +67,7 @@ def with_unconditional(guider: CFGGuider, conditioning: list) -> CFGGuider:
 def _carrying(guider: CFGGuider, conditionings: Mapping[str, list]) -> CFGGuider:
     if not is_stock(guider):
         raise ValueError(
-            f"guider: {type(guider).__name__} has a rule of its own, and this method asks the model under another "
+            f"guider: {name_of(guider)} has a rule of its own, and this method asks the model under another "
             "prompt too; connect a CFGGuider, or leave guider empty and connect model, positive and negative"
         )
     made = copy.copy(guider)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
 from ..msd_core.posterior import INVERSE_SOLVERS
 from . import host
 from .bandwidth import CATEGORY
+from .beside import is_stock
 from .cells import cell_of
+from .precision import is_bfloat16
 from .progress import Progress
 from .schema import FOLDED, schema
 
@@ -74,10 +77,11 @@ def _run(
     *,
     size: tuple[int, int],
     evaluations: int,
+    in_float32: bool = False,
 ) -> io.NodeOutput:
     """``make(picture (1, 3, H, W), number, model)`` of each picture of ``image`` (B, H, W, 3), inside the host.
 
-    ``size`` is height and width of the result, in pixels.
+    ``size`` is height and width of the result, in pixels; ``in_float32``: computed so, whatever the model's type.
     """
     cell = cell_of(guider.model_patcher.get_model_object("latent_format"))
     if any(side % cell or side < cell for side in size):
@@ -90,7 +94,8 @@ def _run(
     def loop(session: host.Session) -> list[Manipulated]:
         watched = replace(session, denoiser=replace(session.denoiser, watch=progress.update)).model()
         own = host.own(image[..., :3], session.device).movedim(-1, 1).float().clamp(0, 1)
-        return [make(own[i : i + 1], i, watched) for i in range(len(own))]
+        with session.in_float32() if in_float32 and session.in_float32 is not None else nullcontext():
+            return [make(own[i : i + 1], i, watched) for i in range(len(own))]
 
     found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae)
     kept = [-1.0 if one.kept is None else one.kept for one in found]
@@ -215,18 +220,24 @@ class Inpaint(io.ComfyNode):
         solver: str = "kalman",
     ) -> io.NodeOutput:
         from ..msd_core.manipulation import inpaint
+        from ..msd_core.posterior.conditional import OfConditional
         from ..msd_core.posterior.kalman import Kalman
 
         _check_masks(mask, image)
+        guider = host.make_guider(model, positive, negative, cfg, guider)
         chosen = Kalman(cg_steps) if solver == "kalman" else INVERSE_SOLVERS.made("solver", solver)
+        calls, guided = chosen.rows, False
+        if isinstance(chosen, Kalman) and is_stock(guider) and "negative" in guider.original_conds and guider.cfg != 1:
+            chosen, calls, guided = OfConditional(chosen), calls + 1, True
         options = {"steps": steps, "solver": chosen, "grow": grow, "feather": feather}
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             hole = _mask(mask, number, picture)
             return inpaint(picture, hole, "", model=known, seed=(seed + number) % 2**64, **options)
 
-        guider = host.make_guider(model, positive, negative, cfg, guider)
-        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=steps * chosen.rows)
+        precise = guided and is_bfloat16(guider.model_patcher.model)  # where guidance multiplies what is rounded
+        size = tuple(image.shape[1:3])
+        return _run(guider, vae, image, make, size=size, evaluations=steps * calls, in_float32=precise)
 
 
 class Restore(io.ComfyNode):

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from . import sides
 from .axis import Axis, data_std_of
-from .beside import UNCOND, Beside, Sides, is_stock
+from .beside import UNCOND, Beside, Sides, is_stock, name_of
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
 from .fits import check_conditioning, check_guider, explain_width
@@ -80,6 +80,20 @@ class Rows:
         with self.lock:
             self.total += x.shape[0]
         return executor(x, *args, **kwargs)
+
+
+def capturing(model_options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Options with which a stock guider leaves both parts of its guidance in the second result, cond and uncond."""
+    captured: dict[str, Tensor] = {}
+
+    def capture(args: dict[str, Tensor]) -> Tensor:
+        captured.update(cond=args["cond_denoised"], uncond=args["uncond_denoised"])
+        return args["cond"]
+
+    options = create_model_options_clone(model_options)
+    options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
+    options.pop("sampler_post_cfg_function", None)  # its result is not looked at, and it may cost rows of its own
+    return options, captured
 
 
 @dataclass(frozen=True)
@@ -165,15 +179,7 @@ class HostDenoiser:
             ValueError: for a guider without a negative side, or with a rule of its own.
         """
         self._check_stock("this method needs both parts of its guidance")
-        captured: dict[str, Tensor] = {}
-
-        def capture(args: dict[str, Tensor]) -> Tensor:
-            captured.update(cond=args["cond_denoised"], uncond=args["uncond_denoised"])
-            return args["cond"]
-
-        options = create_model_options_clone(self.options.get("model_options", {}))
-        options |= {"sampler_cfg_function": capture, "disable_cfg1_optimization": True}
-        options.pop("sampler_post_cfg_function", None)  # its result is not looked at, and it may cost rows of its own
+        options, captured = capturing(self.options.get("model_options", {}))
         asked = replace(self, options={**self.options, "model_options": options})
         both = asked._ask(z, sigma, lambda _: torch.stack((captured["cond"], captured["uncond"]), dim=1))
         return both[:, 0], both[:, 1]
@@ -182,7 +188,7 @@ class HostDenoiser:
         """Refuse a guider without a single cfg between a positive and a negative side."""
         if not is_stock(self.guider) or "negative" not in self.guider.original_conds:
             raise ValueError(
-                f"guider: {type(self.guider).__name__} has no single cfg to change, and {purpose}; "
+                f"guider: {name_of(self.guider)} has no single cfg to change, and {purpose}; "
                 "connect a CFGGuider, or leave guider empty and connect model, positive and negative"
             )
 

@@ -24,7 +24,7 @@ from ..msd_core.product import ProductDenoiser
 from ..msd_core.settings import build
 from ..msd_core.validation import check_positive
 from . import host
-from .axis import FLOW_T_MAX, Axis
+from .axis import Axis
 from .bandwidth import CATEGORY
 from .progress import Progress, tell
 from .run import plot
@@ -46,10 +46,8 @@ class _Near:
     def __call__(self, x: Tensor, sigma: Tensor, **options: Any) -> Tensor:  # noqa: ANN401 - the host's
         """The product density's x0 prediction of the host's noisy ``x`` (B, C, H, W) at its level ``sigma`` (B,)."""
         axis = self.axis
-        level = sigma.clamp(max=FLOW_T_MAX) if axis.flow else sigma
-        own = axis.sigma(level).float()
-        share = (-1, *[1] * (x.ndim - 1))
-        z = x.float() * ((axis.scale + own) / axis.scale).reshape(share) if axis.flow else x.float()
+        own, share = axis.reached(sigma), (-1, *[1] * (x.ndim - 1))
+        z = axis.exploding(x.float(), own.reshape(share))
         product = ProductDenoiser(lambda z, _: z, self.x.to(z), self.bandwidth)
         place, lower = product.to_model(z, own)
         lower = lower.clamp(min=axis.sigma_min)

@@ -63,7 +63,7 @@ def written(result: Manipulated, out: Path, words: str) -> int:
     return 0
 
 
-def mask_of(path: Path, picture: Tensor) -> Tensor:
+def mask_of(path: Path, picture: Tensor, name: str = "--mask") -> Tensor:
     """The mask (1, 1, H, W) in a file: white may change; grey is half of it.
 
     Raises:
@@ -76,5 +76,5 @@ def mask_of(path: Path, picture: Tensor) -> Tensor:
     rows, columns = mask.shape[-2:]
     if not (height <= rows < height + 8 and width <= columns < width + 8):
         got = f"{columns}x{rows} for a picture of {width}x{height}"
-        raise ValueError(f"--mask: got {got}; allowed is its size. Resize it.")
+        raise ValueError(f"{name}: got {got}; allowed is its size. Resize it.")
     return mask[..., :height, :width]

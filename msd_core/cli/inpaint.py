@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from .arguments import file, number
 from .changed import add_shared, mask_of, prepared, written
@@ -14,7 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd inpaint`."""
     add_shared(parser, 16)
     parser.add_argument("prompt", help="what the whole picture shows")
-    parser.add_argument("--mask", type=file, required=True, help="picture that is white in the hole")
+    parser.add_argument("--mask", type=file, help="picture that is white in the hole")
+    parser.add_argument(
+        "--region",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MASK", "PROMPT"),
+        help="a hole with its own prompt: what the whole picture would show if it changed there alone; again for more",
+    )
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
 
@@ -29,9 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..manipulation import inpaint
     from .solver import Inpainting, solver_of
 
+    if arguments.mask is None and not arguments.region:
+        raise ValueError("--mask: got none; allowed is the picture of a hole, or one --region or more. Pass one.")
     solver = solver_of(arguments, Inpainting)
     model, picture, out = prepared(arguments, "inpainted")
-    mask = mask_of(arguments.mask, picture)
+    mask = None if arguments.mask is None else mask_of(arguments.mask, picture)
+    regions = [(mask_of(Path(path), picture, "--region"), prompt) for path, prompt in arguments.region]
     options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
+    options["regions"] = regions
     result = inpaint(picture, mask, arguments.prompt, arguments.negative, model=model, **options)
     return written(result, out, "outside of the hole, before the paste")

@@ -65,7 +65,7 @@ def edit(
     if source:
         back = Denoised(with_cfg(denoiser, 1.0))
     where = None if mask is None else mask_for("mask", mask, old)
-    cells = None if where is None else cells_of(where, model, 0)
+    cells = None if where is None else cells_of(where, model.cell, 0)
     trajectory = invert(encoded(model, old), counter, sigmas, inversion)
     z = trajectory.states[-1]
     for i in range(steps):

@@ -1,24 +1,19 @@
 """Restore a picture from less than it: a sample of the prompt's density that agrees with the measurement.
 
-A measurement of pixels is not linear in a latent. So each step goes out and back: with D the denoised latent,
-
-    p = dec D,   p* = argmin_q |b - A q|^2 / s^2 + |q - p|^2 / r^2,   y = D + enc p* - enc p
-
-(DreamSampler's inner problem; the difference of the two encodings lets the autoencoder's own error cancel), r =
-`SPREAD` sigma / sqrt(1 + sigma^2), and each step keeps sigma / sqrt(1 + sigma^2) of its noise. That is the solver
-'proximal'; those that differentiate (DPS, PSLD, RED-diff) take the measurement through the decoder as it is.
+Pixels are measured: by the solver 'proximal' the denoiser is `pixels.PixelPosterior`, and each step keeps sigma /
+sqrt(1 + sigma^2) of its noise. Those that differentiate (DPS, PSLD, RED-diff) take the measurement through the decoder
+as it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..denoiser import Denoiser, ask, cost, eps
-from ..dreamsampler import dream_sample, unit_share
+from ..denoiser import cost
+from ..dreamsampler import Denoised, dream_sample, unit_share
 from ..echo import shown
 from ..measurement import Observation
 from ..model import Model, check_model, check_prompt
@@ -26,34 +21,8 @@ from ..posterior import RESTORERS, Solver, posterior_sample
 from ..posterior.proximal import Proximal
 from ..randomness import normal, seeded
 from ..validation import check_instance
+from .pixels import SPREAD, PixelPosterior, agreeing
 from .result import Manipulated, decoded, encoded, levels_of, through
-
-SPREAD = 0.25
-"""Standard deviation of a picture's pixels, in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class OutAndBack:
-    """The inner problem above, as `dream_sample` asks for it."""
-
-    denoiser: Denoiser
-    model: Model
-    observation: Observation
-    step: Proximal = Proximal()
-
-    def __call__(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-        x = ask(self.denoiser, z, sigma)
-        shown = decoded(self.model, x)
-        error = SPREAD * unit_share(sigma) if self.step.error is None else self.step.error
-        agreed = agreeing(shown, self.observation, error, self.step.steps)
-        y = x + encoded(self.model, agreed) - encoded(self.model, shown)
-        return y, eps(z, sigma, y)
-
-
-def agreeing(picture: Tensor, observation: Observation, error: float, steps: int = 20) -> Tensor:
-    """The picture nearest to ``picture`` and to the measurement, whose errors are ``error`` and its noise."""
-    step = Proximal(error, steps)
-    return step(picture, torch.ones(len(picture), 1, 1, 1), lambda z, _: z, observation).clamp(0, 1)
 
 
 def _check_size(size: object, model: Model) -> None:
@@ -112,7 +81,9 @@ def restore(
     z = normal(shape, rng) * (1 + float(sigmas[0]) ** 2) ** 0.5
     solver = RESTORERS.made("solver", solver)
     if isinstance(solver, Proximal):
-        z = dream_sample(z, OutAndBack(denoiser, model, observation, solver), sigmas, kept=unit_share, rng=rng)
+        ways = partial(encoded, model), partial(decoded, model)
+        inner = Denoised(PixelPosterior(denoiser, observation, *ways, step=solver))
+        z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng)
     else:
         seen = Observation(through(model, observation.measurement), observation.b, observation.noise)
         z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng)

@@ -23,7 +23,7 @@ from ..measurement import Measurement
 from ..measurement.blur import Blur
 from ..measurement.decoded import Decoded
 from ..model import Model, check_model
-from ..validation import MOST_STEPS, as_mask, check_count
+from ..validation import MOST_STEPS, as_mask, check_count, check_positive
 
 
 class Manipulated(NamedTuple):
@@ -94,9 +94,12 @@ def mask_for(name: str, mask: object, picture: Tensor) -> Tensor:
     return found
 
 
-def cells_of(mask: Tensor, model: Model, grow: int) -> Tensor:
-    """Cells of the latent that the mask (1, 1, H, W) touches, and ``grow`` more around, as 0 and 1."""
-    touched = F.max_pool2d((mask > 0).to(mask.dtype), model.cell)
+def cells_of(mask: Tensor, cell: int, grow: int, *, soft: bool = False) -> Tensor:
+    """Cells of the latent, of ``cell`` pixels a side, that the mask (B, 1, H, W) touches, and ``grow`` more around.
+
+    As 0 and 1; or, ``soft``, as the most that the mask has there.
+    """
+    touched = F.max_pool2d(mask if soft else (mask > 0).to(mask.dtype), cell)
     return F.max_pool2d(touched, 2 * grow + 1, stride=1, padding=grow) if grow else touched
 
 
@@ -105,6 +108,7 @@ def pasted(new: Tensor, old: Tensor, mask: Tensor, feather: float) -> tuple[Tens
 
     Where the mask is soft the two are mixed by it.
     """
+    check_positive("feather", feather)
     keep = (mask <= 0).to(new.dtype)
     if not bool(keep.any()):
         return mask * new + (1 - mask) * old, None

@@ -81,6 +81,19 @@ def test_a_solver_that_goes_backwards_is_not_offered_and_says_why(sockets: dict,
             Inpaint.execute(image_of(picture), hole, seed=3, steps=2, cfg=1.0, solver=solver, **sockets)
 
 
+def test_guided_holes_are_the_core_s_and_in_bfloat16_computed_in_float32(
+    demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gain is the conditional model's; a model in bfloat16 gives what one in float32 does."""
+    headless = inpaint(picture, hole[0], AFTER, model=demo, steps=4, seed=3, cfg=3.0)
+    for dtype in (None, torch.bfloat16):
+        monkeypatch.setattr(sockets["model"].model, "manual_cast_dtype", dtype)
+        with torch.inference_mode():
+            image, _ = Inpaint.execute(image_of(picture), hole, seed=3, steps=4, cfg=3.0, **sockets).args
+        assert psnr(image, image_of(headless.picture)) > 25, dtype
+        assert sockets["model"].model.manual_cast_dtype == dtype
+
+
 def test_edit_is_the_core_s(demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor) -> None:
     with torch.inference_mode():
         image, _ = Edit.execute(image_of(picture), steps=6, strength=0.2, mask=hole, **sockets).args
