@@ -60,6 +60,7 @@ import os, sys, time, asyncio, importlib.util
 sys.path.insert(0, os.environ["COMFYUI_PATH"]); sys.argv = ["", "--cpu"]
 import comfy.options; comfy.options.enable_args_parsing()
 import nodes, comfy_api.latest  # what the host has imported before it comes to its packs
+sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["MSD_BYTECODE"]
 host = start = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", os.environ["MSD_ROOT"] + "/__init__.py")
 pack = importlib.util.module_from_spec(spec); sys.modules["pack"] = pack; spec.loader.exec_module(pack)
@@ -128,19 +129,19 @@ def test_the_host_brings_all_requirements() -> None:
     assert [line for line in lines if line.strip() and not line.startswith("#")] == []
 
 
-def test_import_is_quick() -> None:
-    """The pack with all its nodes costs at most 4 % of what the host takes to import itself (about .15 s of 5 s).
+def test_import_is_quick(tmp_path: Path) -> None:
+    """The pack with all its nodes costs at most 3.5 % of what the host takes to import itself (about .1 s of 4 s).
 
-    Of processor time, the best of up to three; as a share, since machines differ.
+    Of processor time, the best of up to three, the first of which compiles; as a share, since machines differ.
     """
-    environment = os.environ | {"MSD_ROOT": str(ROOT)}
+    environment = os.environ | {"MSD_ROOT": str(ROOT), "MSD_BYTECODE": str(tmp_path)}
     for _ in range(3):
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", IMPORT], capture_output=True, text=True, env=environment
         )
         assert done.returncode == 0, done.stderr
         host, lazy, whole = (float(number) for number in done.stdout.split()[-3:])
-        if lazy < 0.004 * host and whole < 0.04 * host:
+        if lazy < 0.004 * host and whole < 0.035 * host:
             return
     pytest.fail(f"the host took {host:.3f} s, the entry point {lazy:.3f} s, with its nodes {whole:.3f} s")
 
@@ -181,7 +182,7 @@ def test_the_archive_holds_what_the_nodes_need_and_no_more(tmp_path: Path) -> No
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
-    environment = os.environ | {"MSD_ROOT": str(tmp_path)}
+    environment = os.environ | {"MSD_ROOT": str(tmp_path), "MSD_BYTECODE": str(tmp_path / "bytecode")}
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", RUN], capture_output=True, text=True, env=environment
     )
