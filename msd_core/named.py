@@ -26,7 +26,7 @@ from .preset import Preset, preset_for
 from .randomness import seeded
 from .settings import build
 from .units import Units
-from .validation import check_choice
+from .validation import check_choice, check_instance
 
 LAYOUT, KEPT, DETAIL = 1 / 4, 1 / 16, 0.7
 """Shares of the length of a latent at which a run begins, where the layout is open and where it is kept, and of its
@@ -86,6 +86,7 @@ def changes_of(name: str, units: Units) -> dict[str, Any]:
         ValueError: for an unknown name, or a model whose levels all lie below the last lambda.
     """
     check_choice("preset", name, NAMED)
+    check_instance("units", units, Units, "a Units. Make one with units_of(model, width, height)")
     start, end = NAMED[name].bandwidths(units)
     if not end < start:
         raise ValueError(

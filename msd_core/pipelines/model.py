@@ -25,7 +25,7 @@ from ..echo import shown
 from ..guidance import guide
 from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
 from ..schedule import DiscreteSchedule
-from ..validation import check_choice, check_number
+from ..validation import as_path, check_choice, check_number
 from .families import Conditions, StableDiffusion, family_of
 
 OFFLOADS = ("none", "model", "sequential")
@@ -50,16 +50,17 @@ def load_pipeline(
     """
     if path is None:
         raise ValueError("path: got none; allowed is a folder of diffusers, or a file. Name one, with --model.")
+    file = as_path("path", path)
     check_choice("offload", offload, OFFLOADS)
     place = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    kind = dtype or ("float16" if place.startswith("cuda") else "float32")
+    kind = ("float16" if place.startswith("cuda") else "float32") if dtype is None else dtype
     check_choice("dtype", kind, kinds)
     diffusers, options = library(), {"torch_dtype": kinds[kind], "local_files_only": True}
-    if Path(path).is_dir():
-        pipe = diffusers.DiffusionPipeline.from_pretrained(str(path), **options)
-    elif Path(path).is_file():
-        pipe = diffusers.StableDiffusionPipeline.from_single_file(str(path), **options)
+    if file.is_dir():
+        pipe = diffusers.DiffusionPipeline.from_pretrained(str(file), **options)
+    elif file.is_file():
+        pipe = diffusers.StableDiffusionPipeline.from_single_file(str(file), **options)
     else:
         raise ValueError(f"path: {str(path)!r} is not there. Name a folder of diffusers, or a file.")
     if offload == "model":

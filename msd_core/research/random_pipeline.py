@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..pipelines.model import library
+from ..randomness import draw_normal, seeded
 
 WIDTH = 32
 """Of the text encoder."""
@@ -17,6 +19,18 @@ SMALL: dict[str, Any] = {
     "sample_size": 16, "block_out_channels": (32, 64), "layers_per_block": 1, "attention_head_dim": (2, 4),
     "cross_attention_dim": WIDTH,
 }  # fmt: skip
+
+
+@torch.no_grad()
+def drawn(module: nn.Module, seed: int) -> Any:  # noqa: ANN401 - the library's
+    """``module`` with weights N(0, 1/fan-in) of a seed, and biases of 0; the library's own come of torch's state."""
+    rng = seeded(seed)
+    for name, weight in module.named_parameters():
+        if weight.ndim > 1:
+            weight.copy_(draw_normal(weight, rng)[0] / weight[0].numel() ** 0.5)
+        elif name.endswith("bias"):
+            weight.zero_()
+    return module.eval()
 
 
 def clip_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - the library's
@@ -32,32 +46,31 @@ def clip_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - the library's
 
 def clip(projected: bool = False, seed: int = 0) -> Any:  # noqa: ANN401 - the library's
     """A text encoder."""
-    torch.manual_seed(seed)
     library_of_text: Any = importlib.import_module("transformers")
     config = library_of_text.CLIPTextConfig(
         vocab_size=64, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=16, projection_dim=WIDTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )  # fmt: skip
     kind = library_of_text.CLIPTextModelWithProjection if projected else library_of_text.CLIPTextModel
-    return kind(config).eval()
+    return drawn(kind(config), seed)
 
 
 def vae(channels: int = 4, **options: Any) -> Any:  # noqa: ANN401 - of the library's configuration
     """An autoencoder with cells of two pixels."""
-    torch.manual_seed(1)
-    return library().AutoencoderKL(
+    made = library().AutoencoderKL(
         block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, norm_num_groups=8,
         up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=channels, sample_size=32, **options,
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    return drawn(made, 1)
 
 
 def unet(**options: Any) -> Any:  # noqa: ANN401 - of the library's configuration
     """A UNet of two levels."""
-    torch.manual_seed(2)
-    return library().UNet2DConditionModel(
+    made = library().UNet2DConditionModel(
         norm_num_groups=8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), use_linear_projection=True, **(SMALL | options),
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    return drawn(made, 2)
 
 
 def scheduler(prediction: str = "epsilon") -> Any:  # noqa: ANN401 - the library's

@@ -83,6 +83,7 @@ def nan_denoiser(z: Tensor, sigma: Any) -> Tensor:
     return z * math.nan
 
 
+MOVING = msd_core.MSD([2.0, 1.0, 0.5], "one-step")
 GOOD: dict[str, Callable[[Case], Any]] = {
     "x": lambda c: c.normal(c.rows, 2),
     "point": lambda c: c.normal(1, 2),
@@ -137,6 +138,8 @@ GOOD: dict[str, Callable[[Case], Any]] = {
     "generator": lambda c: pixels(),
     "members": lambda c: [pixels(), pixels()],
     "state": lambda c: msd_core.start(pixels(), steps=3),
+    "stepped": lambda c: next(msd_core.optimize(msd_core.start(pixels(), steps=3), MOVING, lambda z, _: z / 2)),
+    "units": lambda c: msd_core.Units(1.0, 1024, 14.6),
     "model": lambda c: PixelModel(),
     "mixture": lambda c: mixture(),
     "method": lambda c: c.r.choice(["sds", msd_core.SDS(), msd_core.MSD(msd_core.Exponential(2, 1), "one-step")]),
@@ -171,6 +174,7 @@ for _name, _choices in {
     "centre_kind": ["x", "inversion"], "methods": ["msd", "sds"], "estimators": ["exact"], "inversions": ["explicit"],
     "bandwidths": ["linear"], "generators": ["pixels"], "models": ["demo"], "densities": ["ring"],
     "measurements": ["pool"], "gains": ["proximal"], "walks": ["kalman", "red-diff", "dps"],
+    "presets": ["fast", "balanced"],
     "dtype_name": ["float32", "float64"],
 }.items():  # fmt: skip
     GOOD[_name] = lambda c, choices=_choices: c.r.choice(choices)

@@ -27,6 +27,7 @@ from ...demo.silhouettes import THINGS
 from ...manipulation import Manipulated, edit, inpaint, restore
 from ...measurement import Measurement, observe
 from ...measurement.blur import Blur
+from ...measurement.mask import Mask
 from ...measurement.pool import Pool
 from ...posterior.dps import DPS
 from ...posterior.proximal import Proximal
@@ -42,6 +43,8 @@ STEPS = {"kalman": 16, "proximal": 48, "replacement": 48}
 RESTORE_ROWS = 40
 RESTORED = {"restored": Proximal(), "dps": DPS(1.0), "psld": PSLD(0.3, 0.03), "red-diff": REDDiff(0.05)}
 """Settings of the others: the best of three each on one picture that is not among these."""
+IN_PIXELS, GUIDED = (16, 48), (3.0, 7.5)
+"""Steps of holes that are measured in pixels, an evaluation each; and scales of guidance that holes are tried at."""
 EDIT_STEPS = 40
 SAME = 0.02
 """Sum of the differences of three colours below which two drawings agree at a pixel."""
@@ -63,12 +66,24 @@ def holes(scene: Scene, side: int) -> dict[str, Tensor]:
     return {"half of a thing": half, "box": box}
 
 
-def filled(kind: str, gain: str) -> Case:
+def filled(kind: str, gain: str, cfg: float = 1.0) -> Case:
     """A hole of one kind, filled with one gain."""
 
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
         hole = holes(scene, model.side)[kind]
-        made = inpaint(picture, hole, caption(scene), model=model, solver=gain, steps=STEPS[gain])
+        made = inpaint(picture, hole, caption(scene), model=model, cfg=cfg, solver=gain, steps=STEPS[gain])
+        return _found(made, scene, picture, hole > 0)
+
+    return case
+
+
+def filled_in_pixels(kind: str, steps: int, cfg: float = 1.0) -> Case:
+    """A hole as a measurement of the pixels around it."""
+
+    def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
+        hole, size = holes(scene, model.side)[kind], (model.side, model.side)
+        seen = observe(picture, Mask(1 - hole))
+        made = restore(seen, size, caption(scene), model=model, cfg=cfg, steps=steps)
         return _found(made, scene, picture, hole > 0)
 
     return case
@@ -132,6 +147,11 @@ def cases() -> Iterator[tuple[str, str, Case]]:
     for kind in ("half of a thing", "box"):
         for gain in STEPS:
             yield kind, gain, filled(kind, gain)
+        for steps in IN_PIXELS:
+            yield kind, f"in pixels, {steps} steps", filled_in_pixels(kind, steps)
+    for cfg in GUIDED:
+        yield f"box, cfg {cfg:g}", "kalman", filled("box", "kalman", cfg)
+        yield f"box, cfg {cfg:g}", f"in pixels, {IN_PIXELS[0]} steps", filled_in_pixels("box", IN_PIXELS[0], cfg)
     tasks = {"x4": (Pool(4), 0.0), "x8": (Pool(8), 0.0), "blur of 4": (Blur(4.0), 0.01), "noise of .1": (Pool(1), 0.1)}
     for task, (measurement, noise) in tasks.items():
         for way in ("as given", *RESTORED):
