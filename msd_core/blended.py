@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, Wrapped, at_least_float32, check_denoiser, cost
-from .guidance import guided, parts_cost
+from .denoiser import Denoiser, Sigma, Wrapped, at_least_float32, check_denoiser, cost, parts_cost
+from .guidance import guided
 from .validation import as_finite, as_floating
 
 

@@ -78,6 +78,11 @@ def cost(denoiser: Denoiser) -> int:
     return int(getattr(denoiser, "cost", 1))
 
 
+def parts_cost(denoiser: Denoiser) -> int:
+    """Network rows per row of z of a guided denoiser's ``parts`` (its ``parts_cost`` attribute; 2 if it has none)."""
+    return int(getattr(denoiser, "parts_cost", 2))
+
+
 def sigma_range(denoiser: Denoiser) -> tuple[float, float]:
     """Noise levels ``(sigma_min, sigma_max)`` that ``denoiser`` was made for; (0, inf) if it does not say."""
     check_denoiser(denoiser)
@@ -234,7 +239,7 @@ class RowCounter(Wrapped):
     def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, both counted (see `guidance`)."""
         pair = getattr(self.denoiser, "parts")(z, sigma)  # noqa: B009 - Denoiser has no such member
-        self.rows += int(getattr(self.denoiser, "parts_cost", 2)) * z.shape[0]
+        self.rows += parts_cost(self.denoiser) * z.shape[0]
         return checked_parts(pair, z)
 
 

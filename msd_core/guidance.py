@@ -68,11 +68,6 @@ def guided(denoiser: Denoiser, purpose: str) -> Guided:
     return cast("Guided", denoiser)
 
 
-def parts_cost(denoiser: Denoiser) -> int:
-    """Network rows per row of z of ``parts`` (a guided denoiser's ``parts_cost`` attribute; 2 if it has none)."""
-    return int(getattr(denoiser, "parts_cost", 2))
-
-
 def unconditional(denoiser: Denoiser, purpose: str) -> Denoiser:
     """The unconditional part of ``denoiser`` as a denoiser: its own ``uncond``, or else itself at cfg 0, which costs
     the conditional part too.

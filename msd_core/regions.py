@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, Wrapped, ask, check_denoiser, checked_parts, cost
-from .guidance import guided, parts_cost
+from .denoiser import Denoiser, Sigma, Wrapped, ask, check_denoiser, checked_parts, cost, parts_cost
+from .guidance import guided
 from .validation import as_floating, as_mask
 
 

@@ -52,13 +52,13 @@ def _cfg(default: float = 1.0) -> io.Input:
     return io.Float.Input("cfg", default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1 = no guidance.")
 
 
-def _number(name: str, default: float, high: float, tooltip: str, **more: Any) -> io.Input:  # noqa: ANN401
+def decimal(name: str, default: float, high: float, tooltip: str, **more: Any) -> io.Input:  # noqa: ANN401
     return io.Float.Input(name, default=default, min=0.0, max=high, step=0.01, round=0.001, tooltip=tooltip, **more)
 
 
 def _feather() -> io.Input:
     words = "Pixels over which the step at the edge of the mask is taken out."
-    return _number("feather", 4.0, 256.0, words, optional=True, extra_dict=FOLDED)
+    return decimal("feather", 4.0, 256.0, words, optional=True, extra_dict=FOLDED)
 
 
 def _outputs() -> list[io.Output]:
@@ -132,7 +132,7 @@ class Edit(io.ComfyNode):
                 io.Image.Input("image"),
                 io.Vae.Input("vae"),
                 _steps(40, "three evaluations"),
-                _number("strength", 0.2, 100.0, "Of the words, per 200 steps: it does not depend on steps."),
+                decimal("strength", 0.2, 100.0, "Of the words, per 200 steps: it does not depend on steps."),
                 *_model("What the picture shall show."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the picture may change; everywhere without it."),
                 _feather(),
@@ -259,8 +259,8 @@ class Restore(io.ComfyNode):
                 _steps(40, "one evaluation, one decoding and two encodings"),
                 _cfg(),
                 *_model("What the picture shows."),
-                _number("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
-                _number("noise", 0.0, 10.0, "In the picture, of 0 to 1. A blurred one: 0.01 or more.", optional=True),
+                decimal("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
+                decimal("noise", 0.0, 10.0, "In the picture, of 0 to 1. A blurred one: 0.01 or more.", optional=True),
             ],
             outputs=_outputs(),
         )

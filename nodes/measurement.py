@@ -21,7 +21,7 @@ from ..msd_core.validation import check_choice
 from . import host
 from .bandwidth import CATEGORY
 from .cells import cell_of
-from .existing import TASKS, _number, measurement_of
+from .existing import TASKS, decimal, measurement_of
 from .measured import Latents, Pixels, measured, pixels_of
 from .precision import difference_for
 from .schema import FOLDED, schema
@@ -59,8 +59,8 @@ class MeasurementNode(io.ComfyNode):
                     "with noise; without colour.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=MASK),
-                _number("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
-                _number(
+                decimal("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
+                decimal(
                     "noise", 0.0, 10.0, "In what is known, of 0 to 1. Blur: 0.01 or more; noise: 0.1.", optional=True
                 ),
                 io.Combo.Input(

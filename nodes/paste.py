@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import host
 from .bandwidth import CATEGORY
-from .existing import _number
+from .existing import decimal
 from .schema import schema
 
 
@@ -28,7 +28,7 @@ class PasteKnown(io.ComfyNode):
                 io.Image.Input("image", tooltip="From VAE Decode."),
                 io.Image.Input("known", tooltip="The picture before."),
                 io.Mask.Input("mask", tooltip="Where the picture may be new: white."),
-                _number("feather", 4.0, 256.0, "Pixels over which the step at the edge of the mask is taken out."),
+                decimal("feather", 4.0, 256.0, "Pixels over which the step at the edge of the mask is taken out."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import deque
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_model import FIRE, SNOW, TinyModel
 from torch import Tensor
 
 from msd_core import (
@@ -32,25 +37,12 @@ from msd_core.distillation.base import needs_of
 from msd_core.guidance import guided, unconditional
 
 pytestmark = pytest.mark.core
-FIRE, SNOW = "a red circle", "a white square"
 EDITS = [name for name in METHODS if "source" in needs_of(METHODS[name]())]
 PICTURE = torch.rand((1, 3, 6, 6), generator=torch.Generator().manual_seed(3))
 
 
-class Shades:
-    """A model of pictures whose prompts are shades; it writes down what it is asked for."""
-
-    cell, channels, side, differentiable = 2, 2, 6, True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple] = []
-
-    def encode(self, picture: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(torch.sin(2 * picture[:, :2]), 2)
-
-    def decode(self, x: Tensor) -> Tensor:
-        wide = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        return 0.5 + 0.3 * torch.cat([wide, wide[:, :1] * wide[:, 1:]], dim=1)
+class Shades(TinyModel):
+    """A model of pictures whose prompts are shades, with guidance in two parts; it writes down what it is asked for."""
 
     def denoiser(self, prompt: str | list[str], negative: str = "", cfg: float = 1.0) -> Denoiser:
         self.asked.append((prompt, negative, cfg))
