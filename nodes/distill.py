@@ -52,6 +52,9 @@ ORDER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """By node: the settings after those of `RUN`, and the first of those after the sockets."""
 
+ADDED = ("walk_from",)
+"""Settings that came after graphs had been saved: their widgets are the last ones."""
+
 IGNORED = {entry.flag for entry in settings_of(Walking).values()}
 """Options that stand in a node for estimators that walk, and mean nothing for one that does not."""
 
@@ -129,7 +132,7 @@ def has_bandwidths(method: type) -> bool:
 def step_settings(name: str) -> dict[str, Setting]:
     """The settings of a step by plain name: of the run, with the method's defaults, and of the method but its curve."""
     method, usual = METHODS[name], preset_of(name)
-    kernel = has_bandwidths(method)
+    kernel, as_made = has_bandwidths(method), flatten(usual)
     found = {
         flag: replace(entry, default=getattr(usual, flag))
         for flag, entry in settings_of(Preset).items()
@@ -137,7 +140,8 @@ def step_settings(name: str) -> dict[str, Setting]:
     }
     for flag, entry in leaves(method):
         if not entry.hidden and flag not in found and not flag.startswith("bandwidth_"):
-            found[flag] = entry
+            same = entry.family is not None or flag not in as_made
+            found[flag] = entry if same else replace(entry, default=as_made[flag])
     return found
 
 
@@ -151,7 +155,7 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
     known = step_settings(name)
     plain = [flag for flag, entry in known.items() if flag not in RUN and not entry.expert and flag != "pull"]
     first, later = ORDER.get(node_id, (tuple(plain), ("pull",)))
-    rest = [flag for flag in known if flag not in (*RUN, *first, *later)]
+    rest = [flag for flag in known if flag not in (*RUN, *first, *later, *ADDED)]
     run = [SEED if flag == "seed" else widget(known[flag], widget_id(flag)) for flag in RUN]
     curve = io.Sigmas.Input(
         "bandwidths",
@@ -169,6 +173,7 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         MASK,
         *(socket for need in needs_of(METHODS[name]) for socket in BESIDE[need]),
         *([menu("Settings by name, in the units of the model.")] if has_presets(name) else []),
+        *(widget(known[flag], flag, optional=True) for flag in ADDED if flag in known),
     ]
 
 

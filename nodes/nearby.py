@@ -167,11 +167,11 @@ class MeanShiftRefine(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "solver_steps",
-                    default=8,
+                    default=4,
                     min=1,
                     max=1000,
                     optional=True,
-                    tooltip="Evaluations of a walk. 4 to 16 are usual.",
+                    tooltip="Evaluations of a walk. 3 to 8 are usual.",
                     extra_dict=FOLDED,
                 ),
             ],
@@ -196,7 +196,7 @@ class MeanShiftRefine(io.ComfyNode):
         negative: host.Conditioning | None = None,
         guider: CFGGuider | None = None,
         estimator: str = "exact",
-        solver_steps: int = 8,
+        solver_steps: int = 4,
     ) -> io.NodeOutput:
         guider = host.make_guider(model, positive, negative, cfg, guider)
         samples = host.check_latent(_samples(latent), guider)

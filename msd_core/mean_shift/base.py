@@ -120,6 +120,12 @@ def sigmas_setting() -> Any:  # noqa: ANN401 - a field
     )
 
 
+def levels_setting(default: int) -> Any:  # noqa: ANN401 - a field
+    """The field ``steps`` of an estimator that chooses its noise levels."""
+    text = "noise levels of one draw: the evaluations of one mean shift"
+    return setting(default, text, low=1, usual=(1, 1000), flag="solver_steps")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Walking(Checked):
     """The options of an estimator that walks N samples down a list of noise levels.
@@ -131,9 +137,7 @@ class Walking(Checked):
     solver: str = setting(
         "ddim", "of the sampling ODE: heun is of second order, at twice the evaluations", choices=SOLVERS, expert=True
     )
-    steps: int = setting(
-        8, "noise levels of one draw: the evaluations of one mean shift", low=1, usual=(1, 1000), flag="solver_steps"
-    )
+    steps: int = levels_setting(8)
     samples: int = setting(1, "draws averaged for one mean shift, evaluated as one batch", low=1, usual=(1, 256))
     antithetic: bool = setting(False, "draw the noise in pairs of opposite sign; samples must be even", expert=True)
     sigmas: tuple[float, ...] | None = sigmas_setting()

@@ -26,6 +26,7 @@ from msd_core import (
     sigma_schedule,
 )
 from msd_core.denoiser import Denoiser
+from msd_core.mean_shift import product_sigmas
 from msd_core.settings import settings_of
 
 pytestmark = pytest.mark.core
@@ -52,7 +53,8 @@ def closed_form(mixture: GaussianMixture, x: Tensor, bandwidth: float) -> tuple[
 def assert_unbiased(
     estimate: Estimate, denoiser: Denoiser, mixture: GaussianMixture, x: Tensor, bandwidth: float, **options: object
 ) -> None:
-    target, _ = estimate(x, denoiser, bandwidth, estimator="exact", samples=DRAWS, rng=seeded(), **options)
+    walk = {"estimator": "exact", "samples": DRAWS, "walk_from": "mean", **options}
+    target, _ = estimate(x, denoiser, bandwidth, rng=seeded(), **walk)
     truth, std = closed_form(mixture, x, bandwidth)
     errors = (target - truth).abs() / (std / math.sqrt(DRAWS))
     assert float(errors.nan_to_num(math.inf).max()) < 4
@@ -121,6 +123,39 @@ def test_a_sign_error_in_the_product_fails(
     monkeypatch.setattr(exact, "product_denoiser", lambda d, x, b: product_denoiser(d, -x, b))
     with pytest.raises(AssertionError):
         assert_unbiased(mean_shift, mixture, mixture, points, 0.3)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 8, 32])
+def test_what_a_start_at_x_leaves(steps: int, points: Tensor) -> None:
+    """Of a Gaussian of spread s sin(delta) cos(delta)^steps of m, and nothing where it has none; no mode moves."""
+    wide, spread, mean = 1e8, 0.5, torch.tensor([[0.4, -0.2]], dtype=torch.float64)
+
+    def gaussian(z: Tensor, sigma: float | Tensor) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=z.dtype).reshape(-1, 1)
+        scale = torch.tensor([spread, 0.0], dtype=z.dtype) ** 2
+        return mean + scale / (scale + level**2) * (z - mean)
+
+    sigmas = product_sigmas(wide, steps, data_std=spread).double()
+    drawn = {"estimator": "exact", "sigmas": sigmas, "samples": 2, "antithetic": True, "noise": points.flip(0)[None]}
+    target, info = mean_shift(points, gaussian, wide, **drawn)
+    delta = math.pi / 2 / (steps + 1)
+    left = torch.tensor([math.sin(delta) * math.cos(delta) ** steps, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(target - mean, left * (points - mean), rtol=1e-5, atol=1e-7)
+    exact, more = mean_shift(points, gaussian, wide, walk_from="mean", **drawn)
+    torch.testing.assert_close(exact, mean.expand_as(points), rtol=1e-6, atol=1e-6)
+    assert more.evaluations == info.evaluations + len(points)
+
+
+def test_a_start_at_x_shortens_the_shift(mixture: GaussianMixture) -> None:
+    """With 4 steps no part is left longer than .25; in the same direction, towards the same modes."""
+    x = spread_points(mixture)
+    for bandwidth in BANDWIDTHS:
+        truth, _ = closed_form(mixture, x, bandwidth)
+        options = {"estimator": "exact", "steps": 4, "samples": 2048, "antithetic": True}
+        target, _ = mean_shift(x, mixture, bandwidth, rng=seeded(), **options)
+        moved = ((target - x) * (truth - x)).sum() / (truth - x).square().sum()
+        assert 0.74 < float(moved) < 1.02
+        assert float(torch.cosine_similarity((target - x).flatten(), (truth - x).flatten(), 0)) > 0.99
 
 
 def relative_error(target: Tensor, truth: Tensor, x: Tensor) -> float:
@@ -335,9 +370,10 @@ def test_antithetic_pairs_cut_the_variance(mixture: GaussianMixture, points: Ten
     ("options", "rows"),
     [
         ({"estimator": "one-step"}, 1),
-        ({"estimator": "exact"}, 1 + 32),
-        ({"estimator": "exact", "samples": 3, "steps": 8}, 1 + 3 * 8),
-        ({"estimator": "exact", "samples": 3, "steps": 8, "solver": "heun"}, 1 + 3 * 15),
+        ({"estimator": "exact"}, 32),
+        ({"estimator": "exact", "walk_from": "mean"}, 1 + 32),
+        ({"estimator": "exact", "samples": 3, "steps": 8}, 3 * 8),
+        ({"estimator": "exact", "samples": 3, "steps": 8, "solver": "heun", "walk_from": "mean"}, 1 + 3 * 15),
         ({"estimator": "split", "samples": 3, "steps": 8}, 3 * 8),
         ({"estimator": "naive", "samples": 3, "steps": 8, "solver": "heun"}, 3 * 15),
         ({"estimator": "split", "samples": 3, "sigmas": torch.tensor([4.0, 1.0, 0.5, 0.0]), "truncation": 2}, 2),
@@ -355,8 +391,10 @@ def test_info(options: dict, rows: int, mixture: GaussianMixture, points: Tensor
     assert info.bandwidth == 0.5
     assert info.norm == pytest.approx(float((target - points).norm(dim=1).mean()))
     assert info.rms == pytest.approx(info.norm / math.sqrt(2))
-    if options["estimator"] in ("exact", "one-step"):
+    if options["estimator"] == "one-step" or options.get("walk_from") == "mean":
         assert info.sigma == 0.5
+    elif options["estimator"] == "exact":
+        assert info.sigma is not None and 0.49 < info.sigma < 0.5
 
 
 def test_the_seed_decides(mixture: GaussianMixture, points: Tensor) -> None:

@@ -171,7 +171,7 @@ def other(entry: Setting) -> Any:  # noqa: ANN401
         return "0.25:2"
     if is_text(entry):
         return "0.5"
-    return 2 * entry.default if entry.kind is int else (entry.default or 1.0) / 2
+    return 3 * entry.default if entry.kind is int else (entry.default or 1.0) / 2
 
 
 NEEDS = {

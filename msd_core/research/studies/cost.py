@@ -82,6 +82,8 @@ def _draws(
     """Draws of the mean shift at ``x``, (draws, B, 2), and the evaluations of one."""
     rows = x.repeat(draws, 1)
     options: dict[str, Any] = {} if not walk[0] else {"solver": walk[0], "steps": walk[1]}
+    if estimator == "exact":
+        options["walk_from"] = "mean"
     target, info = mean_shift(rows, denoiser, bandwidth, estimator=estimator, rng=rng, **options)
     return (target - rows).unflatten(0, (draws, len(x))), info.evaluations / len(rows)
 

@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "split, interval": SPLIT | {"interval": INTERVAL},
     "split, centre": SPLIT | {"centre": "inversion"},
     "split, centre and interval": SPLIT | {"centre": "inversion", "interval": INTERVAL},
-    "exact": {"estimator": "exact", "solver_steps": 8},
+    "exact": {"estimator": "exact", "solver_steps": 4},
 }
 STEPS = 20
 

@@ -39,6 +39,7 @@ from ...measurement.pool import Pool
 from ...optimize import optimize, start
 from ...randomness import Rng
 from ...warm import sample
+from .captions import FROM_MEAN
 from .graphics_sheet import kept, sheets
 from .result import Result, Table
 from .study import Cell, Context, OnStep
@@ -93,7 +94,8 @@ def traced(picture: Tensor) -> bytes:
 
 def last_of(prompt: str, generator: Generator, model: DemoModel, **settings: Any) -> tuple[Generator, int]:  # noqa: ANN401
     """The generator at the end of a distillation, and its network rows."""
-    *_, state = distil(prompt, generator=generator, model=model, **settings)
+    walk = {} if settings.get("method") == "sds" else FROM_MEAN
+    *_, state = distil(prompt, generator=generator, model=model, **walk, **settings)
     return state.generator, state.evaluations
 
 

@@ -31,7 +31,7 @@ from .study import Cell, Context, OnStep
 IN_ALL = False
 SIDE, CFG, LR = 256, 7.5, 1e-2
 STEPS, QUICK_STEPS = 12, 1
-LEVELS = 8
+LEVELS = 4
 OURS: dict[str, dict[str, Any]] = {
     "SDS": {"method": "sds", "pull": "latent", "t_min": 0.02, "t_max": 0.98},
     "SDI": {"method": "sdi", "pull": "latent"},
@@ -113,10 +113,8 @@ class Loop:
     def product_sample(self, x: Tensor, bandwidth: float) -> Tensor:
         """A draw from p(y) N(y; x, bandwidth^2) by the library's DDIM."""
         sigmas = ((1 - self.ddim.alphas_cumprod) / self.ddim.alphas_cumprod).sqrt()
-        near = int((sigmas - bandwidth).abs().argmin())
-        start = self.guess(x, torch.tensor(near), sigmas)
         self.ddim.set_timesteps(LEVELS)
-        z = self.ddim.add_noise(start, torch.randn(x.shape, generator=self.rng), self.ddim.timesteps[:1])
+        z = self.ddim.add_noise(x, torch.randn(x.shape, generator=self.rng), self.ddim.timesteps[:1])
         for t in self.ddim.timesteps:
             sigma = float(sigmas[t])
             level = (1 / sigma**2 + 1 / bandwidth**2) ** -0.5

@@ -154,7 +154,7 @@ class Recipe:
 
     Attributes:
         method: "ddim", "sds", or an estimator of MSD. "split" is the paper's solver, walked from 2 lambda down; "exact"
-            takes Heun steps.
+            takes Heun steps, and starts at the mean, where an exact denoiser knows it.
         steps: of the optimisation.
         optimizer, lr: Adam as in the paper, or "gd", with lr = 1 the mean-shift iteration.
         first, last: bandwidths between which lambda falls linearly.
@@ -179,7 +179,7 @@ class Recipe:
         if self.method == "sds":
             return SDS(weighting="sigma", samples=self.samples)
         walk = {"steps": self.solver_steps, "samples": self.samples}
-        options = {"split": {**walk, "truncation": 2.0}, "exact": {**walk, "solver": "heun"}}
+        options = {"split": {**walk, "truncation": 2.0}, "exact": {**walk, "solver": "heun", "walk_from": "mean"}}
         estimator = ESTIMATORS.find("method", self.method)(**options.get(self.method, {}))
         return MSD(Linear(self.first, self.last), estimator)
 

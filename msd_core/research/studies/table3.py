@@ -33,25 +33,25 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Runs of Fig. 4: the methods with their own schedules."""
 BUDGETS: dict[int, dict[str, tuple[str, dict[str, Any]]]] = {
-    180: {
-        "SDS": ("sds", {"steps": 90}),
-        "SDS, 3 updates": ("sds", {"steps": 90, "inner_steps": 3}),
-        "SDI": ("sdi", {"steps": 12}),
-        "SDI, 15 updates": ("sdi", {"steps": 12, "inner_steps": 15}),
-        "MSD, 10 x 15": ("msd", {"steps": 10, "inner_steps": 15}),
+    60: {
+        "SDS": ("sds", {"steps": 30}),
+        "SDS, 15 updates": ("sds", {"steps": 30, "inner_steps": 15}),
+        "SDI": ("sdi", {"steps": 4}),
+        "SDI, 30 updates": ("sdi", {"steps": 4, "inner_steps": 30}),
+        "MSD, 10 x 15": ("msd", {"steps": 10, "inner_steps": 15, "solver_steps": 3}),
     },
-    360: {
-        "SDS": ("sds", {"steps": 180}),
-        "SDS, 3 updates": ("sds", {"steps": 180, "inner_steps": 3}),
-        "SDI": ("sdi", {"steps": 24}),
-        "SDI, 15 updates": ("sdi", {"steps": 24, "inner_steps": 15}),
+    160: {
+        "SDS": ("sds", {"steps": 80}),
+        "SDS, 3 updates": ("sds", {"steps": 80, "inner_steps": 3}),
+        "SDI": ("sdi", {"steps": 11}),
+        "SDI, 15 updates": ("sdi", {"steps": 11, "inner_steps": 15}),
         "MSD, 20 x 15": ("msd", {"steps": 20, "inner_steps": 15}),
     },
     800: {
         "SDS": ("sds", {"steps": 400}),
         "SDI": ("sdi", {"steps": 53}),
         "SDI, 8 updates": ("sdi", {"steps": 53, "inner_steps": 8}),
-        "MSD, 44 x 7": ("msd", {"steps": 44, "inner_steps": 7}),
+        "MSD, 100 x 3": ("msd", {"steps": 100, "inner_steps": 3}),
     },
 }
 """Whole schedules for a number of evaluations, or as near as whole iterations come; updates cost none."""

@@ -42,7 +42,7 @@ def test_recipes_are_the_methods_they_name() -> None:
     assert isinstance(Recipe("sds", 3, samples=5).make(), SDS) and Recipe("sds", 3, samples=5).make().samples == 5
     split, exact = Recipe("split", 10).make(), Recipe("exact", 10, first=0.2, last=0.1).make()
     assert isinstance(split, MSD) and split.estimator == Split(steps=16, truncation=2.0)
-    assert isinstance(exact, MSD) and exact.estimator == Exact(steps=4, solver="heun")
+    assert isinstance(exact, MSD) and exact.estimator == Exact(steps=4, solver="heun", walk_from="mean")
     assert exact.bandwidth(0, 10) == pytest.approx(0.2) and exact.bandwidth(9, 10) == pytest.approx(0.1)
     assert Recipe("split", 10).optimiser().lr == 0.08 and Recipe("split", 10, "gd", 1.0).optimiser().name == "gd"
 

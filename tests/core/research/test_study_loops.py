@@ -22,7 +22,7 @@ pytestmark = pytest.mark.core
 def test_a_short_run(tmp_path: Path) -> None:
     table = loops.run(Context(tmp_path, quick=True)).tables[0]
     assert [row[0] for row in table.rows] == ["SDS", "SDI", "MSD"]
-    assert [row[1] for row in table.rows][::2] == [2, 18] and all(row[4] > 0 for row in table.rows)
+    assert [row[1] for row in table.rows][::2] == [2, 8] and all(row[4] > 0 for row in table.rows)
 
 
 def test_both_sides_compute_the_same(tmp_path: Path) -> None:
