@@ -1,7 +1,7 @@
 """Presets of mean-shift distillation by name, made for the model at hand.
 
 fast        the fewest evaluations, at a loss that docs/frontier.md states
-balanced    the default: a target more than twice as often
+balanced    the default: twice as many targets as fast, each a little closer
 faithful    to the picture that it begins with, a sample unless there is another: lambda begins where the layout stays
 paper       the paper's own setting (section 4.4, Alg. 2): for comparison, at 320 times the evaluations
 
