@@ -178,6 +178,8 @@ def test_the_archive_holds_what_the_nodes_need_and_no_more(tmp_path: Path) -> No
     assert [file for file in files if file.startswith(unwanted)] == []
     spoken = {f"locales/{language}/nodeDefs.json" for language in ("en", "ja", "zh")}
     assert spoken | {"web/docs/MSD_Edit.md", "web/docs/MSD_Edit/ja.md", "web/docs/MSD_Edit/zh.md"} <= set(files)
+    offered = {str(path.relative_to(ROOT)) for kind in ("subgraphs", "workflows") for path in (ROOT / kind).iterdir()}
+    assert offered <= set(files) and any(name.startswith("subgraphs/") for name in offered)
     assert sum((ROOT / file).stat().st_size for file in files) < 35e6, "two models are 32 MB of it"
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
