@@ -163,3 +163,19 @@ def test_no_two_blueprints_share_an_id() -> None:
 def test_files_are_ascii() -> None:
     """ComfyUI 0.8.0 reads blueprints in the encoding of the machine."""
     assert all(path.read_bytes().isascii() for path in BLUEPRINTS.glob("*.json"))
+
+
+def test_an_app_shows_widgets_and_a_picture_that_are_there() -> None:
+    """`extra.linearData` names them by node and widget; the host drops in silence what it does not find."""
+    (path,) = WORKFLOWS.glob("*.app.json")
+    graph = load(path)
+    by_id = {node["id"]: node for node in graph["nodes"]}
+    shown = graph["extra"]["linearData"]
+    assert graph["extra"]["linearMode"] is True
+    assert [name for _, name in shown["inputs"]] == ["text", "width", "height", "seed", "preset"]
+    assert all(name in widgets(by_id[node]) for node, name in shown["inputs"])
+    assert [by_id[node]["type"] for node in shown["outputs"]] == ["SaveImage"]
+
+
+def test_only_an_app_opens_as_one() -> None:
+    assert all("linearMode" not in load(path)["extra"] for path in SAVED if not path.name.endswith(".app.json"))

@@ -184,6 +184,24 @@ def test_the_sleeping_half_of_a_template_is_the_tested_one(
     assert queued(page) == today | tomorrow
 
 
+APP = "text_to_neural_image.app"
+IN_FRONT = """[...document.querySelectorAll("[data-testid=linear-widgets]")].map(panel => panel.innerText).join()"""
+APPS = (1, 41)
+"""The first front end that has apps."""
+
+
+def test_the_app_opens_as_one_where_the_host_has_apps(page: Browser) -> None:
+    """Elsewhere it is a graph as any other; and every other template is one everywhere."""
+    opened(page, APP)
+    version = page.evaluate("window.__COMFYUI_FRONTEND_VERSION__ || ''")
+    if tuple(int(part) for part in version.split(".")[:2]) >= APPS:
+        shown = page.wait_for(IN_FRONT)
+        assert all(name in shown for name in ("prompt", "width", "height", "seed", "preset")), shown
+        assert not any(name in shown for name in ("cfg", "representation", "checkpoint")), "no more than that"
+    opened(page, "text_to_neural_image")
+    page.wait_for(f"!{IN_FRONT}")
+
+
 RECTANGLES = """JSON.stringify(app.graph._nodes.map(node => {
     const [width, height] = node.computeSize();
     return [node.title, ...node.pos, Math.max(width, node.size[0]), Math.max(height, node.size[1])];

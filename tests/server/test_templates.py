@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from comfy_server import Server, executed
 from PIL import Image
-from test_graphs import changed
+from test_graphs import changed, tensor
+
+from msd_core.demo.judge import judge
 
 STEPS = {"MSD_MeanShiftDistillStep", "MSD_SDSStep", "MSD_SDIStep"}
 Short = Callable[..., dict]
@@ -122,3 +124,10 @@ def test_what_was_saved_today_goes_on_tomorrow(server: Server, short: Short) -> 
     as_it_was = server.run(changed(tomorrow, "14", generator=["10", 0]))
     assert np.array_equal(pixels(server, as_it_was, "15"), pixels(server, today, "8"))
     assert np.abs(pixels(server, entry, "15") - pixels(server, today, "8")).mean() > 0.5
+
+
+def test_an_app_makes_what_its_prompt_says(server: Server, api_workflow: Callable[[str], dict]) -> None:
+    """As it stands: whoever opens it has nothing to set."""
+    graph = api_workflow("text_to_neural_image.app")
+    entry = server.run(graph)
+    assert judge(tensor(server.image(entry, "7")), graph["2"]["inputs"]["text"]).accepted
