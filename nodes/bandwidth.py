@@ -1,4 +1,6 @@
-"""Bandwidth Scheduler: how λ falls over an optimisation, as the host's SIGMAS; by hand, or by a preset's name."""
+"""Bandwidth Scheduler: how λ falls over an optimisation, as the host's SIGMAS; by numbers, a drawn curve, or a preset's
+name.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..msd_core.bandwidth import BANDWIDTHS, Listed, bandwidth_schedule, check_bandwidths
+from ..msd_core.bandwidth import BANDWIDTHS, Exponential, Listed, bandwidth_schedule, check_bandwidths
 from ..msd_core.distillation import MSD
 from ..msd_core.named import changes_of, preset_named, said
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, menu, settings_of
 from ..msd_core.units import Units
+from . import curve as curves
 from .host import grad_mode, own
 from .named import BY_HAND, units_at
 from .named import menu as menu_of_presets
@@ -60,11 +63,12 @@ class BandwidthScheduler(io.ComfyNode):
             description="Strictly decreasing bandwidths λ, the standard deviation of the mean-shift kernel.",
             search_aliases=["mean-shift distillation", "lambda", "anneal", "sigmas"],
             inputs=[
-                widget(family, "schedule"),
+                schedule_menu(family),
                 *(widget(known[name], name, optional=name not in FIRST[:4]) for name in order),
                 menu_of_presets("λ and steps of a preset, in the units of the model."),
                 io.Model.Input("model", optional=True, tooltip="Whose units a preset is in; nothing else needs it."),
                 GeneratorSocket.Input("generator", optional=True, tooltip="Whose size a preset is made for."),
+                *curves.inputs(),
             ],
             outputs=[io.Sigmas.Output("bandwidths", display_name="bandwidths")],
             hidden=[io.Hidden.unique_id],
@@ -78,6 +82,7 @@ class BandwidthScheduler(io.ComfyNode):
         preset: str = BY_HAND,
         model: ModelPatcher | None = None,
         generator: HostGenerator | None = None,
+        curve: Any = None,  # noqa: ANN401 - the host's, where it has one
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
         given = {"schedule": schedule, "steps": steps, **widgets}
@@ -85,22 +90,32 @@ class BandwidthScheduler(io.ComfyNode):
         if units is not None:
             given = filled(given, changes_of(preset, units))
         with grad_mode():
-            curve = curve_of(**given)
+            bandwidths = curve_of(**given, curve=curve)
             told = ""
             if units is not None:
-                walked = {"bandwidth_schedule": Listed(tuple(curve.tolist())), "steps": len(curve)}
+                walked = {"bandwidth_schedule": Listed(tuple(bandwidths.tolist())), "steps": len(bandwidths)}
                 told = f"{preset}: {said(preset_named(preset, units, walked), units)}"
                 tell(cls.hidden.unique_id if cls.hidden else None, told)
-            return io.NodeOutput(curve, ui=ui.PreviewImage(drawn(curve, told), cls=cls))
+            return io.NodeOutput(bandwidths, ui=ui.PreviewImage(drawn(bandwidths, told), cls=cls))
 
 
-def curve_of(schedule: str, steps: int, **widgets: Any) -> Tensor:  # noqa: ANN401 - as in the schema
+def schedule_menu(family: Setting) -> io.Combo.Input:
+    """The menu of curves: the core's, and the drawn one where the host can draw."""
+    made = widget(family, "schedule")
+    made.options = curves.schedules(made.options)
+    return made
+
+
+def curve_of(schedule: str, steps: int, curve: Any = None, **widgets: Any) -> Tensor:  # noqa: ANN401 - as in the schema
     """The bandwidths (steps,) that the widgets say.
 
     Raises:
-        ValueError: for a value that is not allowed, or points with a curve that has none.
+        ValueError: for a value that is not allowed, or points or a connected curve with a schedule that has none.
     """
-    kind = BANDWIDTHS.find("schedule", schedule)
+    by_hand = schedule == curves.DRAWN and curves.KNOWN
+    if not by_hand:
+        curves.check_unused(curve, schedule)
+    kind = Exponential if by_hand else BANDWIDTHS.find("schedule", schedule)
     own = settings_of(kind)
     values = {name: value_of(own[name], name, raw) for name, raw in widgets.items() if name in own}
     given = {name: raw for name, raw in widgets.items() if name not in own and name == "points" and raw.strip()}
@@ -110,6 +125,8 @@ def curve_of(schedule: str, steps: int, **widgets: Any) -> Tensor:  # noqa: ANN4
             "and only there. Choose 'piecewise' or leave points out."
         )
     ends = {name: values.pop(name) for name in ("start", "end") if name in values}
+    if by_hand:
+        return curves.bandwidths_of(curve, ends["start"], ends["end"], steps)
     return build(kind(**ends), values)(steps)
 
 
