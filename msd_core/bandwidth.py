@@ -149,7 +149,9 @@ class Exponential(_Curve):
 class Karras(_Curve):
     """Between linear (rho = 1) and exponential (rho large)."""
 
-    rho: float = setting(7.0, "exponent of karras: 1 is linear, large is exponential", above=0, usual=(0.1, 100))
+    rho: float = setting(
+        7.0, "exponent of karras: 1 is linear, large is exponential", above=0, usual=(0.1, 100), expert=True
+    )
 
     def at(self, u: Tensor) -> Tensor:
         """(a^(1/rho) + u (b^(1/rho) - a^(1/rho)))^rho."""
@@ -165,7 +167,7 @@ class Piecewise(_Curve):
     """
 
     points: tuple[tuple[float, float], ...] = setting(
-        (), "of piecewise: points fraction:λ between the ends, for example 0.25:2", kind=tuple, length=-1
+        (), "of piecewise: points fraction:λ between the ends, for example 0.25:2", kind=tuple, length=-1, expert=True
     )
 
     def __post_init__(self) -> None:

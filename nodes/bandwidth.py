@@ -103,6 +103,7 @@ def schedule_menu(family: Setting) -> io.Combo.Input:
     """The menu of curves: the core's, and the drawn one where the host can draw."""
     made = widget(family, "schedule")
     made.options = curves.schedules(made.options)
+    made.tooltip += " What it takes beside start, end and steps is among the advanced inputs."
     return made
 
 

@@ -157,7 +157,7 @@ class NeuralImageSettings:
         "mirror: one half is the other's; kaleidoscope, rotate: the picture is the same after a turn by 1/fold",
         choices=SYMMETRIES,
     )
-    fold: int = setting(6, "turns of a kaleidoscope or of rotate", low=2, high=MOST_FOLDS, usual=(2, 24))
+    fold: int = setting(6, "turns of a kaleidoscope or of rotate", low=2, high=MOST_FOLDS, usual=(2, 24), expert=True)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -31,7 +31,7 @@ class Noised(Checked):
         ValueError: for a value out of range, no noise at all, or several draws of fixed noise.
     """
 
-    noise_share: float = setting(1.0, "a: noise that is added, in units of λ", low=0, usual=(0, 4))
+    noise_share: float = setting(1.0, "a: noise that is added, in units of λ", low=0, usual=(0, 4), expert=True)
     observed: bool = setting(
         True, "x counts as an observation of level λ, as in the mean shift; off: as clean, as in SDS", expert=True
     )

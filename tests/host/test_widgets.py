@@ -170,6 +170,15 @@ def test_every_setting_of_every_curve_is_a_widget_of_the_scheduler() -> None:
     assert_made_from(replace(settings_of(Preset)["steps"], default=preset_of("msd").steps), widgets["steps"])
 
 
+def test_what_only_some_schedules_take_is_folded() -> None:
+    """The menu's own widgets stay where saved graphs have them; those of one choice are not in the way of the others."""
+    taken = [set(settings_of(BANDWIDTHS[kind])) for kind in menu(BANDWIDTHS)]
+    widgets, some = widgets_of("MSD_BandwidthScheduler"), set.union(*taken) - set.intersection(*taken)
+    some |= {"curve"} & set(widgets)
+    assert some >= {"rho", "points"} and set.intersection(*taken) == {"start", "end"}
+    assert {name for name, entry in widgets.items() if entry.as_dict().get("advanced")} == some
+
+
 def other(entry: Setting) -> Any:  # noqa: ANN401
     """What a widget may give that is not its default, and the value it stands for."""
     if entry.family is not None:
