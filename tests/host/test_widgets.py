@@ -171,7 +171,7 @@ def test_every_setting_of_every_curve_is_a_widget_of_the_scheduler() -> None:
 
 
 def test_what_only_some_schedules_take_is_folded() -> None:
-    """The menu's own widgets stay where saved graphs have them; those of one choice are not in the way of the others."""
+    """The menu's own widgets stay where saved graphs have them; those of one choice are not in the others' way."""
     taken = [set(settings_of(BANDWIDTHS[kind])) for kind in menu(BANDWIDTHS)]
     widgets, some = widgets_of("MSD_BandwidthScheduler"), set.union(*taken) - set.intersection(*taken)
     some |= {"curve"} & set(widgets)
