@@ -26,7 +26,7 @@ from .preset import Preset
 from .state import State
 from .validation import check_instance, check_positive
 
-SHIFT = 0.38
+SHIFT = 0.3
 """r from which a run has not ended at a picture."""
 BOUND = 0.9
 """The same of a generator that cannot draw every picture."""

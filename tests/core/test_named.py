@@ -132,13 +132,13 @@ def test_a_model_that_ends_below_the_last_bandwidth_is_refused() -> None:
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The numbers are said and saved; a flag beside the name wins; a run to resume has its own."""
-    quick = ["--size", "64x64", "--solver-steps", "1", "--inner-steps", "1", "--generator", "pixels"]
+    quick = ["--size", "64x64", "--solver-steps", "4", "--inner-steps", "1", "--generator", "pixels"]
     given = ["distill", "a red circle", "--out", str(tmp_path / "run"), "--preset", "fast", "--steps", "2", *quick]
     assert main(given) == 0
-    assert "msd: fast: λ 4 to 0.7, 2 steps, 4 evaluations" in capsys.readouterr().err
+    assert "msd: fast: λ 4 to 0.7, 2 steps, 16 evaluations" in capsys.readouterr().err
     saved = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     used = flatten(Settings.from_json(saved["settings"]).preset)
-    assert (used["bandwidth_start"], used["bandwidth_end"], used["steps"], used["solver_steps"]) == (4.0, 0.7, 2, 1)
+    assert (used["bandwidth_start"], used["bandwidth_end"], used["steps"], used["solver_steps"]) == (4.0, 0.7, 2, 4)
     assert [step["bandwidth"] for step in saved["steps"]] == pytest.approx([4.0, 0.7])
     assert "the run has not ended at a picture" in saved["warning"], "of two steps"
     assert main(["distill", "x", "--out", str(tmp_path / "none"), "--preset", "quick"]) == 2
