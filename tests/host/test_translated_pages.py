@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import pytest
-from translations import DOCS, LANGUAGES, Block, blocks, changed, definitions, formula, marks, pages
+from translations import CODE, DOCS, LANGUAGES, Block, blocks, changed, definitions, formula, marks, pages
 
 PAGES = pages()
 STRESSED = re.compile(r"(?<!\*)\*{1,2}([^*]+)\*{1,2}(.?)")
 ALIKE = re.compile(r"[A-Za-z]{4,}")
 VOCABULARY = "MSD_LoadDemoModel"  # its page lists the words that the model knows, which are English
+
+PANEL = 30
+"""Letters of code that fit in a line of the narrowest panel."""
 
 by_language = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -51,13 +55,14 @@ def misread(kind: str, english: str, text: str) -> list[str]:
 
 
 def unlabelled(english: list[Block], page: list[Block], labels: dict[str, str]) -> list[str]:
-    """First cells of the tables of inputs that do not call a widget what the node does."""
+    """First lines of the list of inputs that do not call a widget what the node does."""
     wrong, header = [], ""
-    for (kind, before), (_, cells), (_, following) in zip(english, page, [*english[1:], ("", [""])], strict=True):
-        if kind == "|" and following[-1].startswith("---"):
+    for (kind, before), (_, cells) in zip(english, page, strict=True):
+        if kind != "- ":
             header = before[0]
-        elif kind == "|" and header == "input":
-            wrong += [name for name in re.findall(r"`(\w+)`", before[0]) if labels[name] not in cells[0]]
+        elif header == "**Inputs**":
+            named, shown = (text.partition("\\ ")[0] for text in (before[0], cells[0]))
+            wrong += [name for name in re.findall(r"`(\w+)`", named) if labels[name] not in shown]
     return wrong
 
 
@@ -76,10 +81,35 @@ def unlike(english: str, page: str, here: dict) -> list[str]:
     return wrong + unlabelled(theirs, ours, {name: part["name"] for name, part in here["inputs"].items()})
 
 
+def columns(line: str) -> int:
+    """Columns that a line of code takes: two a Chinese or Japanese letter, none an accent."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in line)
+    return len(line) + wide - sum(unicodedata.combining(letter) > 0 for letter in line)
+
+
+def too_wide(page: str) -> list[str]:
+    """What the front end's panel, 287 pixels wide, cannot show without a bar: tables, long lines and words of code."""
+    lines = [text for kind, cells in blocks(page) for text in cells if kind == "    " and columns(text) > PANEL]
+    words = [word for span in CODE.findall(page) for word in span[1:-1].split() if columns(word) > PANEL]
+    return lines + words + [line for line in page.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_pages_fit_the_panel(language: str) -> None:
+    assert {node: wrong for node, page in pages(language).items() if (wrong := too_wide(page))} == {}
+
+
+def test_what_does_not_fit_the_panel_is_found() -> None:
+    formula = "    gradient = w(σ) · (ε̂(x + σ n; σ) − n)"
+    assert too_wide(formula) and not too_wide(formula[:27])
+    assert too_wide("| input | meaning |") and too_wide(f"`{'long' * 8}`")
+    assert columns("ε̂勾配") == 5
+
+
 @by_language
 @pytest.mark.parametrize("node", PAGES)
 def test_page_says_what_the_english_one_says(node: str, language: str) -> None:
-    """Headings, tables, lists and formulas; code, links and stress; numbers, symbols and names; the widgets' labels."""
+    """Headings, lists and formulas; code, links and stress; numbers, symbols and names; the widgets' labels."""
     assert node in pages(language), "to translate"
     assert unlike(PAGES[node], pages(language)[node], definitions(language)[node]) == []
 
