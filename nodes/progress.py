@@ -11,12 +11,14 @@ import comfy.model_management
 import comfy.utils
 import numpy as np
 import torch
+from comfy_execution.progress import get_progress_state
 from PIL import Image
 from torch import Tensor
 
 PREVIEW_EVERY = 0.3  # seconds, at least
 PREVIEW_SHARE = 0.1  # of the run's time, at most
 PREVIEW_SIZE = 512
+PREVIEW_LEAVES = 0.6  # seconds: the front end's 0.4 from when it is told, and some for the way
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -48,6 +50,26 @@ def tell(node_id: str | None, text: str) -> None:
     instance = getattr(getattr(server, "PromptServer", None), "instance", None)
     if instance is not None and node_id is not None:
         instance.send_progress_text(text, node_id)
+
+
+def withdraw_preview(node_id: str | None) -> float:
+    """Have the front end drop a node's live preview, which it would show in the place of the node's output.
+
+    It drops that of a node that begins anew: so it is told of all nodes without this one, and then of all.
+
+    Returns:
+        The `time.monotonic` at which the preview is gone: an output that is sent earlier stays behind it. Now, where no
+        front end listens.
+    """
+    registry, now = get_progress_state(), time.monotonic()
+    front_end = registry.handlers.get("webui")
+    if node_id not in registry.nodes or front_end is None:
+        return now
+    entry = registry.nodes.pop(node_id)
+    front_end.start_handler(node_id, entry, registry.prompt_id)
+    registry.nodes[node_id] = entry
+    front_end.start_handler(node_id, entry, registry.prompt_id)
+    return now + PREVIEW_LEAVES
 
 
 class Progress:

@@ -29,7 +29,7 @@ from .fits import check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .precision import rescued
-from .progress import Progress, tell, to_image
+from .progress import Progress, tell, to_image, withdraw_preview
 from .room import is_out_of_memory, out_of_memory
 from .sides import check_sides, has_sides, look_of
 
@@ -79,6 +79,7 @@ class Run:
         generator, history, warning = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
         )
+        gone = withdraw_preview(self.node_id)
         picture = self._picture(generator)
         if warning:
             tell(self.node_id, f"warning: {warning}")
@@ -89,7 +90,9 @@ class Run:
             return io.NodeOutput(
                 generator, blocked(cls, "picture", "decode the latent"), plot(history), shifts(history)
             )
-        return io.NodeOutput(generator, picture, plot(history), shifts(history), ui=ui.PreviewImage(picture, cls=cls))
+        shown, curves = ui.PreviewImage(picture, cls=cls), plot(history)
+        time.sleep(max(gone - time.monotonic(), 0))
+        return io.NodeOutput(generator, picture, curves, shifts(history), ui=shown)
 
     def _walk(self, session: host.Session) -> State:
         """The last state; on the way each is shown, and kept by time and when it is the last one for now."""
