@@ -35,7 +35,7 @@ from .finite import NonFiniteError, check_finite
 from .generators.base import Generator, Moved
 from .info import Info
 from .optimizers import OptimizerConfig, Update, apply_update, follow
-from .pull import Pull, Pulling
+from .pull import Masked, Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
 from .validation import MOST_STEPS, check_callable, check_count, check_instance, check_number, check_seed
@@ -228,7 +228,10 @@ def _advance(run: _Run, state: State) -> State:
         try:
             view = generator.view(state.step, state.steps, rng)
             render = generator.renderer(view)
+            first = _first(run, state)
             pulled, cotangent = _pull(run, _rendered(render), view, state, rng, known)
+            if first is not None:
+                cotangent = _held(run, pulled, cotangent, first, view)
             before = pulled.detach()
             target, memory = before - cotangent, dict(state.optimizer_state)
             for inner in range(run.inner_steps):
@@ -252,6 +255,7 @@ def _advance(run: _Run, state: State) -> State:
         rng_state=_stream_states(rng),
         history=(*state.history, known[0]),
         target=target,
+        first=first,
     )
 
 
@@ -303,6 +307,21 @@ def _pull(
         return gradient.detach().to(x, copy=True)
 
     return run.pull(picture, distil)
+
+
+def _first(run: _Run, state: State) -> Generator | None:
+    """The generator that what is outside of a mask is held to: where the masked run began; None for none."""
+    if not isinstance(run.pull, Masked) or not run.pull.hold or state.generator.independent:
+        return None
+    return state.generator if state.first is None else state.first
+
+
+def _held(run: _Run, pulled: Tensor, cotangent: Tensor, first: Generator, view: Any) -> Tensor:  # noqa: ANN401 - a view
+    """The ``cotangent`` with what leads back, outside of the mask, to what ``first`` shows in the same view."""
+    assert isinstance(run.pull, Masked)  # noqa: S101 - by `_first`
+    with torch.no_grad():
+        picture = first.render(view)
+    return run.pull.held(pulled, cotangent, run.pull.pulled(picture.clone().requires_grad_()).detach())
 
 
 class _Objective(NamedTuple):

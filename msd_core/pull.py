@@ -7,7 +7,7 @@ cotangent back from what is pulled to the parameters.
     Pull        x = picture                  pulled = x         cotangent = g_x
     LatentPull  x = encode(picture)          pulled = x         cotangent = g_x
     ImagePull   x = encode(picture)          pulled = picture   cotangent = picture - decode(x - g_x)
-    Masked      as the pull within                              cotangent times the mask
+    Masked      as the pull within                              mask * cotangent + hold (1 - mask) (pulled - first)
     Measured    picture, as the pull within                     picture - argmin_q |b - A q|^2/s^2 + |q - target|^2/r^2
 
 ``pulled(picture)`` is the first of the two alone: what is pulled of another picture, towards the same target
@@ -31,7 +31,7 @@ from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
 from .measurement import Observation
-from .validation import as_mask, check_callable, check_instance, check_positive
+from .validation import as_mask, check_callable, check_instance, check_number, check_positive
 
 Distil: TypeAlias = Callable[[Tensor], Tensor]
 Encode: TypeAlias = Callable[[Tensor], Tensor]
@@ -144,22 +144,28 @@ class ImagePull:
 class Masked:
     """``pull``, confined to where ``mask`` is 1; 0 leaves alone, between scales.
 
-    The mask confines the gradient: a generator whose parameters reach across the picture still moves a little outside.
+    The mask confines the gradient. A generator whose parameters reach across the picture would still drift outside, a
+    little a step: there it is pulled back to what it began with (`held`). At ``hold`` 1 the target is the method's
+    within, the first picture without, and their mixture where the mask is between.
 
     Args:
         pull: any other.
         mask: (H, W), (1, 1, H, W) or (B, 1, H, W) in [0, 1]; averaged down to the size of what is pulled.
+        hold: share of the way back to the first picture, from 0, which lets the outside drift, to 1. A generator whose
+            places are independent needs none, and `optimize` gives it none.
 
     Raises:
-        ValueError: for a mask of another shape, or with values outside of [0, 1].
+        ValueError: for a mask of another shape, or with values outside of [0, 1]; for a hold outside of them.
     """
 
     pull: Pulling
     mask: Tensor
+    hold: float = 1.0
 
     def __post_init__(self) -> None:
         if not hasattr(self.pull, "space"):
             raise ValueError(f"pull: got {shown(self.pull)}; allowed are Pull(), LatentPull, ImagePull. Make one.")
+        check_number("hold", self.hold, "1 keeps the outside, 0 lets it drift.", low=0, high=1)
         object.__setattr__(self, "mask", as_mask("mask", self.mask))
 
     @property
@@ -175,8 +181,16 @@ class Masked:
                 f"mask: got {self.mask.shape[0]} of them for what is pulled, {tuple(pulled.shape)}; allowed is one, or "
                 "one a row of a picture or latent. Leave it out, or give as many."
             )
-        height, width = pulled.shape[-2:]
-        return pulled, cotangent * F.adaptive_avg_pool2d(self.mask.to(cotangent), (height, width))
+        return pulled, cotangent * self._mask_of(cotangent)
+
+    def held(self, pulled: Tensor, cotangent: Tensor, first: Tensor) -> Tensor:
+        """The masked ``cotangent`` with what leads back to ``first``, what was pulled before the first step: (B, *)."""
+        return cotangent + self.hold * (1 - self._mask_of(cotangent)) * (pulled.detach() - first)
+
+    def _mask_of(self, x: Tensor) -> Tensor:
+        """The mask at the size of x (B, C, H, W)."""
+        height, width = x.shape[-2:]
+        return F.adaptive_avg_pool2d(self.mask.to(x), (height, width))
 
     def pulled(self, picture: Tensor) -> Tensor:
         """As the pull within."""

@@ -2,7 +2,8 @@
 
     metadata = {"format": "msd-state", "version": "1", "step", "steps", "seed", "optimizer", "kind",
                 "config", ...}
-    tensors  = {"generator.*", "optimizer.*", "rng" (uint8), "history" (steps done, 5) float64}
+    tensors  = {"generator.*", "optimizer.*", "rng" (uint8), "history" (steps done, 5) float64}, and "first.*" of a
+               masked run
 
 A file holds nothing else, and is checked before its tensors are read: see `state_check`.
 
@@ -51,6 +52,7 @@ class State:
         metadata: text that was saved along.
         target: where the last iteration pulled what it rendered, (B, C, h, w) in the pull's space: the picture that the
             model wants, for a preview. Not saved: None before an iteration of this process.
+        first: the generator that a masked run began with, which it is held to outside of the mask; None for others.
     """
 
     step: int
@@ -63,6 +65,7 @@ class State:
     history: tuple[Info, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     target: Tensor | None = None
+    first: Generator | None = None
 
     @property
     def info(self) -> Info:
@@ -107,6 +110,8 @@ def save_state(state: State, path: str | Path, metadata: Mapping[str, str] | Non
     history = torch.tensor([_numbers(info) for info in state.history], dtype=torch.float64)
     tensors = {f"generator.{name}": tensor for name, tensor in state.generator.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer_state.items()}
+    if state.first is not None:
+        tensors |= {f"first.{name}": tensor for name, tensor in state.first.state_dict().items()}
     tensors |= {"rng": state.rng_state, "history": history.reshape(-1, len(fields(Info)))}
     entries = {name: str(getattr(state, name)) for name in ("step", "steps", "optimizer")}
     entries["seed"] = json.dumps(state.seed)
@@ -122,6 +127,8 @@ def load_state(path: str | Path) -> State:
     """
     tensors, metadata = read_tensors(path, FORMAT, VERSION, lambda layout, text: check_state(path, layout, text))
     generator = build_generator(path, part(tensors, "generator."), metadata)
+    kept = part(tensors, "first.")
+    first = build_generator(path, kept, metadata) if kept else None
     with _damage(path):
         entries = read_entries(metadata)
         state = State(
@@ -134,6 +141,7 @@ def load_state(path: str | Path) -> State:
             rng_state=tensors["rng"],
             history=tuple(_info(row) for row in tensors["history"].tolist()),
             metadata={name: text for name, text in metadata.items() if name not in OWN},
+            first=first,
         )
         check_streams(state.seed, state.rng_state, generator)
         check_memory(state.optimizer, dict(generator.named_parameters()), state.optimizer_state)
@@ -148,6 +156,8 @@ def check_state(path: str | Path, layout: Layout, metadata: Mapping[str, str]) -
         ValueError: naming the file, the entry, and what is allowed.
     """
     check_generator(path, part(layout, "generator."), metadata)
+    if kept := part(layout, "first."):
+        check_generator(path, kept, metadata)
     with _damage(path):
         check_outside(layout, read_entries(metadata))
 

@@ -23,6 +23,8 @@ from .validation import check_choice, check_count
 
 OWN = ("format", "version", "step", "steps", "seed", "optimizer", "kind", "config")
 """Names of the text entries that are the format's."""
+OF_GENERATORS = ("generator.", "optimizer.", "first.")
+"""Names of tensors that are a generator's, or of its parameters."""
 MOST_STEPS = 10**9
 """Most iterations of a run whose state is read."""
 
@@ -65,7 +67,7 @@ def check_outside(layout: Layout, entries: Entries) -> None:
         ValueError: naming the tensor.
     """
     generator, memory = part(layout, "generator."), part(layout, "optimizer.")
-    rest = {name: one for name, one in layout.items() if not name.startswith(("generator.", "optimizer."))}
+    rest = {name: one for name, one in layout.items() if not name.startswith(OF_GENERATORS)}
     state = torch.Generator().get_state().shape
     rows = (len(entries.seed),) if isinstance(entries.seed, tuple) else ()
     history = Entry("float64", (entries.step, len(fields(Info))))

@@ -77,8 +77,8 @@ CHECKPOINT = io.Float.Input(
 MASK = io.Mask.Input(
     "mask",
     optional=True,
-    tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. A neural image still "
-    "moves a little outside; pixels and latents do not.",
+    tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. Outside, a neural "
+    "image is held to what it began with; pixels and latents stay to the bit.",
 )
 
 

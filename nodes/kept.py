@@ -71,6 +71,9 @@ class Kept:
             state = load_state(self.path)
             generator = copy.deepcopy(first.generator)
             generator.load_state_dict(state.generator.state_dict())
+            begun = None if state.first is None else copy.deepcopy(first.generator)
+            if begun is not None:
+                begun.load_state_dict(state.first.state_dict())
         except (ValueError, RuntimeError) as error:
             aside = self.path.with_name(f"{self.path.name}.damaged")
             os.replace(self.path, aside)
@@ -78,7 +81,7 @@ class Kept:
             return None
         logging.info("going on after step %d, which was kept in %s", state.step, self.name)
         memory = {name: tensor.to(device) for name, tensor in state.optimizer_state.items()}
-        return replace(state, generator=generator, optimizer_state=memory)
+        return replace(state, generator=generator, optimizer_state=memory, first=begun)
 
     def remove(self) -> None:
         """The step is finished; what a server that was killed in mid-saving has left goes, too."""

@@ -180,6 +180,9 @@ class Generator(nn.Module, ABC):
     windows: ClassVar[bool] = False
     """Whether `render` honours the window of a `View`; of a generator that does not, the whole is rendered and cut."""
 
+    independent: ClassVar[bool] = False
+    """Whether each place of its canvas has parameters of its own: where nothing pulls, nothing moves."""
+
     @property
     @abstractmethod
     def kind(self) -> str:

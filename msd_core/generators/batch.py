@@ -132,6 +132,11 @@ class Batch(Generator):
         """Whether all members are."""
         return all(self[i].universal for i in range(self.rows))
 
+    @property
+    def independent(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - of its members, not of the class
+        """Whether all members are."""
+        return all(self[i].independent for i in range(self.rows))
+
     def config(self) -> Config:
         """Kind and config of every member."""
         return {"members": [[self[i].kind, self[i].config()] for i in range(self.rows)]}

@@ -23,7 +23,7 @@ class Latent(Generator):
         ValueError: for a size or a cell out of range, or an unknown ``init``.
     """
 
-    universal = windows = True
+    universal = windows = independent = True
 
     def __init__(
         self, channels: int, height: int, width: int, *, init: str = "noise", seed: int = 0, cell: int = 8

@@ -20,7 +20,7 @@ class Pixels(Generator):
         ValueError: for a size out of range, or an unknown ``init``.
     """
 
-    universal = windows = True
+    universal = windows = independent = True
 
     def __init__(self, height: int, width: int, *, init: str = "flat", seed: int = 0) -> None:
         super().__init__()

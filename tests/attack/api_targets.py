@@ -294,7 +294,7 @@ def core_targets() -> list[Target]:
         Target("Pull", lambda picture: m.Pull()(picture, lambda x: x), {"picture": "leaf"}, also=("generator",)),
         Target("ImagePull", m.ImagePull, {"encode": "encode", "decode": "encode"}),
         Target("LatentPull", m.LatentPull, {"encode": "encode"}),
-        Target("Masked", m.Masked, {"pull": "pull", "mask": "mask"}),
+        Target("Masked", m.Masked, {"pull": "pull", "mask": "mask", "hold": "small"}),
         Target("Measured", m.Measured, {"pull": "pull", "observation": "observed", "error": "number"}),
         Target("check_settings", m.check_settings, {"instance": "settings_owner"}, also=("owner",)),
         Target("settings_of", m.settings_of, {"owner": "settings_owner"}),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph import DynamicPrompt
-from msd_pack.msd_core.state import State
+from msd_pack.msd_core.state import State, load_state
 from msd_pack.nodes import run as run_module
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
@@ -110,6 +110,19 @@ def test_the_same_graph_goes_on(end: str, output: Path, stop_after, monkeypatch:
     assert torch.equal(step(), whole)
     assert steps == [4, 5, 6]
     assert not list(output.iterdir())
+
+
+def test_a_masked_run_goes_on_towards_what_it_began_with(output: Path, stop_after, monkeypatch) -> None:  # noqa: ANN001
+    mask = {"mask": torch.tensor([[1.0, 0.0]]).repeat(16, 16)}
+    whole, free = step(**mask), step()
+    stop_after(3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        step(**mask)
+    monkeypatch.undo()
+    (kept,) = output.iterdir()
+    first, begun = load_state(kept).first, born().generator.state_dict()
+    assert first is not None and all(torch.equal(p, begun[name]) for name, p in first.state_dict().items())
+    assert torch.equal(step(**mask), whole) and not torch.equal(whole, free)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,14 @@ def test_pixels_move_where_the_mask_is_white(mask: torch.Tensor) -> None:
     assert float(moved(None)[:, 16:].min()) > 0, "without a mask the right half moves"
 
 
+def test_a_network_is_held_outside() -> None:
+    """Its parameters reach across the picture: without the hold the right half moves with the left."""
+    start = born("fourier")
+    made = step("sds", start, mask=LEFT, optimizer="adam", learning_rate=0.01, steps=30, inner_steps=4)[0]
+    change = (drawn(made) - drawn(start)).square().mean(dim=(0, 1)).sqrt()
+    assert float(change[:, 17:].mean()) < 0.2 * float(change[:, :15].mean())
+
+
 def test_grey_moves_less() -> None:
     whole, grey = moved(None), moved(torch.full((16, 32), 0.25))
     assert torch.allclose(grey, 0.25 * whole, rtol=1e-3, atol=1e-6)
