@@ -245,6 +245,8 @@ class RenderGenerator(io.ComfyNode):
         if latent_space and not scale:
             check_size(width, height, generator.canvas.cell)
         view = views.view_of(generator.canvas, width, height, scale, (left, top, right, bottom))
+        if vae is not None and not latent_space:
+            check_encoding(vae, across[1] * view.box[2], across[0] * view.box[3], generator.generator.rows)
         if latent_space:
             latent = draw_latent(generator, view)
             if vae is not None:
@@ -330,15 +332,19 @@ def on_device(generator: T) -> T:
     return copy.deepcopy(generator).to(device)
 
 
-def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
-    """LATENT of an IMAGE (B, H, W, 3).
+def check_encoding(vae: VAE, height: int, width: int, n: int) -> None:
+    """Refuse to encode pictures that would take more memory than there is.
 
     Raises:
-        ValueError: it would take more memory than there is.
+        ValueError: it would.
     """
-    height, width = image.shape[1:3]
     fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
-    check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=len(image)), fix)
+    check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=n), fix)
+
+
+def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:
+    """LATENT of an IMAGE (B, H, W, 3); errors of `check_encoding`."""
+    check_encoding(vae, *image.shape[1:3], len(image))
     return {"samples": vae.encode(image).float()}  # the host may be told to keep half precision
 
 

@@ -10,8 +10,9 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from msd_pack.msd_core import memory
 from msd_pack.msd_core.generators import GENERATORS, View
-from msd_pack.nodes import progress
+from msd_pack.nodes import generators, progress
 from msd_pack.nodes.generators import ELSEWHERE, HostGenerator, NeuralImageGenerator, RenderGenerator, bounded
+from msd_pack.nodes.vae import vae_bytes
 from tiny_models import tiny_model, tiny_vae
 
 MENU = [kind for kind in GENERATORS if kind not in ELSEWHERE]
@@ -116,6 +117,17 @@ def test_a_large_image_is_drawn_in_tiles_that_give_way_to_cancel(monkeypatch: py
             drawn(made, 1100, 600)
     finally:
         comfy.model_management.interrupt_current_processing(False)
+
+
+def test_what_cannot_be_encoded_is_refused_before_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = vae_bytes(tiny_vae(), 24, 40, n=2)
+    monkeypatch.setattr(memory, "available_memory", lambda: needed - 1)
+    monkeypatch.setattr(generators, "draw_image", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(ValueError, match="vae: got a picture of 40x24, which .* Draw a smaller picture, or disconnect"):
+        drawn(born(batch=2), vae=tiny_vae())
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**12)
+    drawn(born(batch=2), vae=tiny_vae())
 
 
 def test_the_preview_is_bounded_and_the_image_is_not() -> None:
