@@ -72,6 +72,11 @@ def withdraw_preview(node_id: str | None) -> float:
     return now + PREVIEW_LEAVES
 
 
+def wait_until(moment: float) -> None:
+    """Until that `time.monotonic`."""
+    time.sleep(max(moment - time.monotonic(), 0))
+
+
 class Progress:
     """One bar of `total` steps, `done` of them before. JPEG previews reach every client, whatever its settings.
 

@@ -29,7 +29,7 @@ from .fits import check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .precision import rescued
-from .progress import Progress, tell, to_image, withdraw_preview
+from .progress import Progress, tell, to_image, wait_until, withdraw_preview
 from .room import is_out_of_memory, out_of_memory
 from .sides import check_sides, has_sides, look_of
 
@@ -91,7 +91,7 @@ class Run:
                 generator, blocked(cls, "picture", "decode the latent"), plot(history), shifts(history)
             )
         shown, curves = ui.PreviewImage(picture, cls=cls), plot(history)
-        time.sleep(max(gone - time.monotonic(), 0))
+        wait_until(gone)
         return io.NodeOutput(generator, picture, curves, shifts(history), ui=shown)
 
     def _walk(self, session: host.Session) -> State:

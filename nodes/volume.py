@@ -24,7 +24,7 @@ from . import host, stored
 from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator, bounded, on_device
 from .graphics import born, members
-from .progress import Progress, tell
+from .progress import Progress, tell, wait_until, withdraw_preview
 from .schema import FOLDED, schema
 from .sides import SIDES, marked
 from .widgets import widget
@@ -289,8 +289,10 @@ class RenderTurntable(io.ComfyNode):
                 for whole, part in zip((images, masks, depths, normals), parts, strict=True):
                     whole[i] = part[0].movedim(0, -1)
                 progress.update(lambda: seen.picture)  # noqa: B023  (called at once)
+        gone = withdraw_preview(cls.hidden.unique_id if cls.hidden else None)
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=Fraction(fps)))
         shown = ui.PreviewImage(bounded(images[:1]), cls=cls)
+        wait_until(gone)
         return io.NodeOutput(images, video, masks[..., 0], depths, normals, ui=shown)
 
 
