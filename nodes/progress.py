@@ -18,7 +18,7 @@ from torch import Tensor
 PREVIEW_EVERY = 0.3  # seconds, at least
 PREVIEW_SHARE = 0.1  # of the run's time, at most
 PREVIEW_SIZE = 512
-PREVIEW_LEAVES = 0.6  # seconds: the front end's 0.4 from when it is told, and some for the way
+PREVIEW_LEAVES = 1.0  # seconds: the front end's 0.4 from when it is told, and some for the way
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -52,10 +52,11 @@ def tell(node_id: str | None, text: str) -> None:
         instance.send_progress_text(text, node_id)
 
 
-def withdraw_preview(node_id: str | None) -> float:
-    """Have the front end drop a node's live preview, which it would show in the place of the node's output.
+def withdraw_preview(node_id: str | None, output: Tensor) -> float:
+    """Have the front end drop a node's live preview, which it would show in the place of its ``output`` (B, H, W, 3).
 
-    It drops that of a node that begins anew: so it is told of all nodes without this one, and then of all.
+    It drops that of a node that begins anew: so it is told of all nodes without this one, and then of all. Where it is
+    too busy to drop it in time, it has the output as the last preview.
 
     Returns:
         The `time.monotonic` at which the preview is gone: an output that is sent earlier stays behind it. Now, where no
@@ -65,6 +66,8 @@ def withdraw_preview(node_id: str | None) -> float:
     front_end = registry.handlers.get("webui")
     if node_id not in registry.nodes or front_end is None:
         return now
+    last = ("JPEG", to_pil(sheet(output.movedim(-1, 1))), PREVIEW_SIZE)
+    registry.update_progress(node_id, registry.nodes[node_id]["value"], registry.nodes[node_id]["max"], last)
     entry = registry.nodes.pop(node_id)
     front_end.start_handler(node_id, entry, registry.prompt_id)
     registry.nodes[node_id] = entry

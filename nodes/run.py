@@ -79,7 +79,6 @@ class Run:
         generator, history, warning = host.run(
             self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
         )
-        gone = withdraw_preview(self.node_id)
         picture = self._picture(generator)
         if warning:
             tell(self.node_id, f"warning: {warning}")
@@ -90,6 +89,7 @@ class Run:
             return io.NodeOutput(
                 generator, blocked(cls, "picture", "decode the latent"), plot(history), shifts(history)
             )
+        gone = withdraw_preview(self.node_id, picture)
         shown, curves = ui.PreviewImage(picture, cls=cls), plot(history)
         wait_until(gone)
         return io.NodeOutput(generator, picture, curves, shifts(history), ui=shown)

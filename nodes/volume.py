@@ -289,7 +289,7 @@ class RenderTurntable(io.ComfyNode):
                 for whole, part in zip((images, masks, depths, normals), parts, strict=True):
                     whole[i] = part[0].movedim(0, -1)
                 progress.update(lambda: seen.picture)  # noqa: B023  (called at once)
-        gone = withdraw_preview(cls.hidden.unique_id if cls.hidden else None)
+        gone = withdraw_preview(cls.hidden.unique_id if cls.hidden else None, images[:1])
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=Fraction(fps)))
         shown = ui.PreviewImage(bounded(images[:1]), cls=cls)
         wait_until(gone)
