@@ -144,9 +144,9 @@ def test_the_scheduler_gives_the_numbers_of_a_preset(monkeypatch: pytest.MonkeyP
         curve = scheduled(name)
         assert (len(curve), float(curve[0]), float(curve[-1])) == (steps, first, pytest.approx(0.7))
     assert told == [
-        "fast: λ 8 to 0.7, 10 steps of 15 updates, 180 evaluations",
-        "balanced: λ 8 to 0.7, 20 steps of 15 updates, 360 evaluations",
-        "faithful: λ 2 to 0.7, 12 steps of 5 updates, 216 evaluations",
+        "fast: λ 8 to 0.7, 10 steps of 15 updates, 60 evaluations",
+        "balanced: λ 8 to 0.7, 20 steps of 15 updates, 160 evaluations",
+        "faithful: λ 2 to 0.7, 12 steps of 5 updates, 96 evaluations",
     ]
     assert float(scheduled("fast", "sd3")[0]) == 16.0, "16 channels"
     assert len(told) == 4 and torch.equal(scheduled(BY_HAND), scheduled("balanced")) and len(told) == 5
