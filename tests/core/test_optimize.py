@@ -333,7 +333,7 @@ def test_states_are_complete_and_independent() -> None:
         assert torch.equal(state.picture(4, 4), picture) and not picture.requires_grad
         assert state.step == k + 1 == len(state.history) and state.info == state.history[-1]
         assert state.info.bandwidth == msd().bandwidth(k, STEPS)
-    assert states[-1].evaluations == STEPS * 5, "one evaluation for the start and four steps"
+    assert states[-1].evaluations == STEPS * 4, "four levels"
     assert not torch.equal(states[0].rng_state, states[1].rng_state)
 
 
