@@ -110,7 +110,7 @@ def test_each_row_is_asked_with_its_own_words() -> None:
 
     small = {"rays": 8, "ray_samples": 4}
     for state in distil("a head, {view}", generator="volume", model=Recording(20), cfg=1, steps=2, **small):
-        assert state.info.evaluations == 4 * 4, "four rows, and four levels"
+        assert state.info.evaluations == 4 * 9, "four rows, the mean and eight levels"
     words = [[part.removeprefix("a head, ") for part in rows] for rows in asked]  # type: ignore[union-attr, attr-defined]
     assert words and all(len(rows) == 4 for rows in words)
     assert {word for rows in words for word in rows} == {"front view", "right side view", "back view", "left side view"}

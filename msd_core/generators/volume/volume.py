@@ -132,7 +132,9 @@ class Volume(Generator):
     settings = VolumeSettings
     files = ("turntable.webp", "object.glb", "depth.png", "normal.png")
     label: ClassVar[str] = "3-D"
-    recommended: ClassVar[Mapping[str, Mapping[str, Any]]] = {"msd": {"steps": 60, "inner_steps": 4}}
+    recommended: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "msd": {"steps": 60, "inner_steps": 4, "solver_steps": 8, "walk_from": "mean"}
+    }
 
     ground: Tensor
     density: Tensor
