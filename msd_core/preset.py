@@ -14,7 +14,7 @@ from .distillation import METHODS, MSD, Method
 from .echo import shown
 from .optimizers import OPTIMIZERS, OptimizerConfig
 from .pull import PULLS
-from .settings import build, check_settings, from_json, setting, to_json
+from .settings import build, check_settings, flatten, from_json, setting, to_json
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ def preset_for(generator: object, method: str | Method, changes: Mapping[str, An
     """
     names = [method] if isinstance(method, str) else [name for name in METHODS if METHODS[name] is type(method)]
     own = getattr(generator, "recommended", {})
-    recommended = {key: value for name in names for key, value in own.get(name, {}).items()}
+    kinds = {"estimator": changes["estimator"]} if "estimator" in changes else {}
+    known = flatten(preset_of(method, **kinds))  # an estimator that was chosen need not have what is recommended
+    recommended = {key: value for name in names for key, value in own.get(name, {}).items() if key in known}
     return preset_of(method, **recommended | dict(changes))
 
 
