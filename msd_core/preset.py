@@ -14,7 +14,7 @@ from .distillation import METHODS, MSD, Method
 from .echo import shown
 from .optimizers import OPTIMIZERS, OptimizerConfig
 from .pull import PULLS
-from .settings import build, check_settings, flatten, from_json, setting, to_json
+from .settings import build, check_settings, from_json, setting, settings_of, to_json
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,20 @@ def preset_of(method: str | Method, **changes: Any) -> Preset:  # noqa: ANN401 -
 def preset_for(generator: object, method: str | Method, changes: Mapping[str, Any]) -> Preset:
     """`preset_of`, with what a ``generator``, or its class, recommends with the method in between.
 
+    A method that is given with its settings keeps them: it takes the recommended settings of the run alone.
+
     Raises:
         ValueError: as `preset_of`.
     """
     names = [method] if isinstance(method, str) else [name for name in METHODS if METHODS[name] is type(method)]
     own = getattr(generator, "recommended", {})
-    kinds = {"estimator": changes["estimator"]} if "estimator" in changes else {}
-    known = flatten(preset_of(method, **kinds))  # an estimator that was chosen need not have what is recommended
-    recommended = {key: value for name in names for key, value in own.get(name, {}).items() if key in known}
-    return preset_of(method, **recommended | dict(changes))
+    recommended = {
+        key: value
+        for name in names
+        for key, value in own.get(name, {}).items()
+        if isinstance(method, str) or key in settings_of(Preset)
+    }
+    return build(preset_of(method, **recommended), changes)
 
 
 def named_presets() -> dict[str, Preset]:

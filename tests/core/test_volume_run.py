@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import distil, load_model
+from msd_core import MSD, Exact, distil, load_model
 from msd_core.cli.main import main
 from msd_core.generators import fit
 from msd_core.generators.volume import volume as volumes
@@ -20,6 +20,7 @@ from msd_core.optimize import optimize, start
 from msd_core.preset import preset_for
 from msd_core.pull import Pull
 from msd_core.randomness import seeded
+from msd_core.settings import flatten
 from msd_core.state import load_state, save_state
 
 pytestmark = pytest.mark.core
@@ -239,3 +240,13 @@ def test_the_command_line_writes_what_a_volume_is_for(tmp_path: Path, capsys: py
     capsys.readouterr()
     assert main(["distill", words, "--generator", "volume", "--distance", "0.5", "--out", str(tmp_path / "x")]) == 2
     assert "--distance: got 0.5" in capsys.readouterr().err
+
+
+def test_what_a_volume_recommends_gives_way_to_what_is_chosen() -> None:
+    """Of an estimator only what the chosen one has, and nothing of a method that comes with its settings."""
+    own = preset_for(Volume, "msd", {})
+    assert flatten(own)["walk_from"] == "mean" and own.inner_steps == 4
+    split = flatten(preset_for(Volume, "msd", {"estimator": "split"}))
+    assert split["solver_steps"] == 8 and "walk_from" not in split
+    given = preset_for(Volume, MSD(estimator=Exact(steps=5)), {})
+    assert given.method.estimator == Exact(steps=5) and given.inner_steps == 4

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file
 
+from browser import Browser  # noqa: E402
 from comfy_server import Server, started  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,3 +41,13 @@ def chromium() -> str:
     if not found:
         pytest.skip("no Chromium: apt-get install chromium, or set MSD_CHROMIUM to its path")
     return found
+
+
+@pytest.fixture(scope="module")
+def page(server: Server, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The front end of the server, with the pack's nodes."""
+    browser = Browser(chromium, tmp_path_factory.mktemp("profile"))
+    browser.open(f"http://127.0.0.1:{server.port}/")
+    browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
+    yield browser
+    browser.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -110,15 +110,6 @@ def test_an_edit_is_what_the_prompt_says_and_stays_outside_of_the_mask(server: S
     assert judge(tensor(png), prompt_of(EDIT)).accepted
     before = torch.from_numpy(boat).movedim(-1, 0).float() / 255
     assert not judge(before, prompt_of(EDIT)).accepted, "it was another picture"
-
-
-@pytest.fixture(scope="module")
-def page(server: Server, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(chromium, tmp_path_factory.mktemp("profile"))
-    browser.open(f"http://127.0.0.1:{server.port}/")
-    browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
-    yield browser
-    browser.close()
 
 
 PLACED = """(async () => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,15 +100,6 @@ def test_templates_and_thumbnails_are_served(server: Server) -> None:
     for name in TEMPLATES:
         assert server.json(f"/api/workflow_templates/{PACK}/{name}.json")["version"] == 0.4
         assert server.get(f"/api/workflow_templates/{PACK}/{name}.jpg")[:2] == b"\xff\xd8"
-
-
-@pytest.fixture(scope="module")
-def page(server: Server, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(chromium, tmp_path_factory.mktemp("profile"))
-    browser.open(f"http://127.0.0.1:{server.port}/")
-    browser.wait_for("!!(window.app && app.graph && window.LiteGraph.registered_node_types.MSD_SDSStep)")
-    yield browser
-    browser.close()
 
 
 @pytest.mark.parametrize("language", ["ja", "zh"])

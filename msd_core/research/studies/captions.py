@@ -30,8 +30,6 @@ from .study import Cell, Context, OnStep
 TOGETHER = 6
 """Captions of a cell."""
 CFG = 3.0
-FROM_MEAN: dict[str, Any] = {"solver_steps": 8, "walk_from": "mean"}
-"""The walk of `exact` that was the default once: 18 rows a target where today's has 8. Of studies made with it."""
 
 
 def captions(seed: int, count: int) -> list[str]:

@@ -28,7 +28,6 @@ from ...distil import distil
 from ...generators.volume.camera import Camera
 from ...generators.volume.volume import Volume, VolumeSettings
 from ...preset import preset_for
-from .captions import FROM_MEAN
 from .result import Figure, Result, Table
 from .study import Cell, Context, OnStep
 from .volume_cost import GRIDS, QUICK_REPEATS, REPEATS, SIDES, measured
@@ -55,7 +54,7 @@ STEPS = {"msd": 60, "sds": 540, "sdi": 72}
 
 def last_of(prompt: str, model: Any, method: str, seed: int, progress: OnStep, **settings: Any) -> tuple[Volume, int]:  # noqa: ANN401
     """The volume at the end of a run, and its network rows."""
-    state, settings = None, (FROM_MEAN if method == "msd" else {}) | settings
+    state = None
     steps = preset_for(Volume, method, settings_of_run(settings)).steps
     for state in distil(prompt, method=method, generator="volume", model=model, seed=seed, **settings):
         progress(state.step, steps)
