@@ -20,7 +20,7 @@ from torch import Tensor
 from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of
-from ..msd_core.mean_shift.base import Walking
+from ..msd_core.mean_shift.exact import Exact
 from ..msd_core.named import preset_named
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
@@ -55,8 +55,8 @@ ORDER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 ADDED = ("walk_from",)
 """Settings that came after graphs had been saved: their widgets are the last ones."""
 
-IGNORED = {entry.flag for entry in settings_of(Walking).values()}
-"""Options that stand in a node for estimators that walk, and mean nothing for one that does not."""
+IGNORED = {entry.flag for entry in settings_of(Exact).values()}
+"""Options of the walk, which stand in a node for all estimators, and mean nothing for one without them."""
 
 SEED = io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture.")
 
