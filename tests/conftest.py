@@ -8,9 +8,9 @@ are skipped, loudly.
 The host tier needs the host's own Python with its own packages, which is rarely the one that runs pytest. Its files are
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 
-With `-n 2 --dist loadfile` (pytest-xdist) files go to whichever of two processes is free; the host tier still runs
-once, and both report from it. Every process calculates with one thread, unless OMP_NUM_THREADS says otherwise: two
-that share their cores would wait for each other.
+With `-n 2 --dist loadfile` (pytest-xdist) files go to whichever of two processes is free, and the host tier, which runs
+once, goes to one of them as if it were one file, so that the other does not wait for it. Every process calculates with
+one thread, unless OMP_NUM_THREADS says otherwise: two that share their cores would wait for each other.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import xml.etree.ElementTree as ElementTree  # noqa: S405  (reads only what our 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,20 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if INSIDE not in os.environ and module_path.parent == ROOT / "tests" / "host":
         return EmptyModule.from_parent(parent, path=module_path)  # collected by HostFile instead
     return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist's own types
+    """Files to whichever process is free, the host tier's together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileAndHost(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/host" if nodeid.startswith("tests/host/") else super()._split_scope(nodeid)
+
+    return ByFileAndHost(config, log)
 
 
 class EmptyModule(pytest.File):
