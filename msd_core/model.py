@@ -6,6 +6,7 @@ these members.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,20 +68,35 @@ SHIPPED = {
 """Files of the kinds that need none given."""
 
 
-def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
+def load_model(
+    path: str | Path | None = None,
+    kind: str = "demo",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    offload: str | None = None,
+) -> Model:
     """The model in a file; the one that ships of its kind if ``path`` is None.
 
     Args:
         path: the file, or a folder for kinds that are folders.
         kind: one of `MODELS`.
+        device, dtype, offload: where and in which precision it computes, as in `pipelines.model.load_pipeline`; a kind
+            that takes no ``device`` is moved there, and computes in float32.
 
     Raises:
-        ValueError: for an unknown kind, or a file that is missing, damaged or of another kind.
+        ValueError: for an unknown kind, a file that is missing, damaged or of another kind, or a setting that the kind
+            does not know.
     """
     make = MODELS.find("kind", kind)
     file = None if path is None else as_path("path", path)
+    given = {"device": device, "dtype": dtype, "offload": offload}
+    placed = _taken(make, kind, {name: value for name, value in given.items() if value is not None})
     try:
-        return make(file)
+        model = make(file, **placed)
+        if device not in (None, "cpu") and "device" not in placed:
+            model = model.to(device)
+        return model
     except ValueError:
         raise
     except Exception as error:  # another package's code, on a file that somebody else wrote
@@ -88,6 +104,18 @@ def load_model(path: str | Path | None = None, kind: str = "demo") -> Model:
             f"path: {str(path)!r} cannot be read as a model of the kind {kind!r} ({shortened(error)}). Use another "
             "copy, or another kind."
         ) from error
+
+
+def _taken(make: Callable[..., Any], kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What ``make`` takes of the settings ``given``; ``device`` alone may be left over."""
+    known = inspect.signature(make).parameters
+    for name in given:
+        if name not in known and name != "device":
+            raise ValueError(
+                f"{name}: got {shown(given[name])} for a model of the kind {kind!r}, which does not know it; allowed "
+                "are models of diffusers there. Leave it out."
+            )
+    return {name: value for name, value in given.items() if name in known}
 
 
 def check_model(model: object) -> None:

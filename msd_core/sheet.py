@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 PICTURE, MARGIN, LINE, LETTERS = 144, 10, 15, 26
 RIGHT, WRONG, INK = "#1a7f37", "#b42318", "#1f2328"
@@ -26,6 +26,11 @@ class Entry:
         return {True: RIGHT, False: WRONG, None: INK}[self.right]
 
 
+def fitting(picture: Image.Image) -> Image.Image:
+    """``picture`` as large as the sheet has room for, on white where it is no square."""
+    return ImageOps.pad(picture, (PICTURE, PICTURE), Image.Resampling.LANCZOS, color="white")
+
+
 def contact_sheet(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Entry]]]) -> Image.Image:
     """The sheet of ``rows``, each a caption and one entry a title."""
     width = MARGIN + len(titles) * (PICTURE + MARGIN)
@@ -43,8 +48,7 @@ def contact_sheet(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Entr
         draw.text((MARGIN, y), caption, INK, font)
         for j, entry in enumerate(entries):
             x = MARGIN + j * (PICTURE + MARGIN)
-            picture = entry.picture.resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (x, y + LINE + 3))
+            sheet.paste(fitting(entry.picture), (x, y + LINE + 3))
             draw.rectangle(
                 (x - 2, y + LINE + 1, x + PICTURE + 1, y + LINE + PICTURE + 4), outline=entry.colour, width=2
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import json
 import os
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import remove_partial, write_whole
+from .digests import digest_of
 
 MARKER, LOCK, FORMAT = ".msd-run", ".msd-run.lock", "msd-run"
 
@@ -96,11 +96,6 @@ def claimed(folder: Path, names: Iterable[str], argument: str = "--out") -> Iter
             (folder / MARKER).unlink(missing_ok=True)
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file; empty for what is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _marker(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from ..state import State
 from ..symptoms import warning_of
 from ..units import units_of
 from ..warm import sample
-from .claim import Claim, claimed, digest_of
+from .claim import Claim, claimed
+from .digests import digest_of
 from .pictures import read_picture
 from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
 from .settings import SAMPLE, Settings, check_unchanged, new_settings

@@ -23,7 +23,7 @@ from ..settings import build, flatten
 from ..units import units_of
 from ..validation import check_choice, check_count
 from .arguments import check_cells
-from .claim import digest_of
+from .digests import digest_of
 from .flags import flag_of, generator_flags, given
 
 MOST_THREADS = 1024

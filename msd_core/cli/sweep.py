@@ -1,7 +1,20 @@
 """Run every cell of a grid, prompts x settings x seeds, and compare the settings with intervals.
 
 Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet.png into --out, and every cell, as
-soon as it is done, into --out/cells. Whatever ends the sweep, the same command goes on from there.
+soon as it is done, into --out/cells. Whatever ends the sweep, the same command goes on from there; cells that have
+failed are tried again.
+
+A model of your own is a line or two of the grid file, and needs the extra diffusers beside the extra sweep:
+
+  model: stable-diffusion-v1-5/
+  model_kind: diffusers
+  size: [512, 512]
+  prompts: [a red cup, a blue cat]
+  settings:
+    sample: {method: ddim, cfg: 7.5}
+    fast: {method: msd, preset: fast, cfg: 7.5}
+
+Its pictures are measured by the model's own error of denoising them; the judge reads those of the demo model alone.
 """
 
 from __future__ import annotations
@@ -14,15 +27,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..echo import shown
 from .arguments import count_to, file, path, writable_folder
-from .claim import claimed, digest_of
+from .claim import claimed
+from .digests import Digests, files_of_model
 from .signals import Stopped, signals
 
 if TYPE_CHECKING:
     from ..sweep.grid import Cell, Grid
-    from ..sweep.pool import Batch, Spread
+    from ..sweep.pool import Batch, Spread, Work
 
 HELP = "prompts x settings x seeds, on many processes or machines"
 EXTRA = {"yaml", "joblib", "pyarrow", "matplotlib", "ray"}
+DIGESTS = ".msd-digests.json"
+LARGE = 2**30
+"""Bytes of a model's files, from which the command says that it reads them."""
+TOLD = 5
+"""Reasons for failed cells that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=count_to(1024), help="of each worker (default: the processors, shared among the workers)"
     )
-    parser.add_argument("--device", default="cpu", help="where the model runs: cpu, cuda (default: cpu)")
+    parser.add_argument(
+        "--device",
+        help="where the model runs: cpu, cuda, mps (default: cpu; for a pipeline the first of cuda, mps, cpu)",
+    )
     parser.add_argument("--force", action="store_true", help="replace what is in --out, whoever has written it")
 
 
@@ -45,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         from ..sweep.grid import read_grid
         from ..sweep.table import RESULTS
 
-        _check_device(arguments.device)
+        if arguments.device is not None:
+            _check_device(arguments.device)
         grid = read_grid(arguments.grid)
         folder = writable_folder(arguments.out)
         with claimed(folder, RESULTS) as claim:
@@ -66,15 +89,15 @@ def _sweep(grid: Grid, folder: Path, spread: Spread, arguments: argparse.Namespa
     """Run the missing cells under a bar; returns the exit status."""
     from tqdm import tqdm
 
-    from ..demo.model import DEMO_MODEL_PATH
-    from ..sweep.pool import Work
-    from ..sweep.store import FOLDER, kept
+    from ..sweep.store import FOLDER, forget, kept
 
-    digest = digest_of(Path(grid.model) if grid.model else DEMO_MODEL_PATH)
+    digest = _digest(grid, folder)
     cells = [(cell, grid.identity(cell, digest)) for cell in grid.cells()]
     missing = [(cell, identity) for cell, identity in cells if kept(folder, identity) is None]
     (folder / FOLDER).mkdir(exist_ok=True)
-    work = Work(folder.resolve(), grid.model, grid.size, grid.generator, arguments.device, _threads(arguments))
+    for _, identity in missing:
+        forget(folder, identity)
+    work = _work(grid, folder, digest, arguments)
     status = 0
     try:
         with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="sweep", unit="cell") as bar:
@@ -85,6 +108,34 @@ def _sweep(grid: Grid, folder: Path, spread: Spread, arguments: argparse.Namespa
         status = stop.status if isinstance(stop, Stopped) else 130
         print("msd: stopped; what is done is kept, the same command goes on", file=sys.stderr)
     return _report(grid, folder, cells, status)
+
+
+def _work(grid: Grid, folder: Path, digest: str, arguments: argparse.Namespace) -> Work:
+    """What all batches share."""
+    from ..sweep.pool import Work
+
+    device = arguments.device
+    if device is None and grid.model_kind == "diffusers":
+        from ..pipelines.model import default_device
+
+        device = default_device()
+    model = str(Path(grid.model).resolve()) if grid.model else None
+    of_model = {"kind": grid.model_kind, "dtype": grid.dtype, "offload": grid.offload, "digest": digest}
+    return Work(folder.resolve(), model, grid.size, grid.generator, device or "cpu", _threads(arguments), **of_model)
+
+
+def _digest(grid: Grid, folder: Path) -> str:
+    """What the grid's model is; it is read where ``folder`` does not remember it."""
+    from ..model import SHIPPED
+
+    path = Path(grid.model) if grid.model else SHIPPED[grid.model_kind]
+    if not path.exists():
+        raise ValueError(f"model: got {shown(str(path))}, which is not there; allowed is its file or folder. Name it.")
+    files, digests = files_of_model(path, grid.model_kind), Digests(folder / DIGESTS)
+    unread = digests.unread(files)
+    if unread > LARGE:
+        print(f"msd: reading {unread / 1e9:.1f} GB of the model's files, to know them again", file=sys.stderr)
+    return digests.of(path if path.is_dir() else path.parent, files)
 
 
 def _check_device(name: str) -> None:
@@ -120,22 +171,36 @@ def _batches(cells: Sequence[tuple[Cell, str]], size: int) -> Iterator[Batch]:
 
 
 def _report(grid: Grid, folder: Path, cells: Sequence[tuple[Cell, str]], status: int) -> int:
-    """Write and print the tables of the cells that are there."""
-    from ..sweep.store import kept, picture_file
+    """Write and print the tables of the cells that are there, and why others are not."""
+    from ..sweep.store import kept, noted, picture_file
     from ..sweep.table import summary, write
 
     names = list(grid.grid)
     there: list[tuple[Mapping[str, Any], Path]] = []
+    failed: dict[str, list[Cell]] = {}
     for cell, identity in cells:
         content = kept(folder, identity)
         if content is not None:
             there.append(({**content, "setting": cell.setting}, picture_file(folder, identity)))
-    if not there:
-        return status
-    rows, pictures = zip(*there, strict=True)
-    write(folder, rows, pictures, names)
-    for name, means in summary(rows, names).items():
-        print(f"{name}: " + ", ".join(f"{figure} {mean.value:.4g}" for figure, mean in means.items()))
+        elif why := noted(folder, identity):
+            failed.setdefault(why, []).append(cell)
+    if there:
+        rows, pictures = zip(*there, strict=True)
+        write(folder, rows, pictures, names)
+        for name, means in summary(rows, names).items():
+            print(f"{name}: " + ", ".join(f"{figure} {mean.value:.4g}" for figure, mean in means.items()))
     if len(there) < len(cells):
         print(f"msd: {len(there)} of {len(cells)} cells are there", file=sys.stderr)
-    return status
+    _tell(failed)
+    return status or int(bool(failed))
+
+
+def _tell(failed: Mapping[str, Sequence[Cell]]) -> None:
+    """Print the first reasons why cells have failed, and a cell for each."""
+    for why, cells in list(failed.items())[:TOLD]:
+        first = cells[0]
+        which = f"{first.setting!r}, {shown(first.prompt)}, seed {first.seed}"
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        print(f"msd: failed: {which}{more}: {why}", file=sys.stderr)
+    if len(failed) > TOLD:
+        print(f"msd: and {len(failed) - TOLD} reasons more, in cells/*.error", file=sys.stderr)

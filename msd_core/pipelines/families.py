@@ -30,6 +30,13 @@ class StableDiffusion:
     pipe: Any
     pairs: ClassVar[int] = 1
     """Cells of a side that the network takes together: sizes must be multiples."""
+    spare: ClassVar[tuple[str, ...]] = ()
+    """Parts that a pipeline can do without."""
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the autoencoder has to stay in float32 beside networks in float16."""
+        return False
 
     @property
     def network(self) -> Any:  # noqa: ANN401 - the library's module
@@ -60,6 +67,10 @@ class StableDiffusion:
 class StableDiffusionXL(StableDiffusion):
     """Stable Diffusion XL: two text encoders; the network is told the size of the picture, uncropped."""
 
+    @property
+    def overflows(self) -> bool:
+        return bool(self.pipe.vae.config.get("force_upcast", False))
+
     def encode(self, prompts: Sequence[str]) -> Conditions:
         text, _, pooled, _ = self.pipe.encode_prompt(
             list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -79,6 +90,7 @@ class StableDiffusion3(StableDiffusion):
     """Stable Diffusion 3: a transformer, and up to three text encoders."""
 
     pairs: ClassVar[int] = 2
+    spare: ClassVar[tuple[str, ...]] = ("text_encoder_3", "tokenizer_3")
 
     @property
     def network(self) -> Any:  # noqa: ANN401 - the library's module
@@ -113,6 +125,7 @@ class Flux(StableDiffusion3):
     ``guidance`` is the scale that the distilled model is told, which is not the cfg between two prompts.
     """
 
+    spare: ClassVar[tuple[str, ...]] = ()
     guidance: float = 3.5
 
     def encode(self, prompts: Sequence[str]) -> Conditions:
@@ -160,10 +173,19 @@ def family_of(pipe: object) -> StableDiffusion:
     Raises:
         ValueError: it is none that is known.
     """
-    for base in type(pipe).__mro__:
+    return family_class(type(pipe))(pipe)
+
+
+def family_class(kind: type) -> type[StableDiffusion]:
+    """What pipelines of a class of the library are.
+
+    Raises:
+        ValueError: it is none that is known.
+    """
+    for base in kind.__mro__:
         if base.__name__ in FAMILIES:
-            return FAMILIES[base.__name__](pipe)
+            return FAMILIES[base.__name__]
     raise ValueError(
-        f"pipe: got a {type(pipe).__name__}; allowed are {', '.join(FAMILIES)} of diffusers, which draw a picture from "
+        f"pipe: got a {kind.__name__}; allowed are {', '.join(FAMILIES)} of diffusers, which draw a picture from "
         "text. Load one of these."
     )

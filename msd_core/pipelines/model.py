@@ -26,9 +26,11 @@ from ..guidance import guide
 from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
 from ..schedule import DiscreteSchedule
 from ..validation import as_path, check_choice, check_number
-from .families import Conditions, StableDiffusion, family_of
+from .families import Conditions, StableDiffusion, family_class, family_of
+from .layout import index_of, parts_of, settings_of
 
 OFFLOADS = ("none", "model", "sequential")
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SIDE = 512
 """Pixels a side of a picture, of a model whose configuration does not say."""
 
@@ -36,12 +38,14 @@ SIDE = 512
 def load_pipeline(
     path: str | Path | None = None, *, device: str | None = None, dtype: str | None = None, offload: str = "none"
 ) -> PipelineModel:
-    """The model in a folder of the library's layout, or in a single file; nothing is downloaded.
+    """The model in a folder of the library's layout, or in a single file (`layout`); nothing is downloaded.
 
     Args:
         path: the folder or the file.
-        device: "cpu", "cuda", "mps", ...; the first of CUDA, MPS and the CPU that there is, if left out.
-        dtype: "float32", "float16" or "bfloat16"; half precision on CUDA, float32 elsewhere, if left out.
+        device: "cpu", "cuda", "mps", ...; `default_device` if left out.
+        dtype: "float32", "float16" or "bfloat16"; half precision on CUDA, float32 elsewhere, if left out. An
+            autoencoder that the library runs in float32 beside a network in half precision, that of Stable Diffusion
+            XL, is in float32 here, too: it would overflow.
         offload: "model" or "sequential" leave on the CPU what is not in use, as the library does it; CUDA alone.
 
     Raises:
@@ -51,18 +55,15 @@ def load_pipeline(
     if path is None:
         raise ValueError("path: got none; allowed is a folder of diffusers, or a file. Name one, with --model.")
     file = as_path("path", path)
+    place = device or default_device()
     check_choice("offload", offload, OFFLOADS)
-    place = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if offload != "none" and torch.device(place).type == "cpu":
+        raise ValueError(f"offload: got {offload!r} on the CPU, where all of it is; allowed is 'none'. Leave it out.")
     kind = ("float16" if place.startswith("cuda") else "float32") if dtype is None else dtype
-    check_choice("dtype", kind, kinds)
-    diffusers, options = library(), {"torch_dtype": kinds[kind], "local_files_only": True}
-    if file.is_dir():
-        pipe = diffusers.DiffusionPipeline.from_pretrained(str(file), **options)
-    elif file.is_file():
-        pipe = diffusers.StableDiffusionPipeline.from_single_file(str(file), **options)
-    else:
-        raise ValueError(f"path: {str(path)!r} is not there. Name a folder of diffusers, or a file.")
+    check_choice("dtype", kind, DTYPES)
+    pipe = _opened(file, DTYPES[kind])
+    if DTYPES[kind] == torch.float16 and family_of(pipe).overflows:
+        pipe.vae.to(torch.float32)
     if offload == "model":
         pipe.enable_model_cpu_offload(device=place)
     elif offload == "sequential":
@@ -70,6 +71,31 @@ def load_pipeline(
     else:
         pipe.to(place)
     return PipelineModel.of(pipe)
+
+
+def default_device() -> str:
+    """The first of CUDA, MPS and the CPU that there is."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _opened(file: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - the library's
+    """The pipeline in a folder or a file, on the CPU; a part that its kind can do without may be missing."""
+    diffusers, options = library(), {"torch_dtype": dtype, "local_files_only": True}
+    if not file.exists():
+        raise ValueError(f"path: {str(file)!r} is not there. Name a folder of diffusers, or a file.")
+    folder = file if file.is_dir() else settings_of(file)
+    name, parts = index_of(folder)["_class_name"], parts_of(folder)
+    kind = getattr(diffusers, name, type(name, (), {}))
+    options |= {part: None for part in family_class(kind).spare if part not in parts}
+    if file.is_dir():
+        return kind.from_pretrained(str(file), **options)
+    return kind.from_single_file(str(file), config=str(folder), **options)
+
+
+def quiet() -> None:
+    """No bars of the library's own while a pipeline loads, where somebody else has one."""
+    for name in ("diffusers", "transformers"):
+        importlib.import_module(f"{name}.utils.logging").disable_progress_bar()
 
 
 def library() -> Any:  # noqa: ANN401 - a module
@@ -114,6 +140,11 @@ class PipelineModel:
     def cell(self) -> int:
         """Pixels a side of a cell of the latent."""
         return int(self.family.pipe.vae_scale_factor)
+
+    @property
+    def pairs(self) -> int:
+        """Cells of a side that the network takes together: sizes are multiples of so many."""
+        return self.family.pairs
 
     @property
     def channels(self) -> int:

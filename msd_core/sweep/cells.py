@@ -2,8 +2,8 @@
 
 Every picture has its own generator and its own noise, by its seed; the batch only shares the model's calls.
 
-Beside the judge's verdict, where the prompt is a caption of the demo model's world, each picture is measured by the
-model itself:
+A picture of the demo model whose prompt is a caption of its world is read by the judge. Another model draws other
+pictures of the same words: there the judge's columns stay empty. Every picture is measured by the model itself:
 
     surprise = mean over sigma, n of |D(x + sigma n; sigma) - x|^2 / (sigma^2 dim x),   x the encoded picture, cfg 1
 
@@ -21,7 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..denoiser import data_std
 from ..distil import fitted, run
+from ..finite import check_finite
 from ..generators import generator_for_size
 from ..generators.base import Generator
 from ..generators.batch import Batch
@@ -29,10 +31,13 @@ from ..model import Model
 from ..optimize import start
 from ..randomness import normal, seeded
 from ..state import State
+from ..units import units_of
 from ..warm import Sampled, sample
-from .grid import Cell, Plan, plan_of
+from .grid import Cell
+from .plan import Plan, plan_of
 
 LEVELS = (0.5, 1.0, 2.0)
+"""Of the noise, in deviations of the model's data."""
 DRAWS = 4
 NOISE_SEED = 20_250_215
 """Of the noise under which pictures are measured: the same for all."""
@@ -52,18 +57,33 @@ class Row:
 
 
 def run_batch(
-    cells: Sequence[Cell], model: Model, size: tuple[int, int], generator: str, device: str = "cpu"
+    cells: Sequence[Cell],
+    model: Model,
+    size: tuple[int, int],
+    generator: str,
+    device: str = "cpu",
+    *,
+    judge: bool = True,
 ) -> list[tuple[Row, Tensor]]:
-    """The row and the picture (3, H, W) in [0, 1], on the CPU, of each of ``cells``, which share their options."""
+    """The row and the picture (3, H, W) in [0, 1], on the CPU, of each of ``cells``, which share their options.
+
+    Raises:
+        ValueError: for options that the model or the generator does not allow, and numbers that are not finite; and
+            whatever a method, a generator or a model raises.
+    """
     began = time.monotonic()
-    plan = plan_of(cells[0].options)
+    plan = plan_of(cells[0].options, generator, units_of(model, *size))
     pictures, evaluations = _made(cells, plan, model, size, generator, device)
     seconds = (time.monotonic() - began) / len(cells)
     known = surprise(model, [cell.prompt for cell in cells], pictures)
+    check_finite(
+        "model", [pictures, torch.tensor(known)], "picture or its surprise", "Use another dtype, or lower cfg."
+    )
     pictures = pictures.cpu()
     rows = []
     for cell, picture, value in zip(cells, pictures, known, strict=True):
-        rows.append((Row(evaluations, seconds, value, **judged(cell.prompt, picture)), picture))
+        verdict = judged(cell.prompt, picture) if judge else {}
+        rows.append((Row(evaluations, seconds, value, **verdict), picture))
     return rows
 
 
@@ -77,6 +97,7 @@ def _made(
         sampled = sample(
             model,
             [c.prompt for c in cells],
+            plan.negative,
             cfg=plan.cfg,
             width=size[0],
             height=size[1],
@@ -96,7 +117,7 @@ def _made(
         batch = fitted(batch, model, sampled.pictures)
     state = start(batch, steps=plan.preset.steps if plan.preset else 1, seed=[c.seed for c in cells])
     if plan.preset is not None:
-        state = _last(state, run(state, plan.preset, model, [c.prompt for c in cells]))
+        state = _last(state, run(state, plan.preset, model, [c.prompt for c in cells], plan.negative))
     picture = state.picture()
     if batch.space == "latent" and model.decode is not None:
         with torch.no_grad():
@@ -116,11 +137,12 @@ def surprise(model: Model, prompts: Sequence[str], pictures: Tensor) -> list[flo
     x = pictures if model.encode is None else model.encode(pictures)
     noise = torch.stack([normal(x.shape[1:], seeded(NOISE_SEED + i)) for i in range(DRAWS)]).to(x)
     denoiser = model.denoiser(list(prompts), "", 1.0)
+    spread = data_std(denoiser)
     total = torch.zeros(len(x), dtype=torch.float64)
-    for sigma in LEVELS:
+    for sigma in (spread * level for level in LEVELS):
         for draw in noise:
-            error = denoiser(x + sigma * draw, sigma) - x
-            total += (error.double().flatten(1).square().mean(dim=1) / sigma**2).cpu()
+            error = (denoiser(x + sigma * draw, sigma) - x).cpu().double()  # not every device has float64
+            total += error.flatten(1).square().mean(dim=1) / sigma**2
     return (total / (len(LEVELS) * DRAWS)).tolist()
 
 

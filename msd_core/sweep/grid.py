@@ -3,15 +3,19 @@
     prompts:                      a list of prompts, or so many drawn ones: {drawn: 100, seed: 4, things: [2, 3]}
     seeds: [0, 1, 2]
     settings:                     a name for each line of the summary, and its options
-      balanced: {method: msd, steps: 30}
+      fast: {method: msd, preset: fast}
       sample: {method: ddim}      a sample; "fit": a sample, and the generator fitted to it
     grid: {cfg: [2, 3]}           further options, each combination on every setting
     size: [128, 128]              pixels, width first; the model's own if left out
     generator: fourier
     model: model.safetensors      the demo model if left out
+    model_kind: demo              or "diffusers": a folder of that library, or a file with its settings beside it
+    dtype: float16                of a pipeline; half precision on CUDA and float32 elsewhere if left out
+    offload: model                of a pipeline on CUDA: "none", "model" or "sequential"
     batch: 8                      pictures in one batch
 
-Options are those of `Preset` by plain name, ``method`` and ``start`` ("sample") among them.
+Options are those of `Preset` by plain name, and ``method``, ``start`` ("sample"), ``negative`` and ``preset``, the name
+of settings in the model's own units (`named`). ``offload`` and ``batch`` change nothing but speed and memory.
 """
 
 from __future__ import annotations
@@ -26,13 +30,11 @@ from typing import Any
 
 from ..echo import shown
 from ..generators import GENERATORS
-from ..preset import Preset, preset_of
-from ..validation import check_choice, check_count, check_seed
+from ..model import MODELS, SHIPPED
+from ..validation import check_choice, check_count, check_seed, check_text
+from .plan import plan_of
 
-SAMPLED = ("ddim", "fit")
-"""Methods of a sweep that distil nothing."""
 MOST_CELLS = 1_000_000
-_SAMPLE_OPTIONS = {"cfg": 3.0, "steps": 32}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Grid:
     size: tuple[int, int] | None = None
     generator: str = "fourier"
     model: str | None = None
+    model_kind: str = "demo"
+    dtype: str | None = None
+    offload: str | None = None
     batch: int = 8
 
     def __post_init__(self) -> None:
@@ -69,6 +74,7 @@ class Grid:
             check_seed("seeds", seed)
         check_count("batch", self.batch, maximum=1024)
         check_choice("generator", self.generator, GENERATORS)
+        _check_model(self)
         _check_texts(self.prompts)
         _check_tables(self.settings, self.grid)
         if self.size is not None:
@@ -78,7 +84,7 @@ class Grid:
                 check_count("size", side)
         for name, options in self.combinations():
             try:
-                plan_of(options)
+                plan_of(options, self.generator)
             except ValueError as error:
                 raise ValueError(f"settings: {name!r}: {error}") from error
         if len(self) > MOST_CELLS:
@@ -100,45 +106,11 @@ class Grid:
             yield Cell(name, options, prompt, seed)
 
     def identity(self, cell: Cell, model: str) -> str:
-        """16 digits that are the cell's own; ``model`` is the digest of the model's file."""
+        """16 digits that are the cell's own; ``model`` is the digest of the model's files."""
         parts = [dict(cell.options), cell.prompt, cell.seed, self.size, self.generator, model]
+        if self.model_kind != "demo":  # cells of the demo model are what they were before there was another
+            parts += [self.model_kind, self.dtype]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the options of a cell ask for.
-
-    Attributes:
-        preset: of the distillation; None where nothing is distilled.
-        start: "" or "sample".
-        fit: whether a generator is fitted to the sample that is no distillation.
-        cfg, steps: of the sample.
-    """
-
-    preset: Preset | None
-    start: str = ""
-    fit: bool = False
-    cfg: float = 3.0
-    steps: int = 32
-
-
-def plan_of(options: Mapping[str, Any]) -> Plan:
-    """What ``options`` ask for.
-
-    Raises:
-        ValueError: for one that is unknown or not allowed.
-    """
-    rest = {name: _tuples(value) for name, value in options.items()}
-    method = rest.pop("method", "msd")
-    if method in SAMPLED:
-        for name in rest:
-            check_choice(f"option of {method}", name, _SAMPLE_OPTIONS)
-        return Plan(None, fit=method == "fit", **{**_SAMPLE_OPTIONS, **rest})
-    start = rest.pop("start", "")
-    check_choice("start", start, ("", "sample"))
-    preset = preset_of(method, **rest)
-    return Plan(preset, start=start, cfg=preset.cfg)
 
 
 def grid_of(content: object) -> Grid:
@@ -202,6 +174,26 @@ def _check_texts(prompts: object) -> None:
         raise ValueError(f"prompts: got {shown(twice)} twice; allowed is each once. Leave one out, or add a seed.")
 
 
+def _check_model(grid: Grid) -> None:
+    """Refuse a kind that is none, one without its file, and settings of a pipeline that are none."""
+    from ..pipelines.model import DTYPES, OFFLOADS
+
+    check_choice("model_kind", grid.model_kind, MODELS)
+    if grid.model is not None:
+        check_text("model", grid.model)
+    if not grid.model and grid.model_kind not in SHIPPED:
+        raise ValueError(f"model: got none with model_kind {grid.model_kind}; allowed is its file or folder. Name it.")
+    for name, choices in (("dtype", DTYPES), ("offload", OFFLOADS)):
+        value = getattr(grid, name)
+        if value is not None:
+            check_choice(name, value, choices)
+            if grid.model_kind in SHIPPED:
+                raise ValueError(
+                    f"{name}: got {value!r} with model_kind {grid.model_kind}; allowed with diffusers alone. Leave it "
+                    "out."
+                )
+
+
 def _check_tables(settings: object, grid: object) -> None:
     if not isinstance(settings, Mapping) or not settings or not all(isinstance(s, Mapping) for s in settings.values()):
         raise ValueError(
@@ -210,7 +202,3 @@ def _check_tables(settings: object, grid: object) -> None:
         )
     if not isinstance(grid, Mapping) or not all(isinstance(v, list) and v for v in grid.values()):
         raise ValueError(f"grid: got {shown(grid)}; allowed is a list of values for each option. Write cfg: [2, 3].")
-
-
-def _tuples(value: Any) -> Any:  # noqa: ANN401
-    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

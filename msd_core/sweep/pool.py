@@ -1,17 +1,24 @@
 """Spread the batches of a sweep: over processes of this machine (joblib), or a Ray cluster.
 
-Both run `work`, which keeps every cell as it is done; so a worker, or all of it, may be killed at any time, and the
-next run does what is missing. A batch whose worker died is run again, `TRIES` times.
+Both run `Work`, which keeps every cell as it is done; so a worker, or all of it, may be killed at any time, and the
+next run does what is missing. A batch whose worker died is run again, `TRIES` times. A batch that fails is halved until
+what fails is a cell alone: that one is noted, and the rest goes on. What no cell could do without, the model and its
+size, ends the sweep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from ..echo import shortened
 from .grid import Cell
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 TRIES = 3
 
@@ -23,10 +30,25 @@ class Batch:
     cells: Sequence[Cell]
     identities: Sequence[str]
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """Both halves of it."""
+        middle = len(self.cells) // 2
+        first, second = slice(middle), slice(middle, None)
+        return Batch(self.cells[first], self.identities[first]), Batch(self.cells[second], self.identities[second])
+
 
 @dataclass(frozen=True)
 class Work:
-    """What all batches of a sweep share: where to keep them, and what to run them with; ``threads`` a worker."""
+    """What all batches of a sweep share: where to keep them, and what to run them with.
+
+    Attributes:
+        folder: of the results.
+        model, kind: its file or folder, and what that is; None for the one that ships.
+        size, generator: of the pictures; the model's own size if None.
+        device, dtype, offload: where and how the model computes, as in `load_model`.
+        threads: of a worker.
+        digest: of the model's files: a worker that has read others before reads these.
+    """
 
     folder: Path
     model: str | None
@@ -34,24 +56,60 @@ class Work:
     generator: str
     device: str
     threads: int
+    kind: str = "demo"
+    dtype: str | None = None
+    offload: str | None = None
+    digest: str = ""
 
     def __call__(self, batch: Batch) -> int:
-        """Run ``batch`` and keep its cells; returns how many there are."""
+        """Run ``batch`` and keep its cells, those that do not fail; returns how many there are."""
         import torch
 
-        from ..model import load_model
-        from .cells import run_batch
-        from .store import keep
-
         torch.set_num_threads(self.threads)
-        model = load_model(self.model)
-        if self.device != "cpu":
-            model = model.to(self.device)  # pyright: ignore[reportAttributeAccessIssue] - the demo model's own
+        model = _loaded(self.model, self.kind, self.device, self.dtype, self.offload, self.digest)
         size = self.size or (model.side, model.side)
-        rows = run_batch(batch.cells, model, size, self.generator, self.device)
-        for identity, cell, (row, picture) in zip(batch.identities, batch.cells, rows, strict=True):
-            keep(self.folder, identity, cell, row, picture)
+        _check_size(size, model)
+        self._run(batch, model, size)
         return len(batch.cells)
+
+    def _run(self, batch: Batch, model: Model, size: tuple[int, int]) -> None:
+        from .cells import run_batch
+        from .store import keep, note
+
+        try:
+            judge = self.kind == "demo"
+            rows = run_batch(batch.cells, model, size, self.generator, self.device, judge=judge)
+        except Exception as error:  # of a method, a generator or a model, which may be another package's
+            failed = f"{type(error).__name__}: {shortened(error)}"
+        else:
+            for identity, cell, (row, picture) in zip(batch.identities, batch.cells, rows, strict=True):
+                keep(self.folder, identity, cell, row, picture)
+            return
+        if len(batch.cells) == 1:
+            note(self.folder, batch.identities[0], failed)
+            return
+        for half in batch.halves():
+            self._run(half, model, size)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: str | None, kind: str, device: str, dtype: str | None, offload: str | None, _digest: str) -> Model:
+    """The model, read once a process, for as long as its files are the same."""
+    from ..model import load_model
+
+    if kind == "diffusers":
+        from ..pipelines.model import quiet
+
+        quiet()
+    return load_model(path, kind, device=device, dtype=dtype, offload=offload)
+
+
+def _check_size(size: tuple[int, int], model: Model) -> None:
+    """Refuse a size that is no multiple of what the model works in."""
+    step = model.cell * getattr(model, "pairs", 1)
+    if any(side % step for side in size):
+        nearest = [max(step, round(side / step) * step) for side in size]
+        raise ValueError(f"size: got {list(size)}; allowed are multiples of {step} for this model. Write {nearest}.")
 
 
 Spread = Callable[[Work, Sequence[Batch]], Iterator[int]]

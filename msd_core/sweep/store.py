@@ -2,6 +2,7 @@
 
 folder/cells/<identity>.json    setting, options, prompt, seed, and the row's figures
 folder/cells/<identity>.png     the picture
+folder/cells/<identity>.error   why a cell has failed, in one line, until it is tried again
 """
 
 from __future__ import annotations
@@ -42,6 +43,24 @@ def kept(folder: Path, identity: str) -> Mapping[str, Any] | None:
     return content if whole and picture_file(folder, identity).is_file() else None
 
 
+def note(folder: Path, identity: str, failed: str) -> None:
+    """Write why a cell has failed."""
+    write_whole(_note(folder, identity), failed.encode())
+
+
+def noted(folder: Path, identity: str) -> str:
+    """Why a cell has failed; "" if it has not."""
+    try:
+        return _note(folder, identity).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def forget(folder: Path, identity: str) -> None:
+    """Remove what was noted of a cell that is tried again."""
+    _note(folder, identity).unlink(missing_ok=True)
+
+
 def picture_file(folder: Path, identity: str) -> Path:
     """Where the picture of a cell is."""
     return folder / FOLDER / f"{identity}.png"
@@ -49,3 +68,7 @@ def picture_file(folder: Path, identity: str) -> Path:
 
 def _file(folder: Path, identity: str) -> Path:
     return folder / FOLDER / f"{identity}.json"
+
+
+def _note(folder: Path, identity: str) -> Path:
+    return folder / FOLDER / f"{identity}.error"

@@ -84,18 +84,25 @@ def write(folder: Path, cells: Cells, pictures: Sequence[Path], grid: Sequence[s
     with replacing(folder / "results.csv") as file:
         _csv(file, columns, [[row[name] for name in columns] for row in rows])
     _parquet(folder / "results.parquet", columns, rows)
-    settings, lines = summary(cells, grid), []
-    for name, means in settings.items():
-        numbers = [x for figure in FIGURES if (m := means.get(figure)) for x in (m.value, m.low, m.high)]
-        lines.append([name, next(iter(means.values())).count, *numbers])
-    known = [f for f in FIGURES if f in next(iter(settings.values()))]
-    head = [part for figure in known for part in (figure, f"{figure} low", f"{figure} high")]
+    settings = summary(cells, grid)
     with replacing(folder / "summary.csv") as file:
-        _csv(file, ["setting", "count", *head], lines)
+        _summary(file, settings)
     with replacing(folder / "frontier.png") as file:
         file.write_bytes(frontier(settings))
     with replacing(folder / "contact_sheet.png") as file:
         _sheet(file, cells, pictures, grid)
+
+
+def _summary(path: Path, settings: Mapping[str, Mapping[str, Mean]]) -> None:
+    """A line a setting; figures that none has are left out, those that one lacks stay empty there."""
+    known = [name for name in FIGURES if any(name in means for means in settings.values())]
+    head = [part for name in known for part in (name, f"{name} low", f"{name} high")]
+    lines = []
+    for setting, means in settings.items():
+        found = [means.get(name) for name in known]
+        numbers = [part for mean in found for part in ((mean.value, mean.low, mean.high) if mean else ("", "", ""))]
+        lines.append([setting, means["evaluations"].count, *numbers])
+    _csv(path, ["setting", "count", *head], lines)
 
 
 def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -115,10 +122,10 @@ def _parquet(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any
 
 
 def _sheet(path: Path, cells: Cells, pictures: Sequence[Path], grid: Sequence[str]) -> None:
-    """The pictures of the first seed: a row for each of the first `SHOWN` prompts."""
+    """The pictures of the first seed: a row for each of the first `SHOWN` prompts, white where there is none yet."""
     from PIL import Image
 
-    from ..sheet import Entry, contact_sheet
+    from ..sheet import Entry, contact_sheet, fitting
 
     first = cells[0]["seed"]
     found = {
@@ -131,9 +138,12 @@ def _sheet(path: Path, cells: Cells, pictures: Sequence[Path], grid: Sequence[st
     for prompt in list(dict.fromkeys(prompt for _, prompt in found))[:SHOWN]:
         entries = []
         for title in titles:
+            if (title, prompt) not in found:
+                entries.append(Entry(Image.new("RGB", (1, 1), "white"), []))
+                continue
             cell, file = found[title, prompt]
             verdict = {True: ["accepted"], False: [f"wrong {cell['wrong']}"], None: []}[cell["accepted"]]
             lines = [f"{cell['evaluations']:,} evaluations", *verdict]
-            entries.append(Entry(Image.open(file).convert("RGB"), lines, cell["accepted"]))
+            entries.append(Entry(fitting(Image.open(file).convert("RGB")), lines, cell["accepted"]))
         rows.append((prompt, entries))
     contact_sheet(titles, rows).save(path)

@@ -18,7 +18,8 @@ from msd_core import distil, sample
 from msd_core.cli.main import main
 from msd_core.model import load_model
 from msd_core.sweep.cells import run_batch, surprise
-from msd_core.sweep.grid import Cell, grid_of, plan_of
+from msd_core.sweep.grid import Cell, grid_of
+from msd_core.sweep.plan import plan_of
 from msd_core.sweep.store import kept
 from msd_core.sweep.table import summary
 
@@ -85,8 +86,8 @@ def test_the_command_runs_every_cell_once_and_no_cell_again(tmp_path: Path, caps
 
 
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
-    """SIGKILL once a cell is there; afterwards none is lost, none double."""
-    changes = {"batch": 1, "settings": {"ddim": GRID["settings"]["ddim"]}}
+    """SIGKILL once a cell is there; afterwards none is lost, none double. No captions: the judge takes seconds."""
+    changes = {"batch": 1, "prompts": ["what is red", "what is blue"], "settings": {"ddim": GRID["settings"]["ddim"]}}
     path = written(tmp_path, **changes)
     words = [sys.executable, "-m", "msd_core.cli.main", "sweep", str(path), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
