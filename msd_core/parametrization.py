@@ -22,7 +22,7 @@ from torch import Tensor
 from .denoiser import Sigma, at_least_float32, checked, expand_sigma
 from .echo import shown
 from .schedule import DiscreteSchedule
-from .validation import as_floating, check_callable, check_number
+from .validation import as_floating, check_callable, check_number, check_positive
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -124,11 +124,14 @@ class FlowDenoiser:
         network: ``(x (B, *), t (B,)) -> u (B, *)`` with t in [0, 1].
         t_min, t_max: the times it is used at; they bound ``sigma_min`` and ``sigma_max``, since sigma -> infinity as
             t -> 1. The denoiser itself accepts any sigma.
+        shift: what the levels of its chain are multiplied by: t becomes shift t / (1 + (shift - 1) t), more of the
+            chain at high noise for more pixels (Esser et al. 2024, Eq. 23, its m^1/2 being the shift).
     """
 
     network: Network
     t_min: float = 0.001
     t_max: float = 0.999
+    shift: float = 1.0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
@@ -138,6 +141,7 @@ class FlowDenoiser:
             raise ValueError(
                 f"t_min, t_max: got {self.t_min}, {self.t_max}; allowed is 0 < t_min < t_max < 1. Move them."
             )
+        check_positive("shift", self.shift)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = at_least_float32(as_floating("z", z))
@@ -148,14 +152,14 @@ class FlowDenoiser:
     @property
     def sigma_min(self) -> float:
         """The level at ``t_min``."""
-        return self.t_min / (1 - self.t_min)
+        return self.shift * self.t_min / (1 - self.t_min)
 
     @property
     def sigma_max(self) -> float:
         """The level at ``t_max``."""
-        return self.t_max / (1 - self.t_max)
+        return self.shift * self.t_max / (1 - self.t_max)
 
     def percent_to_sigma(self, percent: float) -> float:
-        """Progress of sampling in [0, 1] to a level, t = 1 - percent, between ``t_min`` and ``t_max``."""
+        """Progress of sampling in [0, 1] to a level, t = 1 - percent between ``t_min`` and ``t_max``, shifted."""
         t = min(max(1 - percent, self.t_min), self.t_max)
-        return t / (1 - t)
+        return self.shift * t / (1 - t)

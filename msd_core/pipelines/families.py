@@ -12,6 +12,7 @@ offloading that were set up on a pipeline stay in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,6 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+SIDE = 512
+"""Pixels a side of a picture, of a model whose configuration does not say."""
 Conditions = Mapping[str, Tensor]
 """Rows of what the network is told beside x and t, by name; (B, ...) each."""
 
@@ -47,6 +50,14 @@ class StableDiffusion:
     def prediction(self) -> str:
         """ "epsilon", "v_prediction" or "flow"."""
         return str(self.pipe.scheduler.config.get("prediction_type", "epsilon"))
+
+    @property
+    def cells(self) -> int:
+        """Cells a side of a latent at which it draws best."""
+        for known in (self.network.config.get("sample_size"), getattr(self.pipe, "default_sample_size", None)):
+            if isinstance(known, int):
+                return known
+        return SIDE // int(self.pipe.vae_scale_factor)
 
     def encode(self, prompts: Sequence[str]) -> Conditions:
         """What ``prompts`` condition the network on."""
@@ -99,6 +110,17 @@ class StableDiffusion3(StableDiffusion):
     @property
     def prediction(self) -> str:
         return "flow"
+
+    @property
+    def shift(self) -> float:
+        """What its scheduler multiplies the levels of its chain by, for a picture of the model's own size."""
+        config = self.pipe.scheduler.config
+        if not config.get("use_dynamic_shifting"):
+            return float(config.get("shift", 1.0))
+        few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        mu = low + (high - low) * ((self.cells // self.pairs) ** 2 - few) / (many - few)
+        return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
 
     def encode(self, prompts: Sequence[str]) -> Conditions:
         words = list(prompts)

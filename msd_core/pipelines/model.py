@@ -31,8 +31,9 @@ from .layout import index_of, parts_of, settings_of
 
 OFFLOADS = ("none", "model", "sequential")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-SIDE = 512
-"""Pixels a side of a picture, of a model whose configuration does not say."""
+TERMINAL = 4.9e-8
+"""Least share of a picture that is left at the end of a chain, for one that ends in noise alone: a level of 4,500 in
+place of infinity, as the host has it."""
 
 
 def load_pipeline(
@@ -154,8 +155,7 @@ class PipelineModel:
     @property
     def side(self) -> int:
         """Pixels a side at which it draws best."""
-        size = self.family.network.config.get("sample_size")
-        return SIDE if not isinstance(size, int) else size * self.cell
+        return self.family.cells * self.cell
 
     def encode(self, picture: Tensor) -> Tensor:
         """x (B, C, H/cell, W/cell) of a picture (B, 3, H, W) in [0, 1]; differentiable."""
@@ -241,7 +241,7 @@ class PipelineDenoiser:
         kinds = {"epsilon": EpsDenoiser, "v_prediction": VDenoiser}
         prediction = self.family.prediction
         if prediction == "flow":
-            return FlowDenoiser(self._network(told))
+            return FlowDenoiser(self._network(told), shift=getattr(self.family, "shift", 1.0))
         check_choice("prediction_type", prediction, kinds)
         return kinds[prediction](self._network(told), _schedule(self.family.pipe.scheduler))
 
@@ -267,7 +267,7 @@ class PipelineDenoiser:
 
 def _schedule(scheduler: Any) -> DiscreteSchedule:  # noqa: ANN401 - the library's
     """The noise levels that a scheduler's configuration describes."""
-    return DiscreteSchedule(library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod)
+    return DiscreteSchedule(library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod.clamp(min=TERMINAL))
 
 
 def _rows(tensor: Tensor, rows: int) -> Tensor:

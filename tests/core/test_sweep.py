@@ -87,22 +87,23 @@ def test_the_command_runs_every_cell_once_and_no_cell_again(tmp_path: Path, caps
 
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     """SIGKILL once a cell is there; afterwards none is lost, none double. No captions: the judge takes seconds."""
-    changes = {"batch": 1, "prompts": ["what is red", "what is blue"], "settings": {"ddim": GRID["settings"]["ddim"]}}
+    ddim = {"method": "ddim", "steps": 16}
+    changes = {"batch": 1, "prompts": ["circle, red"], "seeds": list(range(12)), "settings": {"ddim": ddim}}
     path = written(tmp_path, **changes)
     words = [sys.executable, "-m", "msd_core.cli.main", "sweep", str(path), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)  # noqa: S603
     cells = tmp_path / "out" / "cells"
-    for _ in range(600):
+    for _ in range(3000):
         if list(cells.glob("*.json")):
             break
-        time.sleep(0.1)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {file: file.stat().st_mtime_ns for file in cells.glob("*.json")}
-    assert 1 <= len(before) < 4
+    assert 1 <= len(before) < 12
     assert sweep(tmp_path, **changes) == 0
-    assert len(rows(tmp_path)) == len(list(cells.glob("*.json"))) == 4
+    assert len(rows(tmp_path)) == len(list(cells.glob("*.json"))) == 12
     assert all(file.stat().st_mtime_ns == when for file, when in before.items() if kept(tmp_path / "out", file.stem))
 
 
