@@ -267,7 +267,10 @@ class PipelineDenoiser:
 
 def _schedule(scheduler: Any) -> DiscreteSchedule:  # noqa: ANN401 - the library's
     """The noise levels that a scheduler's configuration describes."""
-    return DiscreteSchedule(library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod.clamp(min=TERMINAL))
+    alphas = library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod.double()
+    if alphas[-1] == 0:
+        alphas[-1] = min(TERMINAL, float(alphas[-2]) / 2)
+    return DiscreteSchedule(alphas)
 
 
 def _rows(tensor: Tensor, rows: int) -> Tensor:

@@ -118,3 +118,18 @@ def test_levels_known_to_the_network_are_told() -> None:
 def test_flow_times_without_a_level_are_refused(times: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="t_min, t_max: got"):
         FlowDenoiser(lambda x, t: x, *times)
+
+
+def test_a_shifted_chain_has_more_of_its_levels_at_high_noise() -> None:
+    """shift t / (1 + (shift - 1) t) in t; the denoiser itself is what it was."""
+    plain, shifted = FlowDenoiser(lambda x, t: x), FlowDenoiser(lambda x, t: x, shift=3.0)
+    for percent in (0.2, 0.5, 0.9):
+        t, level = 1 - percent, shifted.percent_to_sigma(percent)
+        assert level / (1 + level) == pytest.approx(3 * t / (1 + 2 * t))
+        assert plain.percent_to_sigma(percent) == pytest.approx(t / (1 - t))
+    assert sigma_range(shifted) == pytest.approx([3 * level for level in sigma_range(plain)])
+    assert (shifted.percent_to_sigma(1), shifted.percent_to_sigma(0)) == pytest.approx(sigma_range(shifted))
+    z = torch.ones(2, 3)
+    assert torch.equal(plain(z, 2.0), shifted(z, 2.0))
+    with pytest.raises(ValueError, match="shift: got 0"):
+        FlowDenoiser(lambda x, t: x, shift=0)

@@ -78,6 +78,61 @@ def test_euler_walks_the_library_s_path(made: Callable[[str], PipelineModel], ki
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", FLOWS)
+@pytest.mark.parametrize(
+    "shifted", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True}, {"use_dynamic_shifting": True, "shift": 2.0}]
+)
+def test_a_flow_s_chain_has_its_scheduler_s_levels(
+    made: Callable[[str], PipelineModel], kind: str, shifted: dict, tmp_path: Path
+) -> None:
+    """Those that the library walks at the model's own size: a fraction of the chain is no fraction of t."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    model, steps = PipelineModel.of(pipeline(kind, tmp_path)), 8
+    scheduler = model.family.pipe.scheduler = FlowMatchEulerDiscreteScheduler(**shifted)
+    cells = (model.side // model.cell // 2) ** 2
+    mu = {"mu": calculate_shift(cells)} if "use_dynamic_shifting" in shifted else {}
+    scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], **mu)
+    denoiser = model.denoiser(PROMPT)
+    ours = torch.tensor([denoiser.percent_to_sigma(i / steps) for i in range(1, steps)])
+    torch.testing.assert_close(ours / (1 + ours), scheduler.sigmas[1:-1])
+    assert not shifted or float((scheduler.sigmas[1:-1] - torch.linspace(1, 0, steps + 1)[1:-1]).abs().max()) > 0.05
+
+
+def test_a_chain_that_ends_in_noise_alone(tmp_path: Path) -> None:
+    """Rescaled to a last level of infinity, where v is all that the network can say; the other levels stay."""
+    from diffusers import DDPMScheduler
+
+    model = PipelineModel.of(pipeline("sd2", tmp_path))
+    pipe = model.family.pipe
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, rescale_betas_zero_snr=True)
+    denoiser = model.denoiser(PROMPT)
+    alphas = DDPMScheduler.from_config(pipe.scheduler.config).alphas_cumprod.double()
+    assert alphas[-1] == 0 and 4000 < denoiser.sigma_max < 5000
+    middle = denoiser.percent_to_sigma(1 - 500 / 999)
+    assert middle == pytest.approx(float(((1 - alphas[500]) / alphas[500]).sqrt()), rel=1e-3)
+    assert bool(sample(model, PROMPT, cfg=1.0, width=16, height=16, steps=2).pictures.isfinite().all())
+
+
+def test_the_autoencoder_of_xl_stays_in_float32(made: Callable[[str], PipelineModel], tmp_path: Path) -> None:
+    """Beside a network in half precision, as in the library's own pipeline; unless its configuration says otherwise."""
+    pipe = made("sdxl").family.pipe
+    pipe.save_pretrained(tmp_path)
+    half = load_pipeline(tmp_path, dtype="float16", device="cpu").family
+    assert (half.pipe.vae.dtype, half.network.dtype) == (torch.float32, torch.float16)
+    config = tmp_path / "vae" / "config.json"
+    config.write_text(config.read_text().replace('"force_upcast": true', '"force_upcast": false'))
+    assert load_pipeline(tmp_path, dtype="float16", device="cpu").family.pipe.vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_size_is_the_library_s_own(made: Callable[[str], PipelineModel], kind: str) -> None:
+    model = made(kind)
+    default = getattr(model.family.pipe, "default_sample_size", None) or model.family.pipe.unet.config.sample_size
+    assert model.side == default * model.cell == (256 if kind == "flux" else 32)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_encode_and_decode_are_the_pipeline_s(made: Callable[[str], PipelineModel], kind: str) -> None:
     model = made(kind)
@@ -149,6 +204,9 @@ def test_a_folder_is_loaded_offline(made: Callable[[str], PipelineModel], tmp_pa
         (lambda: load_pipeline("nowhere"), r"^path: 'nowhere' is not there"),
         (lambda: load_pipeline("nowhere", dtype="int8"), r"^dtype: got 'int8'; allowed are 'float32'"),
         (lambda: load_pipeline("nowhere", offload="disk"), r"^offload: got 'disk'; allowed are 'none'"),
+        (lambda: load_pipeline("nowhere", offload="model", device="cpu"), r"^offload: got 'model' on the CPU"),
+        (lambda: load_model(None, "demo", dtype="float16"), r"^dtype: got 'float16' for a model of the kind 'demo'"),
+        (lambda: load_pipeline(Path(__file__).parent), r"^path: .* has no model_index.json"),
         (lambda: PipelineModel.of(object()), r"^pipe: got a object; allowed are StableDiffusionPipeline, "),
     ],
 )

@@ -13,21 +13,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
-from msd_core import distil, sample
+from msd_core import Denoiser, EpsDenoiser, FlowDenoiser, VDenoiser, distil, sample, sd15_schedule
 from msd_core.cli.main import main
+from msd_core.denoiser import Wrapped
 from msd_core.model import load_model
+from msd_core.sweep import cells
 from msd_core.sweep.cells import run_batch, surprise
 from msd_core.sweep.grid import Cell, grid_of
 from msd_core.sweep.plan import plan_of
 from msd_core.sweep.store import kept
-from msd_core.sweep.table import summary
+from msd_core.sweep.table import summary, write
 
 pytestmark = pytest.mark.core
 PROMPT, OTHER = "a red circle on a blue background", "a green star at sea"
 ONE = {"method": "msd", "estimator": "one-step", "steps": 2}
 GRID = {"prompts": [PROMPT, OTHER], "seeds": [0, 1], "settings": {"one": ONE, "ddim": {"method": "ddim", "steps": 2}}}
 ROOT = Path(__file__).resolve().parents[2]
+RECORDED = "2362ab55bdbc8826"
 
 
 def written(folder: Path, **changes: object) -> Path:
@@ -69,6 +74,103 @@ def test_surprise_is_less_for_what_the_model_knows() -> None:
     noise = torch.rand(drawn.shape, generator=torch.Generator().manual_seed(0))
     ((known,), (unknown,)) = surprise(model, [PROMPT], drawn), surprise(model, [PROMPT], noise)
     assert 0 < known < unknown / 2
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.5])
+@pytest.mark.parametrize("kind", ["epsilon", "v", "flow"])
+def test_surprise_is_that_of_any_parametrisation(kind: str, unit: float) -> None:
+    """Data N(m, s^2), whose D(z; sigma) = m + k (z - m), k = s^2 / (s^2 + sigma^2), errs at x by
+    (1 - k)^2 |x - m|^2 / (sigma^2 dim x) + k^2, whatever the network predicts, and in whatever unit x is measured.
+    """
+    mean, spread = 0.4 * unit, unit
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    want = torch.zeros(2)
+    for sigma in (0.5 * unit, unit, 2 * unit):
+        k = spread**2 / (spread**2 + sigma**2)
+        want += ((1 - k) ** 2 * (x * unit - mean).square().mean(dim=(1, 2, 3)) / sigma**2 + k**2) / 3
+    model = Gaussian(kind, mean, spread, unit)
+    error = 4 * (2 / (4 * x[0].numel())) ** 0.5  # four standard errors of the mean of n^2, over four draws
+    assert surprise(model, [PROMPT] * 2, x) == pytest.approx(want.tolist(), rel=error)
+    model.mean += unit
+    assert surprise(model, [PROMPT] * 2, x) != pytest.approx(want.tolist(), rel=error)
+
+
+class Gaussian:
+    """A model of pictures in another unit, with a network of each kind that is exact for N(mean, spread^2)."""
+
+    cell, channels, side, differentiable, decode = 1, 3, 32, True, None
+
+    def __init__(self, kind: str, mean: float, spread: float, unit: float) -> None:
+        self.kind, self.mean, self.spread, self.unit = kind, mean, spread, unit
+
+    def encode(self, picture: Tensor) -> Tensor:
+        return picture * self.unit
+
+    def denoiser(self, prompt: object, negative: object = "", cfg: float = 1.0) -> Denoiser:
+        schedule = sd15_schedule()
+
+        def network(x: Tensor, t: Tensor) -> Tensor:
+            level = (t / (1 - t) if self.kind == "flow" else schedule.sigma(t)).reshape(-1, 1, 1, 1)
+            root = 1 + level if self.kind == "flow" else (1 + level**2).sqrt()
+            z = x * root
+            noise = (z - self.mean) * level / (self.spread**2 + level**2)
+            y = z - level * noise
+            return {"epsilon": noise, "v": (noise - level * y) / root, "flow": noise - y}[self.kind]
+
+        kinds = {"epsilon": EpsDenoiser, "v": VDenoiser}
+        made = FlowDenoiser(network) if self.kind == "flow" else kinds[self.kind](network, schedule)
+        return InUnits(made, self.spread)
+
+
+class InUnits(Wrapped):
+    def __init__(self, denoiser: Denoiser, data_std: float) -> None:
+        self.denoiser, self.data_std = denoiser, data_std
+
+    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+        return self.denoiser(z, sigma)
+
+
+def test_a_cell_that_fails_does_not_sink_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """One prompt has words that the model does not know, in a batch with one that it knows; it is tried again."""
+    few = {"prompts": ["circle, red", "Xylophon"], "settings": {"ddim": {"method": "ddim", "steps": 1}}, "seeds": [0]}
+    for _ in range(2):
+        assert sweep(tmp_path, **few) == 1
+        error = capsys.readouterr().err
+        assert "1 of 2 cells are there" in error
+        assert "failed: 'ddim', 'Xylophon', seed 0: ValueError: prompt: 'Xylophon' has words that" in error
+        assert [row["prompt"] for row in rows(tmp_path)] == ["circle, red"]
+    (note,) = (tmp_path / "out" / "cells").glob("*.error")
+    few["prompts"].pop()
+    assert sweep(tmp_path, **few) == 0 and note.is_file()
+    cell = Cell("ddim", few["settings"]["ddim"], "Xylophon", 0)
+    with pytest.raises(ValueError, match="Xylophon"):
+        run_batch([cell], load_model(), (32, 32), "fourier")
+
+
+def test_what_is_not_finite_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure that is NaN could be written, and not be read again: the cell would be run for ever."""
+    monkeypatch.setattr(cells, "surprise", lambda *_: [float("nan")])
+    with pytest.raises(ValueError, match=r"^model: NaN or infinity in 1 of .* picture or its surprise"):
+        run_batch([Cell("", {"method": "ddim", "steps": 1}, "circle, red", 0)], load_model(), (32, 32), "fourier")
+
+
+def test_tables_of_a_sweep_that_is_not_done(tmp_path: Path) -> None:
+    """Of b one prompt is there, and a figure that a lacks: numbers stay under their heads, and the sheet is drawn."""
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.png")
+    one = {"options": {}, "stray": None, "surprise": 1.0, "evaluations": 2, "seconds": 0.5, "seed": 0, "wrong": None}
+    known = [
+        {**one, "setting": "a", "prompt": "p", "accepted": None, "iou": None},
+        {**one, "setting": "a", "prompt": "q", "accepted": None, "iou": None},
+        {**one, "setting": "b", "prompt": "p", "accepted": True, "iou": 0.25},
+    ]
+    write(tmp_path, known, [tmp_path / "a.png"] * 3, [])
+    with (tmp_path / "summary.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["setting"], first["count"], first["iou"], first["surprise"]) == ("a", "2", "", "1.0")
+    assert (second["setting"], second["count"], second["iou"], second["surprise"]) == ("b", "1", "0.25", "1.0")
+    sheet = Image.open(tmp_path / "contact_sheet.png").convert("RGB")
+    assert sheet.getpixel((10 + 72, 10 + 30 + 18 + 72)) == (255, 0, 0)
+    assert sheet.getpixel((10 + 72, 10 + 30 + 18 + 10)) == (255, 255, 255)
 
 
 def test_the_command_runs_every_cell_once_and_no_cell_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -134,6 +236,12 @@ def test_the_grid_multiplies_settings() -> None:
     assert grid.identity(cells[0], "m") != grid.identity(cells[0], "other")
 
 
+def test_cells_of_earlier_versions_are_found() -> None:
+    """An identity that was recorded before a grid had a kind of model."""
+    grid = grid_of({**GRID, "size": [32, 32]})
+    assert grid.identity(next(grid.cells()), "m") == RECORDED
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -152,6 +260,17 @@ def test_the_grid_multiplies_settings() -> None:
         ({"size": [32]}, "size: got"),
         ({"batch": 0}, "batch"),
         ({"other": 1}, "entry: got 'other'"),
+        ({"settings": {"a": {"method": "dds"}}}, "settings: 'a': method: got 'dds', which edits a picture"),
+        ({"settings": {"a": {"preset": "best"}}}, "settings: 'a': preset: got 'best'"),
+        ({"settings": {"a": {"method": "sds", "preset": "fast"}}}, "preset: got 'fast' with the method 'sds'"),
+        ({"settings": {"a": {"method": "ddim", "negative": 1}}}, "settings: 'a': negative: got 1"),
+        ({"model": 1}, "model: got 1"),
+        ({"model": "nowhere"}, "model: got 'nowhere', which is not there"),
+        ({"model_kind": "none"}, "model_kind: got 'none'"),
+        ({"model_kind": "diffusers"}, "model: got none with model_kind diffusers"),
+        ({"dtype": "int8", "model": "m", "model_kind": "diffusers"}, "dtype: got 'int8'"),
+        ({"dtype": "float16"}, "dtype: got 'float16' with model_kind demo"),
+        ({"offload": "model"}, "offload: got 'model' with model_kind demo"),
     ],
 )
 def test_a_wrong_grid_is_one_line(changes: dict, words: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

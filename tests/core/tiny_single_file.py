@@ -51,7 +51,7 @@ def of_vae(name: str) -> str:
     return re.sub(r"resnets\.(\d)\.", r"block.\1.", name)
 
 
-def single_file(pipe: Any, path: Path) -> None:
+def single_file(pipe: Any, path: Path) -> None:  # noqa: ANN401 - the library's
     """Write the weights of ``pipe``."""
     told: dict[str, Tensor] = {f"model.diffusion_model.{of_unet(k)}": v for k, v in pipe.unet.state_dict().items()}
     told |= {f"first_stage_model.{of_vae(k)}": v for k, v in pipe.vae.state_dict().items()}
