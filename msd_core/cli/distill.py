@@ -34,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--start", help="begin with this picture, cut to the size, or with a 'sample' (default: noise)")
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
-    parser.add_argument("--model", type=Path, help="the model's file (default: the demo model that ships)")
+    parser.add_argument("--model", type=Path, help="the model's file or folder (default: the demo model that ships)")
     parser.add_argument("--model-kind", default="demo", help=f"what the file is: {', '.join(MODELS)} (default: demo)")
     parser.add_argument(
         "--checkpoint",

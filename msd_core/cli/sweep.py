@@ -4,7 +4,7 @@ Writes results.csv, results.parquet, summary.csv, frontier.png and contact_sheet
 soon as it is done, into --out/cells. Whatever ends the sweep, the same command goes on from there; cells that have
 failed are tried again.
 
-A model of your own is a line or two of the grid file, and needs the extra diffusers beside the extra sweep:
+A model of your own is two lines of the grid file (pip install '.[sweep,diffusers]'; more in docs/frontier.md):
 
   model: stable-diffusion-v1-5/
   model_kind: diffusers
@@ -15,6 +15,7 @@ A model of your own is a line or two of the grid file, and needs the extra diffu
     fast: {method: msd, preset: fast, cfg: 7.5}
 
 Its pictures are measured by the model's own error of denoising them; the judge reads those of the demo model alone.
+The exit status is 1 where cells have failed.
 """
 
 from __future__ import annotations

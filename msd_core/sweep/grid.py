@@ -128,7 +128,8 @@ def grid_of(content: object) -> Grid:
         if name not in content:
             raise ValueError(f"{name}: is missing in the grid; it is needed. Add it.")
     size = content.get("size")
-    fields = {**content, "prompts": _prompts(content["prompts"]), "size": tuple(size) if size else None}
+    sides = tuple(size) if isinstance(size, list) else size
+    fields = {**content, "prompts": _prompts(content["prompts"]), "size": sides}
     return Grid(**fields)
 
 

@@ -258,6 +258,7 @@ def test_cells_of_earlier_versions_are_found() -> None:
         ({"grid": {"cfg": []}}, "grid: got"),
         ({"generator": "none"}, "generator: got"),
         ({"size": [32]}, "size: got"),
+        ({"size": 32}, "size: got 32; allowed is [width, height]"),
         ({"batch": 0}, "batch"),
         ({"other": 1}, "entry: got 'other'"),
         ({"settings": {"a": {"method": "dds"}}}, "settings: 'a': method: got 'dds', which edits a picture"),
