@@ -223,3 +223,13 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...], what
     """Refuse a ``value`` that is none of a class; ``what`` says what is allowed, and how to get it."""
     if not isinstance(value, kind):
         raise ValueError(f"{name}: got {shown(value)}; allowed is {what}.")
+
+
+def check_device(name: str, value: object) -> None:
+    """Refuse a ``value`` that is no name of a device that can calculate here."""
+    try:
+        torch.zeros(1, device=str(value)).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name}: got {shown(value)}, which this machine or this torch does not have. Use cpu, or one of torch's."
+        ) from error

@@ -36,6 +36,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
     parser.add_argument("--model", type=Path, help="the model's file or folder (default: the demo model that ships)")
     parser.add_argument("--model-kind", default="demo", help=f"what the file is: {', '.join(MODELS)} (default: demo)")
+    pipelines = parser.add_argument_group("pipelines of diffusers")
+    pipelines.add_argument("--device", help="where it runs: cuda, mps, cpu (default: the first that there is)")
+    pipelines.add_argument("--dtype", help="float32, float16, bfloat16 (default: float16 on cuda, float32 elsewhere)")
+    pipelines.add_argument("--offload", help="what stays on the CPU: none, model, sequential (default: none)")
     parser.add_argument(
         "--checkpoint",
         type=seconds,

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..autosave import Autosave
 from ..distil import fitted
 from ..distil import run as steps_of
+from ..echo import shown
 from ..generators import Generator, Vector, View, read_svg
 from ..generators.picture import cover
 from ..generators.vector.drawing import OWN
@@ -30,7 +31,7 @@ from .claim import Claim, claimed
 from .digests import digest_of
 from .pictures import read_picture
 from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
-from .settings import SAMPLE, Settings, check_unchanged, new_settings
+from .settings import SAMPLE, Settings, by_flag, check_unchanged, new_settings
 from .signals import Stopped, signals
 from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
 
@@ -45,7 +46,7 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
         if not (arguments.resume or arguments.force):
             check_no_unfinished(folder)
             claim.check_foreign("--out")
-        model = load_model(path, arguments.model_kind)
+        model = _model(arguments, path, arguments.dtype if kept is None else kept[0].dtype)
         if kept is None:
             settings, done = new_settings(arguments, model, digest_of(path)), None
             if arguments.preset is not None:
@@ -60,6 +61,25 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
         return _end(Run(claim, settings, model, done, again(arguments), begin), arguments.checkpoint)
 
 
+def _model(arguments: argparse.Namespace, path: Path, dtype: str | None) -> Model:
+    """The run's model, where and as precisely as asked for.
+
+    Raises:
+        ValueError: naming the flag; they are of pipelines alone, the project's own models run on the CPU here.
+    """
+    placed = {"device": arguments.device, "dtype": dtype, "offload": arguments.offload}
+    for name, value in placed.items():
+        if value is not None and arguments.model_kind in SHIPPED:
+            raise ValueError(
+                f"--{name}: got {shown(value)} with --model-kind {arguments.model_kind}; allowed with pipelines alone. "
+                "Leave it out."
+            )
+    try:
+        return load_model(path, arguments.model_kind, **placed)
+    except ValueError as error:
+        raise ValueError(by_flag(str(error)) if str(error).startswith(tuple(placed)) else str(error)) from error
+
+
 def again(arguments: argparse.Namespace) -> str:
     """The command that goes on with the run."""
     words = ["msd", "distill", "--resume", "--out", str(arguments.out)]
@@ -67,6 +87,9 @@ def again(arguments: argparse.Namespace) -> str:
         words += ["--model", str(arguments.model)]
     if arguments.model_kind != "demo":
         words += ["--model-kind", arguments.model_kind]
+    for name in ("device", "offload"):  # its dtype is the run's own
+        if getattr(arguments, name) is not None:
+            words += [f"--{name}", getattr(arguments, name)]
     return shlex.join(words)
 
 

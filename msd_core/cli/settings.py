@@ -18,6 +18,7 @@ from ..generators.base import SIDE
 from ..generators.registry import checked_options
 from ..model import Model
 from ..named import NAMED, preset_named
+from ..pipelines.model import DTYPES
 from ..preset import Preset, preset_for, preset_of
 from ..settings import build, flatten
 from ..units import units_of
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "negative": "",
     "threads": None,
     "start": "",
+    "dtype": None,
 }
 """Of what is no part of a preset; the size is the model's own, the threads are torch's."""
 
@@ -46,7 +48,8 @@ class Settings:
     """One run; two runs of equal settings give equal files.
 
     ``model`` is the SHA-256 of the model's file, ``start`` that of the picture to begin with, or "sample", or nothing.
-    ``options`` are the generator's own, all of them, by plain name.
+    ``options`` are the generator's own, all of them, by plain name. ``dtype`` is a pipeline's, None where its device
+    decides.
     ``threads`` of the processor belong to it: sums are split among them, and the last bits of a result depend on how.
     """
 
@@ -60,6 +63,7 @@ class Settings:
     threads: int
     start: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
 
     @property
     def method(self) -> str:
@@ -99,6 +103,8 @@ class Settings:
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
         checked_options(self.generator, self.options)
+        if self.dtype is not None:
+            check_choice("dtype", self.dtype, DTYPES)
         check_count("seed", self.seed, minimum=0, maximum=2**64 - 1)
         check_count("threads", self.threads, maximum=MOST_THREADS)
         if len(self.size) != 2:

@@ -67,9 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         from ..sweep import pool
         from ..sweep.grid import read_grid
         from ..sweep.table import RESULTS
+        from ..validation import check_device
 
         if arguments.device is not None:
-            _check_device(arguments.device)
+            check_device("--device", arguments.device)
         grid = read_grid(arguments.grid)
         folder = writable_folder(arguments.out)
         with claimed(folder, RESULTS) as claim:
@@ -137,18 +138,6 @@ def _digest(grid: Grid, folder: Path) -> str:
     if unread > LARGE:
         print(f"msd: reading {unread / 1e9:.1f} GB of the model's files, to know them again", file=sys.stderr)
     return digests.of(path if path.is_dir() else path.parent, files)
-
-
-def _check_device(name: str) -> None:
-    """Refuse a device that cannot calculate here."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"--device: got {shown(name)}, which this machine or this torch does not have. Use cpu, or one of torch's."
-        ) from error
 
 
 def _threads(arguments: argparse.Namespace) -> int:

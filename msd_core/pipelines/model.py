@@ -25,7 +25,7 @@ from ..echo import shown
 from ..guidance import guide
 from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
 from ..schedule import DiscreteSchedule
-from ..validation import as_path, check_choice, check_number
+from ..validation import as_path, check_choice, check_device, check_number
 from .families import Conditions, StableDiffusion, family_class, family_of
 from .layout import index_of, parts_of, settings_of
 
@@ -56,7 +56,8 @@ def load_pipeline(
     if path is None:
         raise ValueError("path: got none; allowed is a folder of diffusers, or a file. Name one, with --model.")
     file = as_path("path", path)
-    place = device or default_device()
+    place = default_device() if device is None else device
+    check_device("device", place)
     check_choice("offload", offload, OFFLOADS)
     if offload != "none" and torch.device(place).type == "cpu":
         raise ValueError(f"offload: got {offload!r} on the CPU, where all of it is; allowed is 'none'. Leave it out.")

@@ -43,7 +43,7 @@ COMMANDS = {
     "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind",
     "--method",
                 "--steps", "--cfg", "--lr", "--estimator", "--bandwidth-schedule", "--bandwidth-points", "--optimizer",
-                "--samples", "--t-min", "--no-jitter", "--interval", "--help"],
+                "--samples", "--t-min", "--no-jitter", "--interval", "--device", "--dtype", "--offload", "--help"],
     "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model",
     "--help"],
     "render": ["--size", "--out", "--model", "--help"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,8 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_pipelines import KINDS, pipeline
 
-from msd_core import ddim_sample, distil, load_model, sample
+from msd_core import ddim_sample, distil, load_generator, load_model, sample
+from msd_core.cli import run
 from msd_core.cli.main import main
 from msd_core.pipelines.families import unpacked
 from msd_core.pipelines.model import PipelineModel, load_pipeline
@@ -180,7 +183,9 @@ def test_every_kind_is_distilled(made: Callable[[str], PipelineModel], kind: str
         assert state.info.norm > 0 and bool(state.picture().isfinite().all())
 
 
-def test_a_folder_is_loaded_offline(made: Callable[[str], PipelineModel], tmp_path: Path) -> None:
+def test_a_folder_is_loaded_offline(
+    made: Callable[[str], PipelineModel], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     model = made("sd1")
     model.family.pipe.save_pretrained(tmp_path / "sd")
     again = load_model(tmp_path / "sd", "diffusers")
@@ -194,7 +199,39 @@ def test_a_folder_is_loaded_offline(made: Callable[[str], PipelineModel], tmp_pa
     out = tmp_path / "out"
     command = ["distill", "a red cup", "--model", str(tmp_path / "sd"), "--model-kind", "diffusers", "--out", str(out)]
     quick = ["--size", "32x32", "--steps", "2", "--estimator", "one-step", "--inner-steps", "1"]
-    assert main([*command, *quick]) == 0 and (out / "picture.png").is_file()
+    placed = ["--device", "cpu", "--dtype", "bfloat16", "--offload", "none"]
+    assert main([*command, *quick, *placed]) == 0 and (out / "picture.png").is_file()
+    assert json.loads((out / "metrics.json").read_text())["settings"]["dtype"] == "bfloat16"
+    for flag, value in (("--device", "nowhere"), ("--dtype", "int8"), ("--offload", "disk")):
+        assert main([*command, flag, value, "--force"]) == 2
+        assert f"msd: error: {flag}: got '{value}'" in capsys.readouterr().err
+    assert main(["distill", PROMPT, "--out", str(tmp_path / "demo"), "--dtype", "float16"]) == 2
+    assert "--dtype: got 'float16' with --model-kind demo" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_in_its_own_precision(
+    made: Callable[[str], PipelineModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after a step; the same to the bit as without, although what goes on says nothing of its dtype."""
+    made("sd1").family.pipe.save_pretrained(tmp_path / "sd")
+    words = ["distill", PROMPT, "--model", str(tmp_path / "sd"), "--model-kind", "diffusers", "--size", "32x32"]
+    words += ["--steps", "2", "--method", "sds", "--dtype", "bfloat16", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+    written = run.Run.optimise
+
+    def stopped(self: run.Run, seconds: float) -> None:
+        self.states = itertools.islice(self.states, 1)
+        written(self, seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.Run, "optimise", stopped)
+    assert main([*words, "--out", str(tmp_path / "half")]) == 130
+    monkeypatch.undo()
+    on = ["distill", "--resume", "--out", str(tmp_path / "half"), *words[2:6]]
+    assert main(on) == 0
+    whole, half = (load_generator(tmp_path / name / "generator.safetensors") for name in ("whole", "half"))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, half.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(
