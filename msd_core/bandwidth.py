@@ -10,8 +10,8 @@ u = k/(steps - 1) from 0 to 1, a = start and b = end:
     piecewise    log-linear between (0, a), the points (u, lambda) and (1, b)
     listed       the values given, one a step
 
-A curve is a frozen dataclass ``(steps) -> bandwidths (steps,)``. Every one is strictly decreasing; anything else is
-refused. To add one: write its class, and enter it in `BANDWIDTHS`.
+A curve is a frozen dataclass ``(steps) -> bandwidths (steps,)``. It never rises, or is refused; with b = a it stays.
+To add one: write its class, and enter it in `BANDWIDTHS`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bandwidths(Protocol):
     """A curve of bandwidths."""
 
     def __call__(self, steps: int) -> Tensor:
-        """Bandwidths of all steps, strictly decreasing, (steps,), float32."""
+        """Bandwidths of all steps, never rising, (steps,), float32."""
         ...
 
 
@@ -80,22 +80,22 @@ class _Curve(ABC):
     """A curve that is a function of u, from ``start`` to ``end``.
 
     Raises:
-        ValueError: for ends that are not positive or do not fall; when called, for so many steps that two bandwidths
-            are equal in float32.
+        ValueError: for ends that are not positive, or rise.
     """
 
     start: float = setting(
         8.0, "first λ: large, all modes merge; small, the nearest mode", above=0, usual=(0.001, 1000)
     )
     end: float = setting(
-        0.7, "last λ, below the first; far below the data's spread the shift is noise", above=0, usual=(0.001, 1000)
+        0.7, "last λ, at most the first; far below the data's spread the shift is noise", above=0, usual=(0.001, 1000)
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.end >= self.start:
+        if self.end > self.start:
             raise ValueError(
-                f"end: got {self.end} with start {self.start}; allowed is end < start. Bandwidths fall: lower end."
+                f"end: got {self.end} with start {self.start}; allowed is end <= start. Bandwidths "
+                "never rise: lower end."
             )
 
     @abstractmethod
@@ -105,7 +105,7 @@ class _Curve(ABC):
     def __call__(self, steps: int) -> Tensor:
         """Bandwidths of all steps, from ``start`` to ``end``, (steps,), float32; with one step just ``start``."""
         check_count("steps", steps, maximum=MOST_STEPS)
-        bandwidths = self.at(torch.linspace(0, 1, steps, dtype=torch.float64))
+        bandwidths = self.at(torch.linspace(0, 1, steps, dtype=torch.float64)).clamp(float(self.end), float(self.start))
         bandwidths[0] = float(self.start)
         if steps > 1:
             bandwidths[-1] = float(self.end)
@@ -192,12 +192,12 @@ class Piecewise(_Curve):
         if knots[-1][0] != 1:
             knots.append((1.0, self.end))
         rising = all(a[0] < b[0] for a, b in zip(knots, knots[1:], strict=False))
-        falling = all(a[1] > b[1] for a, b in zip(knots, knots[1:], strict=False))
+        falling = all(a[1] >= b[1] for a, b in zip(knots, knots[1:], strict=False))
         if not (rising and falling and knots[0] == (0.0, self.start) and knots[-1] == (1.0, self.end)):
             raise ValueError(
                 f"points: got {shown(self.points)} with start {self.start} and end {self.end}; allowed are pairs "
-                "(fraction, bandwidth), fractions rising inside 0..1, bandwidths falling between start and end. Sort "
-                "them, drop those outside."
+                "(fraction, bandwidth), fractions rising inside 0..1, bandwidths falling from start to end, or "
+                "equal. Sort them, drop those outside."
             )
         return knots
 
@@ -207,7 +207,7 @@ class Listed:
     """The bandwidths themselves, one a step, such as a curve that was drawn by hand.
 
     Raises:
-        ValueError: for values that do not fall; when called, for another number of steps.
+        ValueError: for values that rise; when called, for another number of steps.
     """
 
     hidden: ClassVar[bool] = True
@@ -231,7 +231,7 @@ def as_bandwidths(value: Any) -> Bandwidths:  # noqa: ANN401
     """``value`` itself if it is a curve; of a name the curve with its defaults; a list of bandwidths as `Listed`.
 
     Raises:
-        ValueError: for anything else, or values that do not fall.
+        ValueError: for anything else, or values that rise.
     """
     if isinstance(value, str):
         return cast("Bandwidths", BANDWIDTHS.made("bandwidths", value))
@@ -254,19 +254,19 @@ def bandwidth_schedule(
     rho: float | None = None,
     points: Sequence[tuple[float, float]] | None = None,
 ) -> Tensor:
-    """Bandwidths lambda_0 = start > ... > lambda_{steps-1} = end, of shape (steps,), float32; equations above.
+    """Bandwidths lambda_0 = start >= ... >= lambda_{steps-1} = end, of shape (steps,), float32; equations above.
 
     Args:
         name: one of `BANDWIDTHS` but "listed".
         start: first standard deviation of the kernel, in units of x.
-        end: last one; smaller than ``start`` and positive.
+        end: last one; at most ``start``, and positive.
         steps: how many; with 1 the schedule is just ``start``.
         rho: exponent of "karras", 7 if left out.
         points: of "piecewise": pairs (fraction of the run in 0..1, bandwidth) between start and end.
 
     Raises:
-        ValueError: for an unknown name, a value that is not positive, ``end >= start``, options of another curve,
-            points that are missing or out of order, or so many steps that two bandwidths are equal in float32.
+        ValueError: for an unknown name, a value that is not positive, ``end > start``, options of another curve,
+            or points that are missing or out of order.
     """
     check_choice("name", name, [known for known in BANDWIDTHS if known != "listed"])
     if name == "piecewise" and points is None:
@@ -301,7 +301,7 @@ def _pairs(points: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401
 
 
 def check_bandwidths(bandwidths: Any) -> list[float]:  # noqa: ANN401 - a tensor, list or array
-    """The bandwidths as numbers, after refusing any but a non-empty 1-D tensor of finite, positive, falling ones.
+    """The bandwidths as numbers, after refusing any but a non-empty 1-D tensor of finite, positive ones; none may rise.
 
     Raises:
         ValueError: naming the first offending entry.
@@ -314,9 +314,9 @@ def check_bandwidths(bandwidths: Any) -> list[float]:  # noqa: ANN401 - a tensor
                 f"bandwidths: entry {k} is {value}; allowed are finite numbers > 0 (the kernel's standard deviation). "
                 "A noise schedule that ends in 0 must lose its last entry."
             )
-        if k and value >= values[k - 1]:
+        if k and value > values[k - 1]:
             raise ValueError(
-                f"bandwidths: entry {k} is {value}, after {values[k - 1]}; allowed are strictly decreasing values. "
-                "Reverse the schedule, or use fewer steps or a wider range."
+                f"bandwidths: entry {k} is {value}, after {values[k - 1]}; allowed are values that never rise. "
+                "Reverse the schedule."
             )
     return values

@@ -60,7 +60,7 @@ class BandwidthScheduler(io.ComfyNode):
             node_id="MSD_BandwidthScheduler",
             display_name="Bandwidth Scheduler",
             category=CATEGORY,
-            description="Strictly decreasing bandwidths λ, the standard deviation of the mean-shift kernel.",
+            description="Bandwidths λ that never rise, the standard deviation of the mean-shift kernel.",
             search_aliases=["mean-shift distillation", "lambda", "anneal", "sigmas"],
             inputs=[
                 schedule_menu(family),

@@ -42,7 +42,7 @@ def inputs() -> list[io.Input]:
             socketless=False,
             advanced=True,
             tooltip="Of drawn: log λ over the run, from start, at the top, to end, at the bottom. Drag its points, "
-            "click for another; it falls all the way. Drawn here where nodes are shown as Nodes 2.0, or in a Curve "
+            "click for another; it never rises. Drawn here where nodes are shown as Nodes 2.0, or in a Curve "
             "Editor that is connected.",
         )
     ]
@@ -70,7 +70,7 @@ def bandwidths_of(curve: Any, start: float, end: float, steps: int) -> Tensor:  
     """The bandwidths (steps,) of a drawn ``curve``: the host's, or its points as the widget gives them.
 
     Raises:
-        ValueError: there is none, it is no curve, or does not fall.
+        ValueError: there is none, it is no curve or has no points, or rises.
     """
     from comfy_api.input import CurveInput
 
@@ -81,6 +81,8 @@ def bandwidths_of(curve: Any, start: float, end: float, steps: int) -> Tensor:  
         )
     try:
         found = CurveInput.from_raw(curve)
+        if not len(found.points):
+            raise ValueError("a curve without points")
         heights = found.interp_array(torch.linspace(0, 1, steps, dtype=torch.float64).numpy())
     except (TypeError, ValueError, KeyError, AttributeError):
         raise ValueError(

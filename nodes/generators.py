@@ -29,7 +29,7 @@ from ..msd_core.validation import check_choice
 from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
-from .progress import Progress
+from .progress import Progress, tell
 from .schema import FOLDED, schema
 from .schema import GeneratorSocket as GeneratorSocket
 from .widgets import widget
@@ -224,6 +224,7 @@ class RenderGenerator(io.ComfyNode):
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -245,6 +246,8 @@ class RenderGenerator(io.ComfyNode):
         if latent_space and not scale:
             check_size(width, height, generator.canvas.cell)
         view = views.view_of(generator.canvas, width, height, scale, (left, top, right, bottom))
+        if not scale and (stretched := views.stretch_of(generator.canvas, view)):
+            tell(cls.hidden.unique_id if cls.hidden else None, stretched)
         if vae is not None and not latent_space:
             check_encoding(vae, across[1] * view.box[2], across[0] * view.box[3], generator.generator.rows)
         if latent_space:

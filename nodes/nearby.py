@@ -149,7 +149,13 @@ class MeanShiftRefine(io.ComfyNode):
                     "start", default=2.0, min=0.01, max=1000.0, step=0.1, round=False, tooltip=f"First λ. {BANDWIDTH}"
                 ),
                 io.Float.Input(
-                    "end", default=0.7, min=0.01, max=1000.0, step=0.1, round=False, tooltip="Last λ, below the first."
+                    "end",
+                    default=0.7,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.1,
+                    round=False,
+                    tooltip="Last λ, at most the first.",
                 ),
                 io.Float.Input("cfg", default=3.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1: no guidance."),
                 io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise."),

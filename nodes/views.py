@@ -7,6 +7,8 @@ so that a region keeps its shape. Without a scale, width and height are those of
 
 from __future__ import annotations
 
+import math
+
 from comfy_api.latest import io
 
 from ..msd_core.generators.base import Canvas, Region, View
@@ -17,6 +19,8 @@ LARGEST = 16384
 """Pixels of a side that is rendered."""
 FINEST = 2**23
 """Pixels of a side of the whole picture that a region is a part of: more have no centres of their own in float32."""
+ROUNDED = 0.02
+"""Of a ratio of sides: less than that is from whole pixels and cells."""
 EDGES = {"left": 0.0, "top": 0.0, "right": 1.0, "bottom": 1.0}
 
 
@@ -49,6 +53,15 @@ def inputs() -> list[io.Input]:
         for name, default in EDGES.items()
     ]
     return [scale, *edges]
+
+
+def stretch_of(canvas: Canvas, view: View) -> str:
+    """What to tell of a ``view`` whose sides are not as those of the ``canvas``; "" for what rounding does."""
+    share = view.width * canvas.height / (view.height * canvas.width)
+    if abs(math.log(share)) < ROUNDED:
+        return ""
+    how = f"{share:.3g} times too wide" if share > 1 else f"{1 / share:.3g} times too high"
+    return f"stretched, {how} for a generator of {canvas.width} x {canvas.height}; scale keeps its sides"
 
 
 def view_of(canvas: Canvas, width: int, height: int, scale: float, region: Region) -> View:

@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((PROMPT, "--bandwidth-schedule", "square"), ("--bandwidth-schedule: got 'square'", "'exponential'")),
         (
             (PROMPT, "--bandwidth-start", 1, "--bandwidth-end", 2),
-            ("--bandwidth-end: got 2.0 with start", "end < start"),
+            ("--bandwidth-end: got 2.0 with start", "end <= start"),
         ),
         ((PROMPT, "--bandwidth-end", 0), ("--bandwidth-end: got 0.0", "above 0")),
         ((PROMPT, "--bandwidth-start=-3"), ("--bandwidth-start: got -3.0", "above 0")),

@@ -53,10 +53,15 @@ def test_a_curve_may_begin_below_start_and_end_above_end() -> None:
     assert drawn_bandwidths([1.0], 3.0, 0.7).tolist() == [3.0]
 
 
+def test_a_level_stretch_keeps_the_bandwidth() -> None:
+    assert drawn_bandwidths([1.0, 0.5, 0.5, 0.0], 4.0, 1.0).tolist() == [4.0, 2.0, 2.0, 1.0]
+    assert drawn_bandwidths([1.0, 0.3, 0.0], 2.0, 2.0).tolist() == [2.0, 2.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("curve", "message"),
     [
-        ([1.0, 0.6, 0.6, 0.0], r"at 0\.667 of the run it is at 0\.6, after 0\.6; allowed is a curve that falls all"),
+        ([1.0, 0.5, 0.6, 0.0], r"at 0\.667 of the run it is at 0\.6, after 0\.5; allowed is a curve that never rises"),
         ([0.0, 1.0], "at 1 of the run it is at 1, after 0"),
         ([1.2, 0.0], r"at 0 of the run it is at 1\.2; allowed are heights from 0, which is end, to 1"),
         ([1.0, -0.1], r"at 1 of the run it is at -0\.1"),
@@ -64,16 +69,15 @@ def test_a_curve_may_begin_below_start_and_end_above_end() -> None:
         ([], "got"),
         ([[1.0, 0.0]], "got shape"),
         ("falling", "got 'falling'"),
-        ([1.0, 1.0 - 1e-9, 0.0], "entry 1 is"),
     ],
 )
 def test_wrong_curves_are_refused(curve: object, message: str) -> None:
-    with pytest.raises(ValueError, match=f"(curve|bandwidths): .*{message}"):
+    with pytest.raises(ValueError, match=f"curve: .*{message}"):
         drawn_bandwidths(curve, 8.0, 0.7)
 
 
 def test_wrong_ends_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"end: got 8\.0 with start 8\.0"):
-        drawn_bandwidths([1.0, 0.0], 8.0, 8.0)
+    with pytest.raises(ValueError, match=r"end: got 8\.0 with start 7\.0"):
+        drawn_bandwidths([1.0, 0.0], 7.0, 8.0)
     with pytest.raises(ValueError, match="start: got 0"):
         drawn_bandwidths([1.0, 0.0], 0.0, 8.0)

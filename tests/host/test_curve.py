@@ -75,6 +75,11 @@ def test_it_is_the_hosts_own_curve(interpolation: str) -> None:
 
 
 @drawing
+def test_a_level_stretch_keeps_the_bandwidth() -> None:
+    assert schedule(schedule="drawn", steps=5, curve=line((0.5, 1), (1, 0)))[:3].tolist() == [3.0] * 3
+
+
+@drawing
 def test_the_node_draws_it() -> None:
     """Another curve, another picture in the node."""
     shown = []
@@ -91,11 +96,10 @@ def test_the_node_draws_it() -> None:
     ("curve", "message"),
     [
         (None, "curve: not given, with the schedule 'drawn'; allowed are points"),
-        (line((0, 1), (0.5, 0.2), (0.7, 0.6), (1, 0)), "curve: at .* allowed is a curve that falls all the way"),
-        (line((0, 0), (1, 1)), "curve: at .* allowed is a curve that falls all the way"),
+        (line((0, 1), (0.5, 0.2), (0.7, 0.6), (1, 0)), "curve: at .* allowed is a curve that never rises"),
+        (line((0, 0), (1, 1)), "curve: at .* allowed is a curve that never rises"),
         (line((0, 1.5), (1, 0)), r"curve: at 0 of the run it is at 1\.5; allowed are heights"),
-        (line((0.5, 1), (1, 0)), "falls all the way"),
-        (line(), "falls all the way"),
+        (line(), "curve: got .*; allowed are points"),
         ({"points": "none"}, "curve: got {'points': 'none'}; allowed are points"),
         ({"curve": 1}, "curve: got .*; allowed are points"),
         ([[0, 1, 2]], "curve: got .*; allowed are points"),

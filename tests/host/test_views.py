@@ -8,6 +8,7 @@ import pytest
 import torch
 from msd_pack.msd_core import memory
 from msd_pack.msd_core.generators import Canvas, Generator, Pixels, View
+from msd_pack.nodes import generators
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
 from tiny_models import tiny_model
 from torch import Tensor
@@ -39,6 +40,24 @@ def test_a_scale_keeps_the_proportions() -> None:
     assert drawn(made, scale=1e-9).shape == (1, 1, 1, 3)
     met = replace(born("latent"), latent_format=LATENT_FORMAT)
     assert drawn(met, scale=1.5).shape == (1, 8, 18, 4) and drawn(met, 513, 3, scale=1.0).shape == (1, 5, 12, 4)
+
+
+def test_a_picture_that_is_stretched_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(generators, "tell", lambda node_id, text: told.append(text))
+    made = born()
+    drawn(made, 96, 96)
+    drawn(made, 96, 20)
+    assert told == [
+        "stretched, 2.4 times too high for a generator of 96 x 40; scale keeps its sides",
+        "stretched, 2 times too wide for a generator of 96 x 40; scale keeps its sides",
+    ]
+    told.clear()
+    for sides in ((192, 80), (193, 80), (1920, 801)):
+        drawn(made, *sides)
+    drawn(made, scale=0.1)
+    drawn(made, 48, 40, **region(0.5, 0.0, 1.0, 1.0))
+    assert not told
 
 
 @pytest.mark.parametrize("representation", ["siren", "pixels", "latent"])
