@@ -1,30 +1,23 @@
-"""Drawn pictures edited, inpainted and restored by the demo model, beside simpler ways at equal network rows.
+"""Drawn pictures inpainted and restored by the demo model, beside simpler ways at equal network rows.
 
 Every picture has a cell of its own. Holes are the half of a thing or a square in the middle; what is measured is the
-hole against the picture's own, and the judge's verdict on the true caption. An edit changes one word, the colour or the
-kind of one thing of two or three; what is measured is the verdict on the new caption, and the picture where both
-drawings agree.
+hole against the picture's own, and the judge's verdict on the true caption. Edits have a study of their own (`edits`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...demo.evaluate import draw_scenes
-from ...demo.grammar import COLOURS, Scene
+from ...demo.grammar import Scene
 from ...demo.judge import judge
-from ...demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
-from ...demo.scenes import caption, draw
-from ...demo.silhouettes import THINGS
-from ...manipulation import Manipulated, edit, inpaint, restore
+from ...demo.model import DemoModel, load_demo_model
+from ...demo.scenes import caption
+from ...manipulation import Manipulated, inpaint, restore
 from ...measurement import Measurement, observe
 from ...measurement.blur import Blur
 from ...measurement.mask import Mask
@@ -33,6 +26,7 @@ from ...posterior.dps import DPS
 from ...posterior.proximal import Proximal
 from ...posterior.psld import PSLD
 from ...posterior.red_diff import REDDiff
+from .drawn_pictures import drawn, model_digest, psnr
 from .result import Result, Table
 from .study import Cell, Context, OnStep
 
@@ -45,15 +39,7 @@ RESTORED = {"restored": Proximal(), "dps": DPS(1.0), "psld": PSLD(0.3, 0.03), "r
 """Settings of the others: the best of three each on one picture that is not among these."""
 IN_PIXELS, GUIDED = (16, 48), (3.0, 7.5)
 """Steps of holes that are measured in pixels, an evaluation each; and scales of guidance that holes are tried at."""
-EDIT_STEPS = 40
-SAME = 0.02
-"""Sum of the differences of three colours below which two drawings agree at a pixel."""
 Case = Callable[[DemoModel, Scene, Tensor, torch.Generator], dict[str, float]]
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Of pixels in [0, 1], dB."""
-    return float(-10 * (a - b).double().square().mean().clamp(min=1e-12).log10())
 
 
 def holes(scene: Scene, side: int) -> dict[str, Tensor]:
@@ -106,34 +92,6 @@ def restored(measurement: Measurement, noise: float, way: str) -> Case:
     return case
 
 
-def edited(way: str) -> Case:
-    """One word changed: by `edit` without and with the picture's own caption, or not at all."""
-
-    def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
-        after = reworded(scene, rng)
-        words, target = caption(scene), caption(after)
-        if way == "none":
-            made = Manipulated(model.decode(model.encode(picture)), 0, None)
-        else:
-            made = edit(picture, target, words if way == "caption known" else "", model=model, steps=EDIT_STEPS)
-        drawn = draw([after], model.side)
-        same = ((drawn - draw([scene], model.side)).abs().sum(dim=1) < SAME)[0]
-        return _found(made, after, picture, same)
-
-    return case
-
-
-def reworded(scene: Scene, rng: torch.Generator) -> Scene:
-    """``scene`` with the colour or the kind of one thing changed."""
-    number = int(torch.randint(len(scene.things), (), generator=rng))
-    thing = scene.things[number]
-    word, choices = ("colour", list(COLOURS)) if torch.rand((), generator=rng) < 0.5 else ("shape", list(THINGS))
-    others = [choice for choice in choices if choice not in {getattr(one, word) for one in scene.things}]
-    other = others[int(torch.randint(len(others), (), generator=rng))]
-    things = [replace(one, **{word: other}) if one is thing else one for one in scene.things]
-    return replace(scene, things=tuple(things))
-
-
 def _found(made: Manipulated, scene: Scene, picture: Tensor, where: Tensor) -> dict[str, float]:
     """The figures of one result; ``where`` are the pixels that are compared."""
     verdict = judge(made.picture[0], scene)
@@ -156,20 +114,6 @@ def cases() -> Iterator[tuple[str, str, Case]]:
     for task, (measurement, noise) in tasks.items():
         for way in ("as given", *RESTORED):
             yield task, way, restored(measurement, noise, way)
-    for way in ("dreamsampler", "caption known", "none"):
-        yield "one word", way, edited(way)
-
-
-@cache
-def _digest() -> str:
-    return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
-
-
-@cache
-def _drawn(count: int, seed: int) -> tuple[list[Scene], Tensor]:
-    """Scenes of two and three things, and their pictures."""
-    scenes = draw_scenes(count, seed + 31_000, (2, 3))
-    return scenes, draw(scenes, load_demo_model().side)
 
 
 def run(context: Context) -> Result:
@@ -184,22 +128,22 @@ def run(context: Context) -> Result:
         kept = None if mean["kept"] < 0 else mean["kept"]
         rows.append([task, way, mean["accepted"], mean["PSNR"], mean["IoU"], kept, mean["rows"]])
     note = (
-        f"{count} drawn scenes of two and three things, one seed. PSNR: in the hole; of the whole restored picture; of "
-        "an edit where both drawings agree, which the autoencoder limits. Kept: agreement with what was to stay or was "
-        "given, before it was put back, dB. Rows: of the network, a picture."
+        f"{count} drawn scenes of two and three things, one seed. PSNR: in the hole, or of the "
+        "whole restored picture. Kept: agreement with what was to stay or was given, before it was put back, dB. Rows: "
+        "of the network, a picture."
     )
     columns = ("task", "way", "accepted", "PSNR", "IoU", "kept", "rows")
     formats = {"accepted": ".2f", "PSNR": ".1f", "IoU": ".2f", "kept": ".1f", "rows": ".0f"}
-    table = Table("existing", "Pictures that exist: holes, measurements, words", columns, rows, note, formats)
-    settings = {"pictures": count, "edit steps": EDIT_STEPS, "steps": dict(STEPS)}
-    return Result("existing", "Edited, inpainted and restored by the demo model", [table], settings=settings)
+    table = Table("existing", "Pictures that exist: holes, measurements", columns, rows, note, formats)
+    settings = {"pictures": count, "steps": dict(STEPS)}
+    return Result("existing", "Inpainted and restored by the demo model", [table], settings=settings)
 
 
 def _cell(context: Context, task: str, way: str, case: Case, i: int, count: int) -> dict[str, Any]:
     def compute(progress: OnStep) -> Cell:
-        scenes, pictures = _drawn(count, context.seed)
+        scenes, pictures = drawn(count, context.seed)
         rng = torch.Generator().manual_seed(context.seed + i)
         with torch.no_grad():
             return Cell(case(load_demo_model(), scenes[i], pictures[i : i + 1], rng))
 
-    return context.cell("existing", {"task": task, "way": way, "picture": i, "model": _digest()}, compute).numbers
+    return context.cell("existing", {"task": task, "way": way, "picture": i, "model": model_digest()}, compute).numbers

@@ -592,6 +592,7 @@ def test_help_lists_the_studies_and_imports_none() -> None:
             "graphics",
             "volume",
             "existing",
+            "edits",
             "symptoms",
             "posterior",
             "dream",
