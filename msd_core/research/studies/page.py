@@ -14,7 +14,7 @@ from typing import Any
 from ...atomic import write_whole
 from . import STUDIES
 from .result import RESULT_FORMAT
-from .table import Table
+from .table import Table, to_markdown
 
 PAGE = "README.md"
 QUICK_NOTE = (
@@ -77,9 +77,8 @@ def _section(report: dict[str, Any], environment: bool) -> Iterable[str]:
 def _table(report: dict[str, Any]) -> Iterable[str]:
     rows = [[_number(value) for value in row] for row in report["rows"]]
     table = Table(report["name"], report["title"], report["columns"], rows, report["note"], report["formats"])
-    rules = ["---:" if right else "---" for right in table.numeric()]
     yield f"**{table.title}** ([{report['file']}]({report['file']}))"
-    yield "\n".join(_row(row) for row in ([*table.columns], rules, *table.shown()))
+    yield to_markdown(table)
     if table.note:
         yield table.note
 
@@ -126,10 +125,6 @@ def _anchor(title: str) -> str:
 def _number(value: Any) -> Any:  # noqa: ANN401
     """The number that JSON could not hold, or the value itself."""
     return float(value) if value in ("nan", "inf", "-inf") else value
-
-
-def _row(texts: list[str]) -> str:
-    return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"
 
 
 _BRACKETS = str.maketrans({"[": "(", "]": ")"})

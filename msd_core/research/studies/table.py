@@ -84,6 +84,13 @@ def format_table(table: Table) -> str:
     return "\n".join(line.rstrip() for line in (table.title, lines[0], rule, *lines[1:], *table.note.splitlines()))
 
 
+def to_markdown(table: Table) -> str:
+    """Columns and rows as a table in Markdown, numbers to the right; without title and note."""
+    rules = ["---:" if right else "---" for right in table.numeric()]
+    rows = ([*table.columns], rules, *table.shown())
+    return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |" for row in rows)
+
+
 def to_csv(table: Table) -> str:
     """Columns and rows as CSV: numbers to their last digit, nothing for None."""
     text = io.StringIO()
