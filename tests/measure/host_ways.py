@@ -68,8 +68,9 @@ class Loaded:
 
     @classmethod
     def of(cls, cfg: float = 1.0) -> Loaded:
-        """By the node that loads it."""
+        """By the node that loads it; in half precision it computes so, as on a card, where the host's CPU would not."""
         made = cls(*call(LoadDemoModel, world="demo"), cfg)
+        made.model.model.manual_cast_dtype = None
         made.model.model.diffusion_model.register_forward_pre_hook(made._count)
         return made
 

@@ -38,15 +38,24 @@ def drawn(count: int, seed: int) -> tuple[list[Scene], Tensor]:
 
 
 def reworded(scene: Scene, rng: torch.Generator) -> Scene:
-    """``scene`` with the colour or the kind of one thing changed to one that is not in it, and shows on its ground."""
+    """``scene`` with the colour or the kind of one thing changed to one that is not in it, and shows on its ground.
+
+    A kind that would move the things, as where one stands on the other, is none of the choices; if none is left, the
+    colour is changed.
+    """
     number = int(torch.randint(len(scene.things), (), generator=rng))
-    thing = scene.things[number]
-    shown = [colour for colour in COLOURS if contrast(colour, scene.ground) >= MIN_CONTRAST]
-    word, choices = ("colour", shown) if torch.rand((), generator=rng) < 0.5 else ("shape", list(THINGS))
-    others = [choice for choice in choices if choice not in {getattr(one, word) for one in scene.things}]
-    other = others[int(torch.randint(len(others), (), generator=rng))]
-    things = [replace(one, **{word: other}) if one is thing else one for one in scene.things]
-    return replace(scene, things=tuple(things))
+    colours = [colour for colour in COLOURS if contrast(colour, scene.ground) >= MIN_CONTRAST]
+    kinds = [one for one in _others(scene, number, "shape", list(THINGS)) if one.layout() == scene.layout()]
+    kind = torch.rand((), generator=rng) >= 0.5 and kinds
+    choices = kinds if kind else _others(scene, number, "colour", colours)
+    return choices[int(torch.randint(len(choices), (), generator=rng))]
+
+
+def _others(scene: Scene, number: int, word: str, choices: list[str]) -> list[Scene]:
+    """The scene with each of the choices that it does not have."""
+    had = {getattr(one, word) for one in scene.things}
+    made = [replace(scene.things[number], **{word: choice}) for choice in choices if choice not in had]
+    return [replace(scene, things=(*scene.things[:number], one, *scene.things[number + 1 :])) for one in made]
 
 
 def where_alike(scene: Scene, other: Scene, side: int) -> Tensor:

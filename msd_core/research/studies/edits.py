@@ -83,14 +83,13 @@ def chosen(context: Context, name: str, rows: int) -> Way:
 
 
 def words(way: Way) -> str:
-    """The settings of a way that has any to choose, in short."""
+    """What is chosen of a way, in short."""
     plain = asdict(way)  # type: ignore[call-overload]
-    first = plain.pop("first", None)
-    given = {**plain, **plain.pop("settings", {})}
-    told = [f"{k} {v:g}" if isinstance(v, (int, float)) else str(v) for k, v in given.items() if v is not None]
-    return ", ".join(one for one in told if one not in ("gd", given.get("method"), given.get("inversion"))) + (
-        f"; from start {first['start']:g}" if first else ""
-    )
+    settings, first = plain.pop("settings", {}), plain.pop("first", None)
+    for name in ("method", "inversion"):
+        plain.pop(name, None)
+    told = [f"{k} {v:g}" if isinstance(v, (int, float)) else str(v) for k, v in {**plain, **settings}.items()]
+    return ", ".join(one for one in told if one != "gd") + (f"; from start {first['start']:g}" if first else "")
 
 
 def row_of(context: Context, name: str, way: Way, cells: Sequence[Cell], changed: Sequence[str]) -> list[Any]:
@@ -129,7 +128,7 @@ def sheet(context: Context, found: dict[str, list[Cell]], count: int) -> Figure:
         for cells in found.values():
             numbers, shown = cells[i].numbers, cells[i].tensors["picture"]
             entries.append(Entry(_image(shown), [f"{numbers['PSNR']:.1f} dB"], bool(numbers["accepted"])))
-        rows.append((f"{caption(before)}  →  {caption(after)}", entries))
+        rows.append((f"{caption(before)}   becomes   {caption(after)}", entries))
     path = context.folder / "edits-sheet.png"
     write_whole(path, image_bytes(contact_sheet(["before", *found], rows)))
     return Figure(

@@ -92,10 +92,11 @@ def test_nothing_and_the_caption_known_are_what_they_say() -> None:
 
 
 def test_rewording_changes_one_word() -> None:
-    for i, scene in enumerate(draw_scenes(12, 3, (2, 3))):
+    for i, scene in enumerate(draw_scenes(40, 3, (2, 3))):
         other = reworded(scene, torch.Generator().manual_seed(i))
         words, changed = (caption(one).split() for one in (scene, other))
         assert sum(a not in ("a", "an") and a != b for a, b in zip(words, changed, strict=True)) == 1
+        assert other.layout() == scene.layout(), "the rest stays where it is"
         kind = study.changed_word(scene, other)
         assert {kind} == {w for w in ("colour", "shape") for a, b in zip(scene.things, other.things, strict=True)
                           if getattr(a, w) != getattr(b, w)}  # fmt: skip
