@@ -112,7 +112,8 @@ class Measuring:
                 found, made = measure(self.loaded, self.scenes[i], self.drawings[i : i + 1], task, way, i)
             return Cell(found, {"picture": eight_bits(made[0].clone())} if i < SHOWN else {})
 
-        return self.context.cell("beside", {"task": task, "way": way, "picture": i, **self.shared}, compute)
+        key = {"task": task, "way": way, "picture": i, "shown": i < SHOWN, **self.shared}
+        return self.context.cell("beside", key, compute)
 
 
 def plain(columns: Sequence[str]) -> dict[str, str]:

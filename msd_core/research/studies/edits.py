@@ -21,7 +21,8 @@ from ...demo.scenes import Scene, caption
 from ...sheet import Entry, contact_sheet
 from .captions import eight_bits, interval, with_interval
 from .drawn_pictures import drawn, model_digest, overlap, psnr, reworded, where_alike
-from .edit_ways import WAYS, Way
+from .edit_grids import WAYS
+from .edit_ways import Way
 from .figures import image_bytes
 from .result import Figure, Result, Table
 from .study import Cell, Context, OnStep
@@ -47,7 +48,8 @@ def scenes_of(context: Context, i: int, count: int, tuning: bool) -> tuple[Scene
 def edited(context: Context, name: str, way: Way, rows: int, i: int, count: int, *, tuning: bool = False) -> Cell:
     """The figures of one picture by one way; the picture itself for the sheet."""
     settings = {"kind": type(way).__name__, **asdict(way)}  # type: ignore[call-overload]
-    key = {"way": name, "settings": settings, "rows": rows, "picture": i, "tuning": tuning, "model": model_digest()}
+    shown = not tuning and rows == BUDGETS[0] and i < SHOWN
+    key = {"way": name, "settings": settings, "rows": rows, "picture": i, "tuning": tuning, "shown": shown}
 
     def compute(progress: OnStep) -> Cell:
         model = load_demo_model()
@@ -63,10 +65,9 @@ def edited(context: Context, name: str, way: Way, rows: int, i: int, count: int,
             "IoU": overlap(made.picture[0], after),
             "rows": float(made.evaluations),
         }
-        shown = not tuning and rows == BUDGETS[0] and i < SHOWN
         return Cell(figures, {"picture": eight_bits(made.picture[0])} if shown else {})
 
-    return context.cell("edits", key, compute)
+    return context.cell("edits", {**key, "model": model_digest()}, compute)
 
 
 def chosen(context: Context, name: str, rows: int) -> Way:

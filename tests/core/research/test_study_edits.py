@@ -16,7 +16,8 @@ from msd_core.demo.scenes import caption, draw
 from msd_core.inversion import INVERSIONS
 from msd_core.research.studies import edits as study
 from msd_core.research.studies.drawn_pictures import drawn, overlap, reworded, where_alike
-from msd_core.research.studies.edit_ways import WAYS, Distilled, Dream, Nothing, Swapped, Way
+from msd_core.research.studies.edit_grids import WAYS
+from msd_core.research.studies.edit_ways import Distilled, Dream, Nothing, Swapped, Way
 from msd_core.research.studies.study import Context
 
 pytestmark = pytest.mark.core
