@@ -121,9 +121,10 @@ def verdicts(pictures: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def interval(values: Tensor, seed: int = 0) -> Estimate:
-    """The mean of ``values`` (N,) with its 95 % bootstrap interval."""
-    rng = torch.Generator().manual_seed(seed)
-    return bootstrap(lambda count: (count * values.double()).sum() / count.sum(), len(values), rng, 1000, 0.95)
+    """The mean of ``values`` (N,) with its 95 % bootstrap interval, which lies between the least and the largest."""
+    rng, least, most = torch.Generator().manual_seed(seed), float(values.min()), float(values.max())
+    found = bootstrap(lambda count: (count * values.double()).sum() / count.sum(), len(values), rng, 1000, 0.95)
+    return Estimate(found.value, max(least, found.low), min(most, found.high))
 
 
 def with_interval(values: Tensor, digits: int = 2) -> str:

@@ -115,6 +115,15 @@ class Counted:
         return self(z, sigma), self(z, sigma)
 
 
+def test_the_interval_of_shares_is_one_of_shares() -> None:
+    """That of a mean: as wide as its standard error says, and between the least and the largest value."""
+    values = torch.rand(400, generator=torch.Generator().manual_seed(0))
+    found, error = captions.interval(values), float(values.std()) / 20
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    few = captions.interval(torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
+    assert 0 <= few.low < few.value < few.high <= 1
+
+
 def test_what_a_run_passes_is_what_it_ends_with(context: Context) -> None:
     prompts = captions.captions(0, 2)
     cell = captions.passed(context, prompts, "sds", [0, 1, 3], steps=3)
