@@ -85,10 +85,10 @@ def test_the_seam_is_the_error_of_the_jump() -> None:
 
 def test_the_command_writes_its_tables_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comfy.cli_args.args, "fp32_unet", comfy.cli_args.args.fp32_unet)
-    told = {"out": tmp_path, "pictures": 2, "seed": 0, "only": "box", "ways": "Latent Noise", "cfg": 1.0}
+    told = {"out": tmp_path, "pictures": 2, "seed": 0, "only": "box", "ways": "Mask, grown", "cfg": 1.0}
     arguments = argparse.Namespace(**told, precision="float32")
     (table,) = beside.measure(arguments)
-    assert [row[:2] for row in table.rows] == [["box", name] for name in host_ways.HOLES if "Latent Noise" in name]
+    assert [row[:2] for row in table.rows] == [["box", name] for name in host_ways.HOLES if "Mask, grown" in name]
     assert {path.name for path in tmp_path.iterdir()} >= {
         "beside.md",
         "beside.json",
