@@ -167,17 +167,19 @@ def drawn(curve: Tensor, told: str = "") -> Tensor:
 
 
 def spread(bandwidths: Tensor, steps: int) -> Tensor:
-    """The curve through `bandwidths` (N,) at `steps` evenly spaced places, log-linear between; itself if N = steps."""
+    """The curve through `bandwidths` (N,) at `steps` evenly spaced places, log-linear between; itself if N = steps.
+
+    The 0 that ends the host's noise schedules is no bandwidth, and is left out; a single bandwidth stays.
+    """
     with grad_mode():
         curve = own(bandwidths, torch.device("cpu"))
+        if curve.ndim == 1 and len(curve) > 1 and curve[-1] == 0:
+            curve = curve[:-1]
         check_bandwidths(curve)
         if len(curve) == steps:
             return curve
         if len(curve) == 1:
-            raise ValueError(
-                f"bandwidths: got a single one, {float(curve):g}, for {steps} steps, which must fall; set steps to 1 "
-                "or connect a Bandwidth Scheduler"
-            )
+            return curve.expand(steps).clone()
         points = [(k / (len(curve) - 1), value) for k, value in enumerate(curve.tolist())]
         start, end = points[0][1], points[-1][1]
         return bandwidth_schedule("piecewise", start, end, steps, points=points[1:-1])

@@ -154,6 +154,8 @@ class DDIMInversion(io.ComfyNode):
         height, width = samples.shape[-2:]
         trajectory, back = host.run(guider, loop, height, width, rows=len(samples))
         told = described(trajectory, back)
+        if latent_image.get("noise_mask") is not None:
+            told += "\nThe latent's noise mask plays no part: the whole picture is inverted."
         tell(cls.hidden.unique_id if cls.hidden else None, told)
         return cls._outputs(trajectory, guider, axis, levels, told, back)
 

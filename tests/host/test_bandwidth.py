@@ -50,15 +50,20 @@ def test_a_curve_is_walked_in_any_number_of_steps() -> None:
     assert spread(CURVE, 5).tolist() == pytest.approx([8.0, 32**0.5, 4.0, 2.0, 1.0])
     assert spread(CURVE, 2).tolist() == [8.0, 1.0]
     assert spread(CURVE, 1).tolist() == [8.0]
-    assert spread(CURVE[:1], 1).tolist() == [8.0]
+    assert spread(CURVE[:1], 1).tolist() == [8.0] and spread(CURVE[:1], 3).tolist() == [8.0] * 3
+
+
+def test_the_0_of_a_noise_schedule_is_left_out() -> None:
+    ended = torch.cat([CURVE, torch.zeros(1)])
+    assert torch.equal(spread(ended, 5), spread(CURVE, 5)) and torch.equal(spread(ended, len(CURVE)), CURVE)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ([1.0, 3.0], "never rise"),
-        ([3.0, 0.0], "must lose its last entry"),
-        ([3.0], "a single one"),
+        ([0.0], "must lose its last entry"),
+        ([3.0, 0.0, 0.0], "must lose its last entry"),
         ([], "shape"),
     ],
 )

@@ -146,6 +146,14 @@ def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method
     assert "evaluations in 10 steps" in told and "comes back at" in told and "white noise" in told
 
 
+def test_a_noise_mask_plays_no_part_and_the_report_says_so() -> None:
+    latent = picture()
+    masked = latent | {"noise_mask": torch.ones(1, 64, 64)}
+    plain, told = (invert("eps", one, steps=3) for one in (latent, masked))
+    assert torch.equal(plain[0]["samples"], told[0]["samples"]) and "noise_mask" not in told[0]
+    assert "noise mask plays no part" in told[4] and "noise mask" not in plain[4]
+
+
 def test_implicit_is_better_than_explicit_and_the_report_says_so() -> None:
     reports = {
         method: invert("eps", picture(), method=method, steps=8, check=True)[4] for method in ("explicit", "implicit")
