@@ -5,10 +5,7 @@ The captions are of two and three things: one thing alone is drawn by every meth
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +22,7 @@ from ...generators.batch import Batch
 from ...optimize import start
 from ...preset import preset_of
 from ...warm import sample
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 TOGETHER = 6
 """Captions of a cell."""
@@ -56,7 +53,13 @@ def passed(context: Context, prompts: Sequence[str], method: str, marks: Sequenc
     Returns:
         ``pictures`` (marks, captions, 3, H, W) in 0 ... 255; by mark, ``evaluations`` of one caption.
     """
-    key = {"prompts": list(prompts), "method": method, "marks": list(marks), "settings": settings, "model": _digest()}
+    key = {
+        "prompts": list(prompts),
+        "method": method,
+        "marks": list(marks),
+        "settings": settings,
+        "model": model_digest(DEMO_MODEL_PATH),
+    }
 
     def compute(progress: OnStep) -> Cell:
         seeds = [context.seed + i for i in range(len(prompts))]
@@ -131,8 +134,3 @@ def with_interval(values: Tensor, digits: int = 2) -> str:
     """The mean and its interval, as a table's cell."""
     found = interval(values)
     return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
-
-
-@cache
-def _digest(path: Path = DEMO_MODEL_PATH) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

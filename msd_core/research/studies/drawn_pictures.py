@@ -5,7 +5,6 @@ Drawings have no jitter, so that the scene with another word stands where the fi
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import cache
 
@@ -15,19 +14,13 @@ from torch import Tensor
 from ...demo.evaluate import draw_scenes
 from ...demo.grammar import MIN_CONTRAST, Scene
 from ...demo.grounds import COLOURS, contrast, distance, ground_picture
-from ...demo.model import DEMO_MODEL_PATH, load_demo_model
+from ...demo.model import load_demo_model
 from ...demo.readings import FOREGROUND
 from ...demo.scenes import draw
 from ...demo.silhouettes import THINGS
 
 SAME = 0.02
 """Sum of the differences of three colours below which two drawings agree at a pixel."""
-
-
-@cache
-def model_digest() -> str:
-    """Of the demo model's file: other weights are another result."""
-    return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
 
 
 @cache

@@ -16,16 +16,16 @@ from PIL import Image
 
 from ...atomic import write_whole
 from ...demo.judge import judge
-from ...demo.model import load_demo_model
+from ...demo.model import DEMO_MODEL_PATH, load_demo_model
 from ...demo.scenes import Scene, caption
 from ...sheet import Entry, contact_sheet
 from .captions import eight_bits, interval, with_interval
-from .drawn_pictures import drawn, model_digest, overlap, psnr, reworded, where_alike
+from .drawn_pictures import drawn, overlap, psnr, reworded, where_alike
 from .edit_grids import WAYS
 from .edit_ways import Way
 from .figures import image_bytes
 from .result import Figure, Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
 PICTURES, QUICK_PICTURES, TUNED = 100, 2, 6
@@ -67,7 +67,7 @@ def edited(context: Context, name: str, way: Way, rows: int, i: int, count: int,
         }
         return Cell(figures, {"picture": eight_bits(made.picture[0])} if shown else {})
 
-    return context.cell("edits", {**key, "model": model_digest()}, compute)
+    return context.cell("edits", {**key, "model": model_digest(DEMO_MODEL_PATH)}, compute)
 
 
 def chosen(context: Context, name: str, rows: int) -> Way:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...demo.grammar import Scene
 from ...demo.judge import judge
-from ...demo.model import DemoModel, load_demo_model
+from ...demo.model import DEMO_MODEL_PATH, DemoModel, load_demo_model
 from ...demo.scenes import caption
 from ...manipulation import Manipulated, inpaint, restore
 from ...measurement import Measurement, observe
@@ -26,9 +26,9 @@ from ...posterior.dps import DPS
 from ...posterior.proximal import Proximal
 from ...posterior.psld import PSLD
 from ...posterior.red_diff import REDDiff
-from .drawn_pictures import drawn, model_digest, psnr
+from .drawn_pictures import drawn, psnr
 from .result import Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
 PICTURES, QUICK_PICTURES = 20, 2
@@ -146,4 +146,6 @@ def _cell(context: Context, task: str, way: str, case: Case, i: int, count: int)
         with torch.no_grad():
             return Cell(case(load_demo_model(), scenes[i], pictures[i : i + 1], rng))
 
-    return context.cell("existing", {"task": task, "way": way, "picture": i, "model": model_digest()}, compute).numbers
+    return context.cell(
+        "existing", {"task": task, "way": way, "picture": i, "model": model_digest(DEMO_MODEL_PATH)}, compute
+    ).numbers

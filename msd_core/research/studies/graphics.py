@@ -7,7 +7,6 @@ it first and to draw that, to trace the measurement as it is, and to fit shapes 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -41,7 +40,7 @@ from ...randomness import Rng
 from ...warm import sample
 from .graphics_sheet import kept, sheets
 from .result import Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
 PICTURES, RESTORED, QUICK_PICTURES = 24, 10, 1
@@ -261,11 +260,6 @@ def scenes_of(seed: int) -> list[Scene]:
     return draw_scenes(PICTURES, seed + 41_000, (1, 2, 3))
 
 
-@cache
-def _digest() -> str:
-    return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
-
-
 def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cell:
     """The figures of one picture, computed once and kept."""
 
@@ -273,7 +267,7 @@ def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cel
         found = case(load_demo_model(), scenes_of(context.seed)[picture], context.seed + picture)
         return found if isinstance(found, Cell) else Cell(found)
 
-    key = {"task": task, "way": way, "picture": picture, "model": _digest()}
+    key = {"task": task, "way": way, "picture": picture, "model": model_digest(DEMO_MODEL_PATH)}
     if (task, way) == ON_SHEET:
         key["version"] = 2  # with its SVG
     return context.cell("graphics", key, compute)

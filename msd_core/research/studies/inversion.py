@@ -7,7 +7,6 @@ count.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from typing import Any
 
@@ -24,7 +23,7 @@ from ...inversion.resample import resample, round_trip_psnr
 from ...schedule import sigma_schedule
 from ...settings import to_json
 from .result import Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
 CFGS = (1.0, 3.0, 7.5)
@@ -49,7 +48,7 @@ def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[s
     """The figures of one row."""
     kind = "implicit" if name == NEGATIVE_PROMPT else name
     inversion = INVERSIONS[kind]()
-    model = {"model": _digest(), "levels": SCHEDULE, "steps": STEPS}
+    model = {"model": model_digest(DEMO_MODEL_PATH), "levels": SCHEDULE, "steps": STEPS}
     key = {"name": name, "cfg": cfg, "pictures": pictures, "settings": to_json(inversion), **model}
 
     def compute(progress: OnStep) -> Cell:
@@ -76,12 +75,6 @@ def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[s
         return Cell(found)
 
     return context.cell("inversion", key, compute).numbers
-
-
-@cache
-def _digest() -> str:
-    """Of the model's file: other weights are another result."""
-    return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
 
 
 @cache

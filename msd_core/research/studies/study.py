@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +184,9 @@ def _write(path: Path, identity: str, cell: Cell) -> None:
     (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     text = {"identity": identity, "numbers": _json("numbers", cell.numbers), "seconds": repr(cell.seconds)}
     write_tensors(path, cell.tensors, CELL_FORMAT, CELL_VERSION, text)
+
+
+@cache
+def model_digest(path: Path) -> str:
+    """16 digits of the SHA-256 of a model's file: other weights are another result."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

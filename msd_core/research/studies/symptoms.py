@@ -7,7 +7,6 @@ picture, as those here. The threshold was chosen on other prompts (`CHOSEN`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from ...distil import distil
 from ...state import State
 from ...symptoms import SHIFT, symptoms_of
 from .result import Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
 CHOSEN = 77
@@ -63,11 +62,6 @@ class Found(NamedTuple):
     destroyed: bool
     shift: float
     warned: bool
-
-
-@cache
-def _digest() -> str:
-    return hashlib.sha256(DEMO_MODEL_PATH.read_bytes()).hexdigest()[:16]
 
 
 @cache
@@ -116,7 +110,7 @@ def _cell(context: Context, way: Way, i: int) -> Found:
         numbers = {"iou": iou, "stray": verdict.stray, "shift": known.shift}
         return Cell(numbers, {"picture": (picture[0] * 255).round().byte()})
 
-    settings = {"settings": {**way.settings}, "picture": i, "model": _digest()}
+    settings = {"settings": {**way.settings}, "picture": i, "model": model_digest(DEMO_MODEL_PATH)}
     numbers = context.cell("symptoms", settings, compute).numbers
     destroyed = numbers["iou"] < MATCH or numbers["stray"] >= STRAY
     return Found(destroyed, numbers["shift"], numbers["shift"] >= SHIFT)

@@ -7,11 +7,9 @@ are asked for, and in how many words, decides whether an object has one front. M
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +27,7 @@ from ...generators.volume.camera import Camera
 from ...generators.volume.volume import Volume, VolumeSettings
 from ...preset import preset_for
 from .result import Figure, Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, model_digest
 from .volume_cost import GRIDS, QUICK_REPEATS, REPEATS, SIDES, measured
 
 IN_ALL = False
@@ -131,15 +129,10 @@ def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnSte
     return Cell({**judge_solid(volume, scene).figures(), "rows": float(rows)}, seen_from_four_sides(volume))
 
 
-@cache
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     """A cell of the first table."""
     inner = preset_for(Volume, "msd", {}).inner_steps
-    key = {"what": "round", "prompt": prompt, "seed": seed, "inner": inner, "model": _digest(DEMO_MODEL_PATH)}
+    key = {"what": "round", "prompt": prompt, "seed": seed, "inner": inner, "model": model_digest(DEMO_MODEL_PATH)}
     quick = {"steps": 2, "rays": 16} if context.quick else {}
     return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 
@@ -149,7 +142,7 @@ def solid_cell(context: Context, number: int, method: str, words: str, seed: int
     scene, steps = scenes_of(context.seed)[number], 2 if context.quick else STEPS[method]
     key = {"what": "solid", "scene": scene.caption(), "method": method, "words": words, "seed": seed, "steps": steps}
     key |= {"inner": preset_for(Volume, method, {}).inner_steps}
-    key |= {"model": _digest(SOLID_MODEL_PATH)}
+    key |= {"model": model_digest(SOLID_MODEL_PATH)}
     return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, steps))
 
 
