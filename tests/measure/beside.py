@@ -81,8 +81,9 @@ class Measuring:
         sys.path.insert(0, str(HERE))
         import host_figures
         import host_ways
-        from msd_pack.msd_core.research.studies.drawn_pictures import drawn, model_digest
-        from msd_pack.msd_core.research.studies.study import Context
+        from msd_pack.msd_core.demo.model import DEMO_MODEL_PATH
+        from msd_pack.msd_core.research.studies.drawn_pictures import drawn
+        from msd_pack.msd_core.research.studies.study import Context, model_digest
         from tqdm import tqdm
 
         self.arguments, self.figures = arguments, host_figures
@@ -90,7 +91,7 @@ class Measuring:
         self.loaded = host_ways.Loaded.of(arguments.cfg)
         self.scenes, self.drawings = drawn(arguments.pictures, arguments.seed)
         self.shared = {"cfg": arguments.cfg, "precision": arguments.precision, "rows": host_ways.ROWS}
-        self.shared |= {"model": model_digest(), "version": 1}
+        self.shared |= {"model": model_digest(DEMO_MODEL_PATH), "version": 1}
 
     def listed(self, tasks: Sequence[str], ways: Sequence[str]) -> list[tuple[str, str]]:
         """The tasks and ways that were asked for."""
