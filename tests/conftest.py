@@ -9,8 +9,9 @@ The host tier needs the host's own Python with its own packages, which is rarely
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 
 With `-n 2 --dist loadfile` (pytest-xdist) files go to whichever of two processes is free, and the host tier, which runs
-once, goes to one of them as if it were one file, so that the other does not wait for it. Every process calculates with
-one thread, unless OMP_NUM_THREADS says otherwise: two that share their cores would wait for each other.
+once, goes to one of them as if it were one file, so that the other does not wait for it. The server tier goes first and
+files of few tests last, so that the two end together. Every process calculates with one thread, unless OMP_NUM_THREADS
+says otherwise: two that share their cores would wait for each other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree  # noqa: S405  (reads only what our own pytest wrote)
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = "core" if relative[0] == "attack" else relative[0]
         if tier in TIERS:
             item.add_marker(tier)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        in_file = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.get_closest_marker("server") is None, -in_file[item.path], item.path))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -136,6 +141,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
         def _split_scope(self, nodeid: str) -> str:
             return "tests/host" if nodeid.startswith("tests/host/") else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False  # the order of pytest_collection_modifyitems
     return ByFileAndHost(config, log)
 
 
