@@ -82,7 +82,8 @@ def default_device() -> str:
 
 def _opened(file: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - the library's
     """The pipeline in a folder or a file, on the CPU; a part that its kind can do without may be missing."""
-    diffusers, options = library(), {"torch_dtype": dtype, "local_files_only": True}
+    diffusers = library()
+    options = {_dtype_argument(diffusers.__version__): dtype, "local_files_only": True}
     if not file.exists():
         raise ValueError(f"path: {str(file)!r} is not there. Name a folder of diffusers, or a file.")
     folder = file if file.is_dir() else settings_of(file)
@@ -92,6 +93,11 @@ def _opened(file: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - the librar
     if file.is_dir():
         return kind.from_pretrained(str(file), **options)
     return kind.from_single_file(str(file), config=str(folder), **options)
+
+
+def _dtype_argument(version: str) -> str:
+    """What diffusers of that version calls the dtype that it loads in."""
+    return "dtype" if tuple(int(part) for part in version.split(".")[:2]) >= (0, 40) else "torch_dtype"
 
 
 def quiet() -> None:
