@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ..atomic import write_whole
 from ..jsontext import parse_json
 
 CHUNK = 2**22
+LARGE = 2**30
+"""Bytes of a model's files, from which the command says that it reads them."""
 SETTLED = 2.0
 """Seconds after its last change from which a file is remembered: within the tick of a clock it could change unseen."""
 
@@ -37,12 +40,17 @@ def digest_of(path: Path) -> str:
 
 @dataclass
 class Digests:
-    """Digests of files, kept in ``file`` from one start to the next; one that cannot be read is made anew."""
+    """Digests of files, kept in ``file`` from one start to the next; one that cannot be read is made anew.
 
-    file: Path
+    Without a ``file`` all are read each time.
+    """
+
+    file: Path | None = None
     _known: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.file is None:
+            return
         with contextlib.suppress(OSError, ValueError):
             content = parse_json("digests", self.file.read_text(encoding="utf-8"))
             self._known = content if isinstance(content, dict) else {}
@@ -71,6 +79,8 @@ class Digests:
         return str(entry[1]) if entry and whole and entry[0] == _mark(path) else ""
 
     def _keep(self) -> None:
+        if self.file is None:
+            return
         with contextlib.suppress(OSError):  # a folder that cannot be written to is somebody else's to say
             write_whole(self.file, json.dumps(self._known).encode())
 
@@ -79,6 +89,19 @@ def _mark(path: Path) -> str:
     """What of a file changes when it is written or replaced."""
     found = path.stat()
     return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def digest_of_model(path: Path, kind: str, digests: Digests) -> str:
+    """The digest of all files that decide what the model at ``path`` is; says so where it has gigabytes to read.
+
+    Raises:
+        ValueError: a pipeline's folder or file that is incomplete.
+    """
+    files = files_of_model(path, kind)
+    unread = digests.unread(files)
+    if unread > LARGE:
+        print(f"msd: reading {unread / 1e9:.1f} GB of the model's files, to know them again", file=sys.stderr)
+    return digests.of(path if path.is_dir() else path.parent, files)
 
 
 def files_of_model(path: Path, kind: str) -> list[Path]:

@@ -28,7 +28,7 @@ from ..symptoms import warning_of
 from ..units import units_of
 from ..warm import sample
 from .claim import Claim, claimed
-from .digests import digest_of
+from .digests import Digests, digest_of_model
 from .pictures import read_picture
 from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
 from .settings import SAMPLE, Settings, by_flag, check_unchanged, new_settings
@@ -47,14 +47,15 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
             check_no_unfinished(folder)
             claim.check_foreign("--out")
         model = _model(arguments, path, arguments.dtype if kept is None else kept[0].dtype)
+        digest = digest_of_model(Path(path), arguments.model_kind, Digests())
         if kept is None:
-            settings, done = new_settings(arguments, model, digest_of(path)), None
+            settings, done = new_settings(arguments, model, digest), None
             if arguments.preset is not None:
                 numbers = said(settings.preset, units_of(model, *settings.size))
                 print(f"msd: {arguments.preset}: {numbers}", file=sys.stderr)
         else:
             settings, done = kept
-            check_unchanged(arguments, settings, digest_of(path))
+            check_unchanged(arguments, settings, digest)
         pull, options = settings.preset.pull, settings.options
         check_distillation(settings.generator, *settings.size, model, pull=pull, options=options)
         begin = Path(arguments.start) if settings.start not in ("", SAMPLE) and kept is None else None

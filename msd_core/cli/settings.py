@@ -213,7 +213,9 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
             )
     if settings.model != digest:
         former = former_model(settings.model)
-        raise ValueError(f"--model: got another file than that of the run to resume; {former or 'pass the same one'}")
+        raise ValueError(
+            f"--model: got other weights than those of the run to resume; {former or 'pass the same model'}"
+        )
 
 
 def _plain(value: object) -> object:

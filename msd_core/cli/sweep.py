@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ..echo import shown
 from .arguments import count_to, file, path, writable_folder
 from .claim import claimed
-from .digests import Digests, files_of_model
+from .digests import Digests, digest_of_model
 from .signals import Stopped, signals
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 HELP = "prompts x settings x seeds, on many processes or machines"
 EXTRA = {"yaml", "joblib", "pyarrow", "matplotlib", "ray"}
 DIGESTS = ".msd-digests.json"
-LARGE = 2**30
-"""Bytes of a model's files, from which the command says that it reads them."""
 TOLD = 5
 """Reasons for failed cells that are printed."""
 
@@ -133,11 +131,7 @@ def _digest(grid: Grid, folder: Path) -> str:
     path = Path(grid.model) if grid.model else SHIPPED[grid.model_kind]
     if not path.exists():
         raise ValueError(f"model: got {shown(str(path))}, which is not there; allowed is its file or folder. Name it.")
-    files, digests = files_of_model(path, grid.model_kind), Digests(folder / DIGESTS)
-    unread = digests.unread(files)
-    if unread > LARGE:
-        print(f"msd: reading {unread / 1e9:.1f} GB of the model's files, to know them again", file=sys.stderr)
-    return digests.of(path if path.is_dir() else path.parent, files)
+    return digest_of_model(path, grid.model_kind, Digests(folder / DIGESTS))
 
 
 def _threads(arguments: argparse.Namespace) -> int:

@@ -213,9 +213,12 @@ def test_a_folder_is_loaded_offline(
 
 
 def test_a_run_goes_on_in_its_own_precision(
-    made: Callable[[str], PipelineModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Callable[[str], PipelineModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """Stopped after a step; the same to the bit as without, although what goes on says nothing of its dtype."""
+    """Stopped after a step; the same to the bit as without, although what goes on says nothing of its dtype.
+
+    With other weights in the folder it does not go on.
+    """
     made("sd1").family.pipe.save_pretrained(tmp_path / "sd")
     words = ["distill", PROMPT, "--model", str(tmp_path / "sd"), "--model-kind", "diffusers", "--size", "32x32"]
     words += ["--steps", "2", "--method", "sds", "--dtype", "bfloat16", "--device", "cpu"]
@@ -231,6 +234,11 @@ def test_a_run_goes_on_in_its_own_precision(
     assert main([*words, "--out", str(tmp_path / "half")]) == 130
     monkeypatch.undo()
     on = ["distill", "--resume", "--out", str(tmp_path / "half"), *words[2:6]]
+    weights = next((tmp_path / "sd" / "unet").glob("*.safetensors"))
+    true = weights.read_bytes()
+    weights.write_bytes(true[:-1] + bytes([true[-1] ^ 1]))
+    assert main(on) == 2 and "--model: got other weights than those of the run" in capsys.readouterr().err
+    weights.write_bytes(true)
     assert main(on) == 0
     whole, half = (load_generator(tmp_path / name / "generator.safetensors") for name in ("whole", "half"))
     for name, value in whole.state_dict().items():
