@@ -160,8 +160,8 @@ def on_ray(address: str) -> Spread:
 
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
         try:
-            options = {"num_cpus": work.threads, "num_gpus": 1 if work.device.startswith("cuda") else 0}
-            task = ray.remote(max_retries=TRIES, **options)(_call)
+            gpus = 1 if work.device.startswith("cuda") else 0
+            task = ray.remote(max_retries=TRIES, num_cpus=work.threads, num_gpus=gpus)(_call)
             waiting = [task.remote(work, batch) for batch in batches]
             while waiting:
                 (first, *_), waiting = ray.wait(waiting, num_returns=1)

@@ -1,12 +1,13 @@
-"""A step node of 400 steps in a real server: its resident size stays where it is, and a planted leak does not.
+"""A step node in a real server, 400 steps and many runs: its resident size stays where it is, but for a planted leak.
 
 The size is read at every evaluation of the model, which is one a step. What the server grows by over the last 300 is
-the slope of a least-squares line through the sizes, times 300. The server is a fresh one: what earlier prompts have
-freed would take a leak in without growing.
+the slope of a least-squares line through the sizes, times 300; of 15 runs, it is that of the last 10, read after each.
+The server is a fresh one: what earlier prompts have freed would take a leak in without growing.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from test_graphs import BANDWIDTHS, START, STEP, changed
 from test_kept import PICTURE, PROBE, slow
 
 STEPS, LAST = 400, 300
+RUNS, LAST_RUNS = 15, 10
 NOISE = 5e6
-"""Bytes in 300 steps that are an allocator's affair."""
+"""Bytes in 300 steps, or in 10 runs, that are an allocator's affair."""
 LEAK = 100_000
 """Bytes an evaluation of the planted one."""
 
@@ -57,7 +59,12 @@ def growth(server: Server, graph: dict) -> float:
         ended = message["type"] == "execution_success" and message["data"]["prompt_id"] == prompt_id
     socket.close()
     assert len(sizes) == STEPS
-    return LAST * float(np.polyfit(range(LAST), sizes[-LAST:], 1)[0])
+    return sloped(sizes[-LAST:])
+
+
+def sloped(sizes: list[int]) -> float:
+    """Bytes of growth along the line through ``sizes``."""
+    return len(sizes) * float(np.polyfit(range(len(sizes)), sizes, 1)[0])
 
 
 def test_a_long_run_does_not_grow_and_a_leak_does(fresh: Server, graph: dict) -> None:
@@ -66,3 +73,19 @@ def test_a_long_run_does_not_grow_and_a_leak_does(fresh: Server, graph: dict) ->
     assert abs(grown) < NOISE, f"{grown / 1e6:+.2f} MB in {LAST} steps"
     leaking = growth(fresh, changed(graph, PROBE, leak=LEAK))
     assert leaking > 0.8 * LAST * LEAK, f"{leaking / 1e6:+.2f} MB in {LAST} steps"
+
+
+def test_runs_do_not_add_up_and_the_host_unloads_all(fresh: Server, graph: dict) -> None:
+    process, sizes = psutil.Process(fresh.process.pid), []
+    for seed in range(RUNS):
+        fresh.run(changed(graph, STEP, steps=20, seed=seed))
+        sizes.append(process.memory_info().rss)
+    grown = sloped(sizes[-LAST_RUNS:])
+    assert abs(grown) < NOISE, f"{grown / 1e6:+.2f} MB in {LAST_RUNS} runs"
+    before = fresh.json("/probe/alive")
+    assert before["loaded"] and before["alive"]
+    fresh.post("/free", {"unload_models": True, "free_memory": True})
+    end = time.monotonic() + 60
+    while (left := fresh.json("/probe/alive")) != {"loaded": 0, "alive": 0}:
+        assert time.monotonic() < end, f"{left} after everything was to be unloaded"
+        time.sleep(0.5)

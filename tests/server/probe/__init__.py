@@ -1,19 +1,31 @@
 """A node for the tests alone: it tells every client of each network evaluation, and can hold one until Cancel.
 
-Cancel is thus tested by counting evaluations, without a guess about time. It can also forget memory, as a planted leak.
+Cancel is thus tested by counting evaluations, without a guess about time. It can also forget memory, as a planted leak,
+and GET /probe/alive tells how many models the host has loaded, and how many that came this way are still in memory.
 """
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 
 import comfy.model_management
+from aiohttp import web
 from comfy.model_patcher import ModelPatcher
 from server import PromptServer
 from torch import Tensor
 
 HOLD = 120.0  # seconds, after which a held evaluation goes on and the test fails
+SEEN: weakref.WeakSet = weakref.WeakSet()
+
+
+@PromptServer.instance.routes.get("/probe/alive")
+async def alive(_: web.Request) -> web.Response:
+    """What is in memory after a collection."""
+    gc.collect()
+    return web.json_response({"loaded": len(comfy.model_management.current_loaded_models), "alive": len(SEEN)})
 
 
 class ProbeModel:
@@ -31,6 +43,7 @@ class ProbeModel:
     def probe(self, model: ModelPatcher, hold_at: int, leak: int = 0) -> tuple[ModelPatcher]:
         """``leak``: bytes that each evaluation leaves behind."""
         count, left = 0, []
+        SEEN.add(model.model)
 
         def evaluate(apply_model: Callable[..., Tensor], arguments: dict) -> Tensor:
             nonlocal count
