@@ -206,7 +206,7 @@ def test_resuming_as_another_run(
     assert "PROMPT: got 'a cat', but" in refuse("distill", "a cat", *resume[1:])
     other = tmp_path.parent / "other.safetensors"
     DemoModel.random(1).save(other)
-    assert "--model: got another file" in refuse(*resume[:-1], other)
+    assert "--model: got other weights" in refuse(*resume[:-1], other)
     assert (tmp_path / "state.safetensors").read_bytes() == saved
     assert len(load_file(tmp_path / "generator.safetensors")) > 0
 
