@@ -63,7 +63,7 @@ def controlnet(model: ModelPatcher) -> Guider:
     hint = torch.rand(1, 3, 8 * SIDE, 8 * SIDE, generator=torch.Generator().manual_seed(7))
     sides = []
     for side in (POSITIVE, NEGATIVE):
-        applied = control.copy().set_cond_hint(hint, 0.5, (0.0, 1.0))
+        applied = control.copy().set_cond_hint(hint, 0.5, (0.0, 0.8))
         sides.append([[side[0][0], side[0][1] | {"control": applied, "control_apply_to_uncond": False}]])
     return with_cfg(model, *sides)
 
