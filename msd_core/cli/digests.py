@@ -94,9 +94,13 @@ def _mark(path: Path) -> str:
 def digest_of_model(path: Path, kind: str, digests: Digests) -> str:
     """The digest of all files that decide what the model at ``path`` is; says so where it has gigabytes to read.
 
+    Empty where nothing is there: the path of another package's model may be a name.
+
     Raises:
         ValueError: a pipeline's folder or file that is incomplete.
     """
+    if not path.exists():
+        return ""
     files = files_of_model(path, kind)
     unread = digests.unread(files)
     if unread > LARGE:

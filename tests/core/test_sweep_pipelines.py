@@ -22,7 +22,7 @@ from tiny_single_file import single_file
 
 from msd_core import load_model
 from msd_core.cli import digests
-from msd_core.cli.digests import Digests, files_of_model
+from msd_core.cli.digests import Digests, digest_of_model, files_of_model
 from msd_core.cli.main import main
 from msd_core.pipelines.model import load_pipeline, quiet
 from msd_core.sweep.cells import run_batch
@@ -139,6 +139,7 @@ def test_gigabytes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert Digests(memory).unread([weights]) == 0
     weights.write_bytes(b"two")
     assert Digests(memory).unread([weights]) == 3 and Digests(memory).of(tmp_path, [weights]) != once
+    assert digest_of_model(tmp_path / "a name", "of another package", Digests()) == ""
     memory.write_text('{"a": [')
     assert Digests(memory).unread([weights]) == 3
 
