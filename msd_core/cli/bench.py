@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import any_size, count, file, seed
+
+if TYPE_CHECKING:
+    from ..bench import Bench
 
 HELP = "time a run by part"
 
@@ -45,21 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = {name: getattr(arguments, name) for name in names}
     model = load_model(arguments.model, arguments.model_kind)
     found = bench(arguments.prompt, steps=arguments.steps, model=model, **settings)
-    print(
-        f"{found.steps} steps, {found.evaluations} evaluations, {found.total:.3f} s, {torch.get_num_threads()} threads"
-    )
-    print(f"{'part':10}{'s a step':>10}{'share':>8}" + ("" if earlier is None else f"{'before':>10}"))
-    for part, seconds in found.seconds.items():
-        line = f"{part:10}{seconds / found.steps:10.4f}{seconds / found.total:8.1%}"
-        print(line + ("" if earlier is None else f"{earlier[part]:10.4f}"))
-    print(f"all else over the parts: {found.overhead:.1%}")
+    print(told(found, earlier))
     alone = None
     if arguments.n > 1:
         one = bench(arguments.prompt, steps=arguments.steps, model=model, **settings | {"n": 1})
         alone, each = one.total / one.steps, found.total / found.steps / arguments.n
         print(f"one alone: {alone:.4f} s a step; side by side {each:.4f} s each: {alone / each:.2f} times as many")
     if arguments.out is not None:
-        told = {
+        figures = {
             "format": FORMAT,
             "prompt": arguments.prompt,
             "settings": {**settings, "steps": found.steps, "model": str(arguments.model or arguments.model_kind)},
@@ -70,8 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
             "threads": torch.get_num_threads(),
             "machine": platform.processor() or platform.machine(),
         }
-        write_whole(arguments.out, json.dumps(told, indent=1).encode() + b"\n")
+        write_whole(arguments.out, json.dumps(figures, indent=1).encode() + b"\n")
     return 0
+
+
+def told(found: Bench, earlier: Mapping[str, float] | None = None) -> str:
+    """What a measurement found, as lines, beside ``earlier`` seconds a step by part."""
+    import torch
+
+    lines = [
+        f"{found.steps} steps, {found.evaluations} evaluations, {found.total:.3f} s, {torch.get_num_threads()} threads",
+        f"{'part':10}{'s a step':>10}{'share':>8}" + ("" if earlier is None else f"{'before':>10}"),
+    ]
+    for part, seconds in found.seconds.items():
+        line = f"{part:10}{seconds / found.steps:10.4f}{seconds / found.total:8.1%}"
+        lines.append(line + ("" if earlier is None else f"{earlier[part]:10.4f}"))
+    return "\n".join([*lines, f"all else over the parts: {found.overhead:.1%}"])
 
 
 FORMAT = "msd-bench"

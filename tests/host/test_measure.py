@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.cli_args
+import comfy.sd
 import pytest
 import torch
+from msd_pack.msd_core.bench import PARTS
 from msd_pack.msd_core.demo.scenes import caption
 from msd_pack.msd_core.research.studies.drawn_pictures import drawn
 from msd_pack.msd_core.research.studies.existing import holes
+from tiny_models import conditioning, tiny_model, tiny_vae
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))
+import bench
 import beside
 import host_figures
 import host_ways
@@ -105,3 +110,14 @@ def test_the_command_writes_its_tables_and_goes_on(tmp_path: Path, monkeypatch: 
     assert [one.rows for one in beside.measure(arguments)] == [table.rows]
     with pytest.raises(SystemExit, match="no task and way"):
         beside.measure(argparse.Namespace(**{**told, "only": "nothing"}, precision="float32"))
+
+
+def test_a_step_by_part_inside_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks of the host's own classes in place of a checkpoint; 4 levels with guidance are 8 rows a step."""
+    clip = SimpleNamespace(tokenize=len, encode_from_tokens_scheduled=conditioning)
+    loaded = tiny_model(), clip, tiny_vae(), None
+    monkeypatch.setattr(comfy.sd, "load_checkpoint_guess_config", lambda *_, **__: loaded)
+    text = bench.measure(Path("any"), 64, 2, "msd")
+    assert text.startswith("2 steps, 16 evaluations")
+    seconds = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()[2:-1]}
+    assert set(seconds) == {*PARTS, "rest"} and all(seconds[part] > 0 for part in PARTS if part != "encode")

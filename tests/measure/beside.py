@@ -12,13 +12,10 @@ model; ComfyUI is found as the tests find it ($COMFYUI_PATH, ~/comfy/ComfyUI).
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +23,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from inside import HOST_TIER, in_host, module  # noqa: E402
+
 SHOWN = 6
 """Pictures on the sheet."""
 PRECISIONS = {"float32": ["fp32_unet"], "float16": ["fp16_unet"], "bfloat16": ["bf16_unet", "bf16_vae"]}
@@ -36,25 +36,6 @@ HOLE_COLUMNS = (
 )  # fmt: skip
 RESTORED_COLUMNS = ("task", "way", "accepted", "PSNR", "kept", "rows")
 DIGITS = {"accepted": 2, "accepted, as made": 2, "PSNR": 1, "kept": 1, "seam": 1, "seam, pasted": 1}
-
-
-def module(path: Path) -> ModuleType:
-    """A file of the tests as a module."""
-    spec = importlib.util.spec_from_file_location(f"tests_{path.parent.name}_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101
-    loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def in_host(arguments: Sequence[str]) -> int:
-    """The same command in the host's Python."""
-    host = module(ROOT / "tests" / "conftest.py").find_host()
-    if host.missing:
-        print(host.missing, file=sys.stderr)
-        return 2
-    environment = {**os.environ, "MSD_HOST_TIER": "1", "COMFYUI_PATH": str(host.path)}
-    return subprocess.run([host.python, __file__, *arguments], env=environment).returncode  # noqa: S603
 
 
 def parsed() -> argparse.Namespace:
@@ -78,7 +59,6 @@ class Measuring:
 
         for option in PRECISIONS[arguments.precision]:
             setattr(comfy.cli_args.args, option, True)
-        sys.path.insert(0, str(HERE))
         import host_figures
         import host_ways
         from msd_pack.msd_core.demo.model import DEMO_MODEL_PATH
@@ -204,9 +184,9 @@ def measure(arguments: argparse.Namespace) -> list[Any]:
 
 def main() -> int:
     arguments = parsed()
-    if "MSD_HOST_TIER" not in os.environ:
-        return in_host(sys.argv[1:])
-    module(ROOT / "tests" / "host" / "conftest.py")
+    if HOST_TIER not in os.environ:
+        return in_host(Path(__file__))
+    module(HERE.parent / "host" / "conftest.py")
     measure(arguments)
     return 0
 
