@@ -24,9 +24,10 @@ def module(path: Path) -> ModuleType:
 
 def in_host(script: Path) -> int:
     """``script`` with this command's arguments, in the host's Python; returns its exit status."""
+    environment = dict(os.environ)  # before the tests' one thread a process is in it
     host = module(Path(__file__).resolve().parents[1] / "conftest.py").find_host()
     if host.missing:
         print(host.missing, file=sys.stderr)
         return 2
-    environment = {**os.environ, HOST_TIER: "1", "COMFYUI_PATH": str(host.path)}
+    environment |= {HOST_TIER: "1", "COMFYUI_PATH": str(host.path)}
     return subprocess.run([host.python, script, *sys.argv[1:]], env=environment).returncode  # noqa: S603
