@@ -182,7 +182,8 @@ def curves(
         x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         marker = MARKERS.get(name, "o") if len(x) <= 20 else ""
         colour, label = _look(name, i)
-        ax.plot(x, y, color=colour, label=label, marker=marker, markersize=3.5, markeredgewidth=0)
+        line = (0, (4, 2)) if i >= len(OTHER_COLOURS) and name not in METHOD_COLOURS else "-"  # its colour was there
+        ax.plot(x, y, color=colour, label=label, marker=marker, markersize=3.5, markeredgewidth=0, linestyle=line)
         if band:
             low, high = (y - np.asarray(band[0]), y + np.asarray(band[0])) if len(band) == 1 else band
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
