@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ OURS: dict[str, dict[str, Any]] = {
     "MSD": {"method": "msd", "pull": "image", "solver_steps": LEVELS, "inner_steps": 1},
 }
 
+EACH = "an evaluation"
+FIGURES = ("theirs in all", "ours in all", "theirs", "ours", f"theirs {EACH}", f"ours {EACH}")
+"""Evaluations of all steps, and medians of seconds: of a step, and of an evaluation in it."""
 
 UNET: dict[str, Any] = {
     "sample_size": 32, "block_out_channels": (64, 128), "layers_per_block": 2, "attention_head_dim": (4, 8)
@@ -60,6 +64,8 @@ class Loop:
         self.adam = torch.optim.Adam(self.generator.parameters(), lr=LR)
         self.embedding = torch.cat(pipe.encode_prompt("a red cup", "cpu", 1, True, "")[::-1])
         self.rng = torch.Generator().manual_seed(0)
+        self.rows = 0
+        """That the network was asked so far."""
 
     def picture(self) -> Tensor:
         """The generator's, (1, 3, H, W) in [0, 1]."""
@@ -72,6 +78,7 @@ class Loop:
     @torch.no_grad()
     def noise(self, z: Tensor, t: Any, cfg: float = CFG) -> Tensor:  # noqa: ANN401 - a number or a tensor
         """The network's prediction under guidance."""
+        self.rows += 2 * len(z)
         uncond, cond = self.pipe.unet(torch.cat([z, z]), t, encoder_hidden_states=self.embedding).sample.chunk(2)
         return uncond + cfg * (cond - uncond)
 
@@ -138,7 +145,10 @@ def steps_of_ours(pipe: Any, side: int, steps: int, settings: dict[str, Any]) ->
 
 
 def timed(side: int, steps: int, method: str, progress: OnStep) -> dict[str, float]:
-    """Median seconds of a step of each, in turn; what comes first pays for what is made once, and is not counted."""
+    """Median seconds of a step of each and of an evaluation in it, in turn, and the evaluations of all steps.
+
+    What comes first pays for what is made once, and is not counted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         pipe = stable_diffusion(Path(folder), **UNET)
     pipe.set_progress_bar_config(disable=True)
@@ -146,19 +156,23 @@ def timed(side: int, steps: int, method: str, progress: OnStep) -> dict[str, flo
         module.requires_grad_(False)
     ours, theirs = steps_of_ours(pipe, side, steps + 1, OURS[method]), Loop(pipe, side)
     other: Callable[..., None] = getattr(theirs, method.lower())
-    found: dict[str, list[float]] = {"ours": [], "theirs": []}
-    rows = 0
+    found: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
     for step in range(steps + 1):
-        marks = [time.perf_counter()]
+        marks, before = [time.perf_counter()], theirs.rows
         rows = next(ours)
         marks.append(time.perf_counter())
         other(1 - step / (steps + 1)) if method == "SDI" else other()
         marks.append(time.perf_counter())
         if step:
-            found["ours"].append(marks[1] - marks[0])
-            found["theirs"].append(marks[2] - marks[1])
+            found["ours"].append((marks[1] - marks[0], rows))
+            found["theirs"].append((marks[2] - marks[1], theirs.rows - before))
         progress(step + 1, steps + 1)
-    return {name: sorted(times)[len(times) // 2] for name, times in found.items()} | {"rows": float(rows)}
+    numbers: dict[str, float] = {}
+    for name, each in found.items():
+        numbers[name] = median(seconds for seconds, _ in each)
+        numbers[f"{name} an evaluation"] = median(seconds / rows for seconds, rows in each)
+        numbers[f"{name} in all"] = sum(rows for _, rows in each)
+    return numbers
 
 
 def run(context: Context) -> Result:
@@ -166,17 +180,19 @@ def run(context: Context) -> Result:
     side, steps = (32, QUICK_STEPS) if context.quick else (SIDE, STEPS)
     context.plan("loops", len(OURS))
     found = {method: _cell(context, method, side, steps).numbers for method in OURS}
-    rows = [[m, f["rows"], f["theirs"], f["ours"], f["theirs"] / f["ours"]] for m, f in found.items()]
-    columns = ("method", "evaluations", "theirs", "ours", "theirs/ours")
+    rows = [[m, *(f[name] for name in FIGURES), f[f"theirs {EACH}"] / f[f"ours {EACH}"]] for m, f in found.items()]
+    columns = ("method", *FIGURES, "theirs/ours")
+    threads = torch.get_num_threads()
     note = (
-        f"Median seconds of a step, {steps} of each in turn, {side} pixels a side, a random pipeline, "
-        f"{torch.get_num_threads()} threads. Evaluations: of our last step; SDI's differ by its level."
+        f"{steps} steps of each in turn, {side} pixels a side, a random pipeline, {threads} threads. In all: their "
+        "evaluations. Then median seconds of a step, and of an evaluation in it. theirs/ours: at equal evaluations, "
+        "of which a step of SDI has other numbers at other levels."
     )
-    formats = {"evaluations": ".0f", "theirs": ".3f", "ours": ".3f", "theirs/ours": ".2f"}
+    formats = {name: ".0f" if name.endswith("in all") else ".3f" for name in FIGURES} | {"theirs/ours": ".2f"}
     table = Table("loops", "A loop on diffusers, and ours", columns, rows, note, formats)
     return Result("loops", "What people would write on diffusers, beside ours", [table], settings={"unet": UNET})
 
 
 def _cell(context: Context, method: str, side: int, steps: int) -> Cell:
-    key = {"method": method, "side": side, "steps": steps, "threads": torch.get_num_threads()}
+    key = {"method": method, "side": side, "steps": steps, "threads": torch.get_num_threads(), "version": 2}
     return context.cell("loops", key, lambda progress: Cell(dict(timed(side, steps, method, progress))))

@@ -22,7 +22,10 @@ pytestmark = pytest.mark.core
 def test_a_short_run(tmp_path: Path) -> None:
     table = loops.run(Context(tmp_path, quick=True)).tables[0]
     assert [row[0] for row in table.rows] == ["SDS", "SDI", "MSD"]
-    assert [row[1] for row in table.rows][::2] == [2, 8] and all(row[4] > 0 for row in table.rows)
+    for _, rows_of_theirs, rows_of_ours, theirs, ours, *each, ratio in table.rows:
+        assert each == pytest.approx([theirs / rows_of_theirs, ours / rows_of_ours]), "one step is its own median"
+        assert ratio == pytest.approx(each[0] / each[1]) and min(each) > 0
+    assert [row[1:3] for row in table.rows][::2] == [[2, 2], [8, 8]]
 
 
 def test_both_sides_compute_the_same(tmp_path: Path) -> None:
