@@ -47,7 +47,7 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
             check_no_unfinished(folder)
             claim.check_foreign("--out")
         model = _model(arguments, path, arguments.dtype if kept is None else kept[0].dtype)
-        digest = digest_of_model(Path(path), arguments.model_kind, Digests())
+        digest = digest_of_model(path, arguments.model_kind, Digests())
         if kept is None:
             settings, done = new_settings(arguments, model, digest), None
             if arguments.preset is not None:

@@ -46,14 +46,13 @@ def measure(checkpoint: Path, size: int, steps: int, method: str) -> str:
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(checkpoint), output_vae=True, output_clip=True)
         sides = [clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in ("a photograph of a boat", "")]
-    guider = host.make_guider(model, *sides, CFG)
+    guider, generator = host.make_guider(model, *sides, CFG), generator_for_size("fourier", size, size, seed=0)
 
     def loop(session: host.Session) -> str:
-        generator = generator_for_size("fourier", size, size, seed=0).to(session.device)
-        return told(bench("", steps=steps, model=session.model(), method=method, generator=generator, cfg=CFG))
+        own = generator.to(session.device)
+        return told(bench("", steps=steps, model=session.model(), method=method, generator=own, cfg=CFG))
 
-    cells = size // host.CELL
-    return host.run(guider, loop, cells, cells, vae=vae, rows=2)
+    return host.run(guider, loop, *host.latent_grid(guider, generator.canvas), vae=vae, rows=2)
 
 
 def main() -> int:

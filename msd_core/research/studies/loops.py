@@ -170,7 +170,7 @@ def timed(side: int, steps: int, method: str, progress: OnStep) -> dict[str, flo
     numbers: dict[str, float] = {}
     for name, each in found.items():
         numbers[name] = median(seconds for seconds, _ in each)
-        numbers[f"{name} an evaluation"] = median(seconds / rows for seconds, rows in each)
+        numbers[f"{name} {EACH}"] = median(seconds / rows for seconds, rows in each)
         numbers[f"{name} in all"] = sum(rows for _, rows in each)
     return numbers
 
