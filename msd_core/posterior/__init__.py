@@ -3,8 +3,9 @@
     D_post(z; sigma) = D(z; sigma) + K (b - A D(z; sigma))
 
 What gain K an approximation takes is its own file: `kalman` (ours), `proximal`, `replacement`, `pigdm`. `base` has the
-`PosteriorDenoiser`, on which any sampler runs. Other solvers walk by themselves, `dps`, `psld`, `ddrm`, `red_diff`;
-`walk` runs either. To add one: write its file, and enter it in `GAINS` or in `INVERSE_SOLVERS`.
+`PosteriorDenoiser`, on which any sampler runs. Other solvers walk by themselves, `dps`, `psld`, `ddrm`, `red_diff`, and
+so does `pigdm` where it is not asked for its gain; `walk` runs either. To add one: write its file, and enter it in
+`GAINS` or in `INVERSE_SOLVERS`.
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ def slope_of(value: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         return torch.autograd.grad(found.sum(), leaf)[0]
 
 
+def noise_kept(eta: float, sigma: float, sigma_next: float) -> float:
+    """Share of the noise that a step of DDIM's family keeps: sqrt(1 - eta^2 u) above."""
+    return math.sqrt(1 - eta**2 * (1 - (sigma_next / sigma) ** 2))
+
+
 def norm(e: Tensor) -> Tensor:
     """|e| of each row, (B,)."""
     return e.flatten(1).norm(dim=1)
@@ -83,7 +88,7 @@ def jumps(
 
         slope = slope_of(lost, z)
         y = denoised[0].detach()
-        kept = math.sqrt(1 - eta**2 * (1 - (sigma_next / sigma) ** 2))
+        kept = noise_kept(eta, sigma, sigma_next)
         jump = length * math.hypot(1, sigma) * math.hypot(1, sigma_next) * slope
         z = renoised(y, eps(z, sigma, y), sigma_next, kept, rng) - jump
         yield sigma_next, z, y

@@ -66,7 +66,7 @@ def posterior_steps(
         sigmas: strictly decreasing levels, (steps + 1,); the last may be 0.
         solver: one of `INVERSE_SOLVERS`, or its name.
         rng: of the fresh noise.
-        kept: of the noise, with a gain; as in `dreamsampler.dream_steps`.
+        kept: of the noise, with a gain that has no walk of its own; as in `dreamsampler.dream_steps`.
 
     Raises:
         ValueError: at the call for a wrong argument; from a step for what the solver cannot do.

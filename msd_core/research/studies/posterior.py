@@ -21,7 +21,7 @@ from ...measurement import Measurement, Observation
 from ...measurement.blur import Blur
 from ...measurement.mask import Mask
 from ...measurement.pool import Pool
-from ...posterior import GAINS, INVERSE_SOLVERS, posterior_sample
+from ...posterior import INVERSE_SOLVERS, PosteriorDenoiser, posterior_sample
 from ...posterior.ddrm import DDRM
 from ...posterior.dps import DPS
 from ...posterior.kalman import Kalman
@@ -54,13 +54,13 @@ GRIDS: dict[str, Sequence[Any]] = {
     "kalman": [Kalman(steps) for steps in (1, 2, 4)],
     "proximal": [Proximal(error) for error in (None, 0.5, 2.0)],
     "replacement": [Replacement()],
-    "pigdm": [PiGDM()],
+    "pigdm": [PiGDM(eta=eta) for eta in (1.0, 0.5, 0.0)],
     "ddrm": [DDRM(eta) for eta in (0.5, 0.85, 1.0)],
     "red-diff": [REDDiff(weight, lr=lr) for weight in (0.01, 0.1, 0.3, 1.0) for lr in (0.1, 0.5)],
     "dps": [DPS(zeta) for zeta in (1.0, 2.0, 5.0, 10.0, 20.0)],
     "psld": [PSLD(omega, omega / 10) for omega in (0.3, 0.6, 1.0, 2.0, 4.0)],
 }
-"""Settings that are tried, of gains with either walk."""
+"""Settings that are tried, of gains with either walk; of `pigdm` its own walk, and the gain with either."""
 REFERENCES = ("exact samples", "exact denoiser, ODE", "exact denoiser, renoised", "no measurement")
 Way = tuple[Any, str]
 """A solver with its settings, or one of `REFERENCES`; and the name of the walk."""
@@ -135,7 +135,11 @@ class Case:
             ends = [dream_sample(part, Denoised(one), sigmas, kept=kept, rng=rng) for part, one in parts]
             return torch.stack(ends).flatten(2)
         seen = Observation(self.measurement, self.b.repeat_interleave(samples, 0), NOISE)
-        ends = posterior_sample(z, self.p, seen, sigmas, solver=solver, rng=rng, kept=WALKS.get(walk, 1.0))
+        if walk:
+            gained = Denoised(PosteriorDenoiser(self.p, seen, solver))
+            ends = dream_sample(z, gained, sigmas, kept=WALKS[walk], rng=rng)
+        else:
+            ends = posterior_sample(z, self.p, seen, sigmas, solver=solver, rng=rng)
         return ends.flatten(1).unflatten(0, (count, samples))
 
     def figures(self, drawn: Tensor, rng: torch.Generator) -> dict[str, list[float]]:
@@ -183,9 +187,11 @@ def found(context: Context, name: str, way: Way, **key: Any) -> dict[str, list[f
 
 
 def ways(name: str, task: str) -> list[Way]:
-    """What is tried of a solver: its settings that take the operator, each with each walk."""
-    walks = list(WALKS) if name in GAINS else [""]
-    return [(solver, walk) for solver in GRIDS[name] if able(solver, TASKS[task]) for walk in walks]
+    """What is tried of a solver: settings that take the operator, by its own walk or, as a gain, by each of `WALKS`."""
+    tried = [solver for solver in GRIDS[name] if able(solver, TASKS[task])]
+    own = [(solver, "") for solver in tried if hasattr(solver, "walk")]
+    gains = tried[:1] if own else tried  # where there is a walk, its settings are of no account to the gain
+    return own + [(solver, walk) for solver in gains if callable(solver) for walk in WALKS]
 
 
 def chosen(context: Context, name: str, **key: Any) -> Way | None:  # noqa: ANN401
