@@ -70,9 +70,24 @@ def check_step(step: int, steps: int) -> None:
     check_count("step", step, minimum=0, maximum=steps - 1)
 
 
-@lru_cache(maxsize=32)
 def _values(curve: Bandwidths, steps: int) -> list[float]:
-    return curve(steps).tolist()
+    """All of them, checked; remembered for curves that cannot change: frozen dataclasses."""
+    frozen = getattr(getattr(curve, "__dataclass_params__", None), "frozen", False)
+    return _remembered(curve, steps) if frozen else _checked(curve, steps)
+
+
+@lru_cache(maxsize=32)
+def _remembered(curve: Bandwidths, steps: int) -> list[float]:
+    return _checked(curve, steps)
+
+
+def _checked(curve: Bandwidths, steps: int) -> list[float]:
+    values = check_bandwidths(curve(steps))
+    if len(values) != steps:
+        raise ValueError(
+            f"bandwidths: got {len(values)} of them for {steps} steps; allowed is one a step. Return as many."
+        )
+    return values
 
 
 @dataclass(frozen=True)

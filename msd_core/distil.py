@@ -21,19 +21,18 @@ from .distillation import Method
 from .distillation.base import needs_of
 from .echo import shown
 from .finite import check_finite
-from .generators.base import Generator
+from .generators.base import Generator, on_device
 from .generators.batch import Batch
 from .generators.fit import fit
 from .generators.picture import on_canvas
 from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
-from .model import Model, check_model, check_prompt, load_model
-from .named import NAMED, preset_named
+from .model import Model, check_model, check_prompt, device_of, load_model
+from .named import NAMED, preset_at
 from .optimize import ByView, optimize
 from .optimize import start as first_state
-from .preset import Preset, preset_for
+from .preset import Preset
 from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling, at_least_float32
-from .settings import build
 from .state import State
 from .units import units_of
 from .validation import as_floating, check_choice, check_count, check_instance, check_seed
@@ -106,15 +105,12 @@ def distil(
     width, height = _size_of(generator, size, known)
     changes = {name: value for name, value in settings.items() if name not in own}
     kind = GENERATORS[generator] if isinstance(generator, str) else generator
-    if preset is None:
-        chosen = preset_with(method, changes, kind)
-    else:
-        chosen = preset_named(preset, units_of(known, width, height), changes, kind, method)
+    chosen = preset_at(lambda: units_of(known, width, height), method, changes, kind, preset)
     if isinstance(generator, str):
         options = checked_options(generator, {name: value for name, value in settings.items() if name in own})
         options |= {"channels": known.channels, "cell": known.cell}
         made = [generator_for_size(generator, width, height, seed=seed + i, **options) for i in range(count)]
-        generator = Batch(made) if count > 1 else made[0]
+        generator = on_device(Batch(made) if count > 1 else made[0], device_of(known))
     elif count not in (1, generator.rows):
         raise ValueError(
             f"n: got {count} pictures for a generator of {generator.rows}; allowed is as many as it has. Leave n out, "
@@ -134,10 +130,12 @@ def distil(
 def fitted(generator: Generator, model: Model, start: Tensor) -> Generator:
     """``generator`` fitted to ``start`` (1, 3, H, W), or each of its pictures to a row of it, (B, 3, H, W).
 
+    On the model's device, wherever it was.
+
     Raises:
         ValueError: as `fit`; for another number of pictures.
     """
-    start = as_floating("start", start)
+    start, generator = as_floating("start", start), on_device(generator, device_of(model))
     members = [generator[i] for i in range(generator.rows)] if isinstance(generator, Batch) else [generator]
     if start.shape[0] not in (1, len(members)):
         raise ValueError(
@@ -209,17 +207,6 @@ def _count(n: int, prompt: Prompt) -> int:
     return len(prompt)
 
 
-def preset_with(
-    method: str | Method | Preset,
-    settings: dict[str, Any],
-    generator: Any = None,  # noqa: ANN401 - or its class
-) -> Preset:
-    """The preset of ``method`` with a generator, or that preset itself, with ``settings`` changed by plain name."""
-    if isinstance(method, Preset):
-        return build(method, settings)
-    return preset_for(generator, method, settings)
-
-
 def run(
     state: State,
     preset: Preset,
@@ -235,7 +222,7 @@ def run(
     """Go on from ``state`` with everything that ``preset`` says; yields the `State` after each step.
 
     Args:
-        state: from `start` with the preset's steps, or of a run to resume.
+        state: from `start` with the preset's steps, or of a run to resume; it goes on where the model computes.
         preset: method, guidance, optimiser, pull and where to stop.
         model: gives denoiser, encoder and decoder.
         prompt, negative: as the model takes them; a function from the view to a prompt, or to {prompt: share}, gives a
@@ -251,13 +238,14 @@ def run(
     check_model(model)
     check_instance("state", state, State, "a State. Make one with start(generator, steps=...)")
     check_instance("preset", preset, Preset, "a Preset. Make one with preset_of(method)")
+    state = state.to(device_of(model))
     pull = pull_for(state.generator, model, preset.pull, mask, observation)
     needs = needs_of(preset.method)
     _check_needs(preset, source, source_prompt, negative)
     prompt = _by_view(prompt, state.generator)
     edited = None
     if source is not None:
-        x = encoded_source(state.generator, model, source)
+        x = encoded_source(state.generator, model, source.to(device_of(model)))
         confined = pull.mask if isinstance(pull, Masked) else None
         edited = Source(x, model.denoiser(source_prompt, negative, preset.cfg), confined)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
@@ -29,6 +30,8 @@ class Model(Protocol):
         differentiable: whether autograd may go through ``encode``, as the pull "latent" needs it.
         encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model on pixels.
         decode: the way back; None for a model on pixels.
+
+    One that does not compute on the CPU says where, as ``device``: `device_of`.
     """
 
     @property
@@ -116,6 +119,11 @@ def _taken(make: Callable[..., Any], kind: str, given: dict[str, Any]) -> dict[s
                 "are models of diffusers there. Leave it out."
             )
     return {name: value for name, value in given.items() if name in known}
+
+
+def device_of(model: Model) -> torch.device:
+    """Where ``model`` computes, and a run on it: its ``device``, or the CPU for one that has none."""
+    return torch.empty(0, device=getattr(model, "device", "cpu")).device  # with its number: "cuda" is "cuda:0"
 
 
 def check_model(model: object) -> None:

@@ -12,10 +12,10 @@ chosen on: lambda 8 or 2 to .7 on the demo model, whose latents have a length of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -135,6 +135,38 @@ def preset_named(
     families = {key: given.pop(key) for key in ("estimator", "bandwidth_schedule") if key in given}
     base = build(preset_for(generator, "msd", own), families)
     return build(base, given)
+
+
+def preset_at(
+    units: Callable[[], Units],
+    method: str | Method | Preset = "msd",
+    changes: Mapping[str, Any] | None = None,
+    generator: object = None,
+    name: str | None = None,
+) -> Preset:
+    """The preset of a run: the one called ``name``, or ``method`` with its defaults, and ``changes`` by plain name.
+
+    Mean-shift distillation by its own name is "balanced": with lambda in the model's units, unless a generator has
+    settings of its own, or both ends of lambda are given.
+
+    Args:
+        units: of the model at the size of the picture; asked for only where something is in them.
+        method: its name, it with its settings, or a whole `Preset`.
+        changes: what was set by hand.
+        generator: or its class.
+        name: of `NAMED`, or None.
+
+    Raises:
+        ValueError: as `preset_named` and `preset_of`.
+    """
+    given = dict(changes or {})
+    if name is None and isinstance(method, Preset):
+        return build(method, given)
+    own = bool(getattr(generator, "recommended", {}).get("msd"))
+    ends = "bandwidths" in given or {"bandwidth_start", "bandwidth_end"} <= given.keys()
+    if name is None and (method != "msd" or own or ends):
+        return preset_for(generator, cast("str | Method", method), given)
+    return preset_named(name or "balanced", units(), given, generator, method)
 
 
 class _Blank:

@@ -34,7 +34,7 @@ from .echo import shown
 from .finite import NonFiniteError, check_finite
 from .generators.base import Generator, Moved
 from .info import Info
-from .optimizers import OptimizerConfig, Update, apply_update, follow
+from .optimizers import OptimizerConfig, Update, apply_update, follow, square_sum
 from .pull import Masked, Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
@@ -359,7 +359,9 @@ def _update(
     memory: dict[str, Tensor] = {}
     for prefix, row in generator.groups().items():
         own = {name: p for name, p in gradients.items() if name.startswith(prefix)}
-        norm2 = float((cotangent if row is None else cotangent[row]).double().square().sum())
+        norm2 = 0.0
+        if run.optimizer.name == "gd":
+            norm2 = square_sum([cotangent if row is None else cotangent[row]])
         update = Update(count=count, rate=rate, norm2=norm2)
         moved, kept = apply_update(run.optimizer, update, parameters, own, before)
         new, memory = new | moved, memory | kept

@@ -17,7 +17,7 @@ The coupling lr_k = lr min(1, lambda_k/lambda_ref) is the other remedy: a rate t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -90,6 +90,12 @@ class Update:
     norm2: float
 
 
+def square_sum(tensors: Iterable[Tensor]) -> float:
+    """Sum of the squares of all their numbers, in float64 where the device has it."""
+    parts = [(t.float() if t.device.type == "mps" else t.double()).square().sum() for t in tensors]
+    return sum(torch.stack(parts).tolist()) if parts else 0.0  # one wait for the device
+
+
 def _adam(
     config: OptimizerConfig, update: Update, parameters: Named, gradients: Named, state: Named
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -107,7 +113,7 @@ def _adam(
 def _gradient_descent(
     config: OptimizerConfig, update: Update, parameters: Named, gradients: Named, state: Named
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    norm2 = sum(float(gradient.double().square().sum()) for gradient in gradients.values())
+    norm2 = square_sum(gradients.values())
     length = update.rate * update.norm2 / norm2 if norm2 > 0 else 0.0
     return {name: parameters[name] - length * gradient for name, gradient in gradients.items()}, {}
 

@@ -17,14 +17,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .echo import shortened
-from .generators.base import Generator
+from .generators.base import Generator, on_device
 from .generators.files import build_generator, check_generator, generator_metadata
 from .info import Info
 from .layout import Layout, part
@@ -82,6 +82,17 @@ class State:
     def evaluations(self) -> int:
         """Network rows evaluated so far."""
         return sum(info.evaluations for info in self.history)
+
+    def to(self, device: torch.device) -> State:
+        """The same with everything of it that the next step calculates with on ``device``; itself if it is there."""
+        generator = on_device(self.generator, device)
+        first = None if self.first is None else on_device(self.first, device)
+        moved = {name: tensor.to(device) for name, tensor in self.optimizer_state.items()}
+        target = None if self.target is None else self.target.to(device)
+        same = generator is self.generator and first is self.first and target is self.target
+        if same and all(moved[name] is tensor for name, tensor in self.optimizer_state.items()):
+            return self
+        return replace(self, generator=generator, first=first, optimizer_state=moved, target=target)
 
     def picture(self, height: int | None = None, width: int | None = None) -> Tensor:
         """The generator's picture (B, C, height, width) without gradient; an image is clamped to [0, 1].

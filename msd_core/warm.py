@@ -17,7 +17,7 @@ from torch import Tensor
 from .denoiser import cost, level_at
 from .finite import check_finite
 from .guidance import check_cfg
-from .model import Model, check_model, check_prompt
+from .model import Model, check_model, check_prompt, device_of
 from .randomness import normal, seeded
 from .sampling import ddim_sample
 from .validation import MOST_STEPS, check_count, check_seed
@@ -45,7 +45,6 @@ def sample(
     n: int = 1,
     seed: int | Sequence[int] = 0,
     steps: int = STEPS,
-    device: str | torch.device = "cpu",
 ) -> Sampled:
     """Draw ``n`` DDIM samples of ``prompt`` (Song et al. 2021, Eq. 12, eta = 0).
 
@@ -57,7 +56,6 @@ def sample(
         n: pictures.
         seed: of the first picture's noise, or one a picture.
         steps: of DDIM.
-        device: where the model is.
 
     Raises:
         ValueError: for an argument of another kind or out of range, a model without a chain, and pictures that are
@@ -80,7 +78,7 @@ def sample(
     denoiser = model.denoiser(prompt, negative, cfg)
     levels = [level_at(denoiser, 1 - i / steps) for i in range(steps)]
     shape = model.channels, sides[0] // model.cell, sides[1] // model.cell
-    noise = torch.stack([normal(shape, seeded(one)) for one in seeds]).to(device)
+    noise = torch.stack([normal(shape, seeded(one)) for one in seeds]).to(device_of(model))
     x = ddim_sample(noise * (1 + levels[0] ** 2) ** 0.5, denoiser, torch.tensor([*levels, 0.0], dtype=torch.float64))
     pictures = (x + 1) / 2 if model.decode is None else model.decode(x)
     check_finite("model", [pictures], "sample", "Run it in float32, or lower cfg.")

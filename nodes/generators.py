@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..msd_core.generators.base import View
+from ..msd_core.generators.base import View, on_device
 from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.neural_image import NeuralImageSettings
 from ..msd_core.generators.registry import GENERATORS, generator_for_size
@@ -314,7 +313,7 @@ def draw_image(generator: HostGenerator, view: View) -> Tensor:
         check_render(width, height, n=drawn.rows)
     else:
         check_render(view.width, view.height, whole=True, n=drawn.rows)
-    drawn = on_device(drawn)
+    drawn = on_host(drawn)
     tiles = len(tiles_of(drawn, height, width))
     given_way = (
         Progress(tiles).update if tiles > 1 else comfy.model_management.throw_exception_if_processing_interrupted
@@ -327,12 +326,9 @@ def draw_image(generator: HostGenerator, view: View) -> Tensor:
     return image
 
 
-def on_device(generator: T) -> T:
+def on_host(generator: T) -> T:
     """A generator on the host's device: itself if it is there, else a copy."""
-    device = comfy.model_management.get_torch_device()
-    if all(tensor.device == device for tensor in generator.state_dict().values()):
-        return generator
-    return copy.deepcopy(generator).to(device)
+    return on_device(generator, comfy.model_management.get_torch_device())
 
 
 def check_encoding(vae: VAE, height: int, width: int, n: int) -> None:

@@ -59,7 +59,7 @@ class Kept:
         save_state(state, self.path)
 
     def load(self, first: State, device: torch.device) -> State | None:
-        """The state that is there, with its tensors on ``device``; None if there is none that goes on from ``first``.
+        """The state that is there, on ``device``; None if there is none that goes on from ``first``.
 
         A file that cannot be read is set aside, under its name and ".damaged".
         """
@@ -80,8 +80,7 @@ class Kept:
             logging.warning("%s cannot be read, so the step starts anew; it is now %s (%s)", self.name, aside, error)
             return None
         logging.info("going on after step %d, which was kept in %s", state.step, self.name)
-        memory = {name: tensor.to(device) for name, tensor in state.optimizer_state.items()}
-        return replace(state, generator=generator, optimizer_state=memory, first=begun)
+        return replace(state, generator=generator, first=begun).to(device)
 
     def remove(self) -> None:
         """The step is finished; what a server that was killed in mid-saving has left goes, too."""

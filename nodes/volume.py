@@ -22,7 +22,7 @@ from ..msd_core.memory import check_fits
 from ..msd_core.settings import settings_of
 from . import host, stored
 from .bandwidth import CATEGORY
-from .generators import GeneratorSocket, HostGenerator, bounded, on_device
+from .generators import GeneratorSocket, HostGenerator, bounded, on_host
 from .graphics import born, members
 from .progress import Progress, tell, wait_until, withdraw_preview
 from .schema import FOLDED, schema
@@ -366,7 +366,7 @@ def _volume(generator: HostGenerator) -> Volume:
         ValueError: it is of another kind.
     """
     [volume] = members(generator, "volume", "3-D Generator")
-    return on_device(volume)
+    return on_host(volume)
 
 
 NODES = [VolumeGenerator, Cameras, ViewPrompt, ViewConditioning, RenderTurntable, ExtractMesh]

@@ -17,9 +17,9 @@ from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
 from ..generators.registry import checked_options
 from ..model import Model
-from ..named import NAMED, preset_named
+from ..named import NAMED, preset_at
 from ..pipelines.model import DTYPES
-from ..preset import Preset, preset_for, preset_of
+from ..preset import Preset, preset_of
 from ..settings import build, flatten
 from ..units import units_of
 from ..validation import check_choice, check_count
@@ -143,11 +143,8 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     method = changes.pop("method", "msd")
     check_choice("--method", method, METHODS)
     try:
-        kind, named = GENERATORS[run["generator"]], arguments.preset
-        if named is None:
-            preset = preset_for(kind, method, changes)
-        else:
-            preset = preset_named(named, units_of(model, *run["size"]), changes, kind, method)
+        kind = GENERATORS[run["generator"]]
+        preset = preset_at(lambda: units_of(model, *run["size"]), method, changes, kind, arguments.preset)
         options = checked_options(run["generator"], given(arguments, generator_flags()))
     except ValueError as error:
         raise ValueError(by_flag(str(error))) from error

@@ -79,6 +79,11 @@ class DemoModel(nn.Module):
             torch.manual_seed(seed)
             return cls()
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
     def encode(self, picture: Tensor) -> Tensor:
         """Latent x (B, 4, H/8, W/8) of ``picture`` (B, 3, H, W) in [0, 1]: the posterior's mean, scaled;
         differentiable.
@@ -98,7 +103,7 @@ class DemoModel(nn.Module):
     @torch.no_grad()
     def context(self, prompts: Sequence[str]) -> Tensor:
         """Encoded ``prompts``, (B, CONTEXT_LENGTH, context_dim)."""
-        return self.text(tokenize(list(prompts)).to(next(self.parameters()).device))
+        return self.text(tokenize(list(prompts)).to(self.device))
 
     def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PromptDenoiser:
         """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off.

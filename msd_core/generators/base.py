@@ -12,11 +12,12 @@ the whole frame has there."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -266,6 +267,16 @@ class Generator(nn.Module, ABC):
     def export(self, name: str) -> bytes:
         """The content of the file ``name``, one of `files`."""
         raise NotImplementedError(name)
+
+
+G = TypeVar("G", bound=Generator)
+
+
+def on_device(generator: G, device: torch.device) -> G:
+    """A generator on ``device``: itself if all of it is there, else a copy."""
+    if all(tensor.device == device for tensor in generator.state_dict().values()):
+        return generator
+    return copy.deepcopy(generator).to(device)
 
 
 def pixel_centres(

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..finite import check_finite
-from ..optimizers import OptimizerConfig, Update, apply_update
+from ..optimizers import OptimizerConfig, Update, apply_update, square_sum
 from ..validation import MOST_STEPS, check_callable, check_count, check_instance, check_number, check_positive
 from .base import Generator
 from .latent import Latent
@@ -154,7 +154,7 @@ def _measured(generator: Generator, wanted: Tensor) -> tuple[float, dict[str, Te
         if penalty is not None:  # which counts beside half the squares' sum over the three channels
             loss = loss + penalty * (2 / 3)
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    error = float((picture.detach().clamp(0, 1) - wanted).double().square().mean())
+    error = square_sum([picture.detach().clamp(0, 1) - wanted]) / wanted.numel()
     gradients = {name: g for name, g in zip(parameters, found, strict=True) if g is not None}
     return -10 * math.log10(error) if error > 0 else math.inf, gradients
 

@@ -45,27 +45,30 @@ def resample(values: Tensor, view: View) -> Tensor:
         return values[..., top : top + height, left : left + width].clone()
     if (height, width) == (view.height, view.width):
         return F.interpolate(values, size=(height, width), mode="bicubic", antialias=True)
-    rows, down = _taps(values, -2, view.height, top, height)
-    columns, across = _taps(values, -1, view.width, left, width)
+    rows, down = _taps(values.shape[-2], view.height, top, height)
+    columns, across = _taps(values.shape[-1], view.width, left, width)
     first = int(rows.min())
     band = values[..., first : int(rows.max()) + 1, :]
     return _weighted(_weighted(band, -1, columns, across), -2, rows - first, down)
 
 
-def _taps(values: Tensor, side: int, length: int, start: int, count: int) -> tuple[Tensor, Tensor]:
-    """Cells and weights, (count, taps) both, of the sum above for pixels from ``start`` on, ``length`` in all."""
-    cells = values.shape[side]
+def _taps(cells: int, length: int, start: int, count: int) -> tuple[Tensor, Tensor]:
+    """Cells and weights, (count, taps) both, of the sum above for pixels from ``start`` on, ``length`` in all.
+
+    On the CPU: not every device has float64, and their least and greatest cell is asked for.
+    """
     scale = cells / length
     spread = max(scale, 1.0)
-    centre = (torch.arange(start, start + count, dtype=torch.float64, device=values.device)[:, None] + 0.5) * scale
-    taps = (centre - 2 * spread + 0.5).long() + torch.arange(math.ceil(4 * spread) + 1, device=values.device)
+    centre = (torch.arange(start, start + count, dtype=torch.float64, device="cpu")[:, None] + 0.5) * scale
+    taps = (centre - 2 * spread + 0.5).long() + torch.arange(math.ceil(4 * spread) + 1, device="cpu")
     weight = _cubic((taps + 0.5 - centre) / spread) * ((taps >= 0) & (taps < cells))
-    return taps.clamp(0, cells - 1), (weight / weight.sum(dim=1, keepdim=True)).to(values.dtype)
+    return taps.clamp(0, cells - 1), weight / weight.sum(dim=1, keepdim=True)
 
 
 def _weighted(values: Tensor, side: int, taps: Tensor, weight: Tensor) -> Tensor:
     """The weighted sum of the ``taps`` along ``side``, one after the other: no tensor outgrows the result."""
     shape = (-1, 1) if side == -2 else (-1,)
+    taps, weight = taps.to(values.device), weight.to(values.dtype).to(values.device)
     parts = (values.index_select(side, taps[:, k]) * weight[:, k].reshape(shape) for k in range(taps.shape[1]))
     return functools.reduce(torch.add, parts)
 

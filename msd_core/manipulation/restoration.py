@@ -16,7 +16,7 @@ from ..denoiser import cost
 from ..dreamsampler import Denoised, dream_sample, unit_share
 from ..echo import shown
 from ..measurement import Observation
-from ..model import Model, check_model, check_prompt
+from ..model import Model, check_model, check_prompt, device_of
 from ..posterior import RESTORERS, Solver, posterior_sample
 from ..posterior.proximal import Proximal
 from ..randomness import normal, seeded
@@ -78,7 +78,7 @@ def restore(
     _check_size(size, model)
     shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
     observation.missing(torch.zeros(1, 3, size[1], size[0]))
-    z = normal(shape, rng) * (1 + float(sigmas[0]) ** 2) ** 0.5
+    z = normal(shape, rng).to(device_of(model)) * (1 + float(sigmas[0]) ** 2) ** 0.5
     solver = RESTORERS.made("solver", solver)
     if isinstance(solver, Proximal):
         ways = partial(encoded, model), partial(decoded, model)

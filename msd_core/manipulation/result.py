@@ -22,7 +22,7 @@ from ..generators.picture import check_picture
 from ..measurement import Measurement
 from ..measurement.blur import Blur
 from ..measurement.decoded import Decoded
-from ..model import Model, check_model
+from ..model import Model, check_model, device_of
 from ..validation import MOST_STEPS, as_mask, check_count, check_positive
 
 
@@ -42,13 +42,13 @@ def levels_of(denoiser: Denoiser, steps: int) -> Tensor:
 
 
 def fitting(model: Model, picture: object) -> Tensor:
-    """The picture (1, 3, H, W) in [0, 1], checked.
+    """The picture (1, 3, H, W) in [0, 1], checked, on the model's device.
 
     Raises:
         ValueError: for no picture, or sides that are no multiples of the model's cell.
     """
     check_model(model)
-    found = check_picture("picture", picture)
+    found = check_picture("picture", picture).to(device_of(model))
     height, width = found.shape[-2:]
     if height % model.cell or width % model.cell:
         raise ValueError(

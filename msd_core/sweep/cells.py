@@ -25,9 +25,9 @@ from ..denoiser import data_std
 from ..distil import fitted, run
 from ..finite import check_finite
 from ..generators import generator_for_size
-from ..generators.base import Generator
+from ..generators.base import Generator, on_device
 from ..generators.batch import Batch
-from ..model import Model
+from ..model import Model, device_of
 from ..optimize import start
 from ..randomness import normal, seeded
 from ..state import State
@@ -61,7 +61,6 @@ def run_batch(
     model: Model,
     size: tuple[int, int],
     generator: str,
-    device: str = "cpu",
     *,
     judge: bool = True,
 ) -> list[tuple[Row, Tensor]]:
@@ -73,7 +72,7 @@ def run_batch(
     """
     began = time.monotonic()
     plan = plan_of(cells[0].options, generator, units_of(model, *size))
-    pictures, evaluations = _made(cells, plan, model, size, generator, device)
+    pictures, evaluations = _made(cells, plan, model, size, generator)
     seconds = (time.monotonic() - began) / len(cells)
     known = surprise(model, [cell.prompt for cell in cells], pictures)
     check_finite(
@@ -87,9 +86,7 @@ def run_batch(
     return rows
 
 
-def _made(
-    cells: Sequence[Cell], plan: Plan, model: Model, size: tuple[int, int], kind: str, device: str
-) -> tuple[Tensor, int]:
+def _made(cells: Sequence[Cell], plan: Plan, model: Model, size: tuple[int, int], kind: str) -> tuple[Tensor, int]:
     """The pictures (B, 3, H, W), and the evaluations that each took."""
     sampled: Sampled | None = None
     before = 0
@@ -104,15 +101,14 @@ def _made(
             n=len(cells),
             seed=[c.seed for c in cells],
             steps=plan.steps,
-            device=device,
         )
         before = sampled.evaluations // len(cells)
         if plan.preset is None and not plan.fit:
             return sampled.pictures, before
     generators: list[Generator] = [
-        generator_for_size(kind, *size, seed=c.seed, channels=model.channels, cell=model.cell).to(device) for c in cells
+        generator_for_size(kind, *size, seed=c.seed, channels=model.channels, cell=model.cell) for c in cells
     ]
-    batch: Generator = Batch(generators)
+    batch: Generator = on_device(Batch(generators), device_of(model))
     if sampled is not None:
         batch = fitted(batch, model, sampled.pictures)
     state = start(batch, steps=plan.preset.steps if plan.preset else 1, seed=[c.seed for c in cells])

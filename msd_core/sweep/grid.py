@@ -106,10 +106,13 @@ class Grid:
             yield Cell(name, options, prompt, seed)
 
     def identity(self, cell: Cell, model: str) -> str:
-        """16 digits that are the cell's own; ``model`` is the digest of the model's files."""
-        parts = [dict(cell.options), cell.prompt, cell.seed, self.size, self.generator, model]
-        if self.model_kind != "demo":  # cells of the demo model are what they were before there was another
-            parts += [self.model_kind, self.dtype]
+        """16 digits that are the cell's own; ``model`` is the digest of the model's files.
+
+        What its options leave to defaults counts as they do: with other defaults it is another cell.
+        """
+        plan = plan_of(cell.options, self.generator).to_json()
+        own = [cell.prompt, cell.seed, self.size, self.generator, model, self.model_kind, self.dtype]
+        parts = [dict(cell.options), plan, *own]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..distillation.base import needs_of
 from ..echo import shown
 from ..generators import GENERATORS
-from ..named import NAMED, preset_named
-from ..preset import Preset, preset_for
+from ..named import NAMED, preset_at
+from ..preset import Preset
 from ..units import Units
 from ..validation import check_choice, check_text
 
@@ -41,6 +41,11 @@ class Plan:
     cfg: float = 3.0
     steps: int = 32
 
+    def to_json(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values."""
+        preset = None if self.preset is None else self.preset.to_json()
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"preset": preset}
+
 
 def plan_of(options: Mapping[str, Any], generator: str = "fourier", units: Units | None = None) -> Plan:
     """What ``options`` ask for.
@@ -67,7 +72,7 @@ def plan_of(options: Mapping[str, Any], generator: str = "fourier", units: Units
     start = rest.pop("start", NAMED[named].start if named else "")
     check_choice("start", start, STARTS)
     kind = GENERATORS[generator]
-    preset = preset_named(named, units or _LARGE, rest, kind, method) if named else preset_for(kind, method, rest)
+    preset = preset_at(lambda: units or _LARGE, method, rest, kind, named)
     if "source" in needs_of(preset.method):
         raise ValueError(
             f"method: got {shown(method)}, which edits a picture; allowed are methods that draw one from its prompt. "

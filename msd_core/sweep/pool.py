@@ -78,7 +78,7 @@ class Work:
 
         try:
             judge = self.kind == "demo"
-            rows = run_batch(batch.cells, model, size, self.generator, self.device, judge=judge)
+            rows = run_batch(batch.cells, model, size, self.generator, judge=judge)
         except Exception as error:  # of a method, a generator or a model, which may be another package's
             failed = f"{type(error).__name__}: {shortened(error)}"
         else:

@@ -38,7 +38,9 @@ from msd_core import (
 from msd_core.distil import pull_for
 
 pytestmark = pytest.mark.core
-QUICK = {"steps": 3, "solver_steps": 2}
+ENDS = {"bandwidth_start": 8.0, "bandwidth_end": 0.7}
+"""Lambda's, which would be the tiny model's own."""
+QUICK = {"steps": 3, "solver_steps": 2, **ENDS}
 
 
 def by_hand(model: TinyModel, **changes: object) -> State:
@@ -90,7 +92,7 @@ def test_with_the_demo_model_too() -> None:
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        ("msd", {"estimator": "split", "solver_steps": 2, "steps": 3}),
+        ("msd", {"estimator": "split", "solver_steps": 2, "steps": 3, **ENDS}),
         (MSD(estimator=Split(steps=2)), {"steps": 3}),
         (Preset(MSD(estimator=Split(steps=2)), steps=3, inner_steps=15), {}),
         (Preset(MSD(estimator=Split(steps=9)), steps=99), {"steps": 3, "inner_steps": 15, "solver_steps": 2}),

@@ -16,8 +16,10 @@ from tiny_model import FIRE, TinyModel, assert_same, last
 from msd_core import MSD, Exponential, Preset, distil, preset_of
 from msd_core.cli.main import main
 from msd_core.cli.settings import Settings
+from msd_core.distillation.base import bandwidth_of
 from msd_core.generators.volume.volume import Volume
-from msd_core.named import LAYOUT, NAMED, changes_of, planned_evaluations, preset_named, said
+from msd_core.named import LAYOUT, NAMED, changes_of, planned_evaluations, preset_at, preset_named, said
+from msd_core.preset import preset_for
 from msd_core.settings import build, flatten
 from msd_core.units import Units, units_of
 
@@ -86,11 +88,38 @@ def test_the_door_takes_a_name() -> None:
     door = last(distil(FIRE, seed=7, model=model, preset="fast", **quick))
     assert_same(door, last(distil(FIRE, seed=7, model=model, **ends, **quick)))
     with pytest.raises(AssertionError):
-        assert_same(door, last(distil(FIRE, seed=7, model=model, **quick)))
+        assert_same(door, last(distil(FIRE, seed=7, model=model, **{**ends, "bandwidth_start": 8.0}, **quick)))
     larger = last(distil(FIRE, model=model, preset="fast", size=(40, 40), generator="pixels", **quick))
     assert larger.history[0].bandwidth == pytest.approx(LAYOUT * 800**0.5)
     again = last(distil(FIRE, model=model, preset="fast", generator=larger.generator, **quick))
     assert again.history[0].bandwidth == larger.history[0].bandwidth
+
+
+def test_without_a_name_it_is_balanced_in_the_units_of_the_model() -> None:
+    """Unless a method, a generator or both ends of lambda say otherwise."""
+    quick = {"steps": 3, "solver_steps": 2, "seed": 7}
+    small = last(distil(FIRE, model=TinyModel(), preset="balanced", **quick))
+    assert_same(last(distil(FIRE, model=TinyModel(), **quick)), small)
+    assert [info.bandwidth for info in small.history] == pytest.approx([1.4, 0.98995, 0.7])
+    size = (64, 64)
+    assert_same(
+        last(distil(FIRE, model=TinyModel(), generator="pixels", size=size, **quick)),
+        last(distil(FIRE, model=TinyModel(), generator="pixels", size=size, preset="balanced", **quick)),
+    )
+
+    def ends(*arguments: object, **named: object) -> tuple[float, float]:
+        preset = preset_at(lambda: units_of(TinyModel(), *size), *arguments, **named)  # type: ignore[arg-type]
+        return bandwidth_of(preset.method, 0, preset.steps), bandwidth_of(preset.method, preset.steps - 1, preset.steps)
+
+    own = LAYOUT * 2048**0.5
+    assert ends() == pytest.approx((own, 0.7))
+    assert ends("msd", {"bandwidth_end": 0.5}) == pytest.approx((own, 0.5))
+    assert ends("msd", {"bandwidth_schedule": "karras", "estimator": "split"}) == pytest.approx((own, 0.7))
+    assert ends("msd", {"bandwidth_start": 3.0, "bandwidth_end": 0.5}) == pytest.approx((3.0, 0.5))
+    for given in (MSD(), preset_of("msd")):
+        assert ends(given) == pytest.approx((8.0, 0.7)), "its own numbers"
+    assert ends("msd", {}, Volume) == ends(preset_for(Volume, "msd", {}))
+    assert preset_at(lambda: units_of(TinyModel(), *size), "sds") == preset_of("sds")
 
 
 def test_faithful_begins_with_a_sample_unless_there_is_a_start() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from msd_core import Denoiser, EpsDenoiser, FlowDenoiser, VDenoiser, distil, sam
 from msd_core.cli.main import main
 from msd_core.denoiser import Wrapped
 from msd_core.model import load_model
-from msd_core.sweep import cells
+from msd_core.named import NAMED
+from msd_core.sweep import cells, plan
 from msd_core.sweep.cells import run_batch, surprise
 from msd_core.sweep.grid import Cell, grid_of
 from msd_core.sweep.plan import plan_of
@@ -32,7 +34,6 @@ PROMPT, OTHER = "a red circle on a blue background", "a green star at sea"
 ONE = {"method": "msd", "estimator": "one-step", "steps": 2}
 GRID = {"prompts": [PROMPT, OTHER], "seeds": [0, 1], "settings": {"one": ONE, "ddim": {"method": "ddim", "steps": 2}}}
 ROOT = Path(__file__).resolve().parents[2]
-RECORDED = "2362ab55bdbc8826"
 
 
 def written(folder: Path, **changes: object) -> Path:
@@ -236,10 +237,20 @@ def test_the_grid_multiplies_settings() -> None:
     assert grid.identity(cells[0], "m") != grid.identity(cells[0], "other")
 
 
-def test_cells_of_earlier_versions_are_found() -> None:
-    """An identity that was recorded before a grid had a kind of model."""
+def test_a_cell_is_another_when_a_default_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the options leave open is filled in by this version: a cell of another may be another picture."""
     grid = grid_of({**GRID, "size": [32, 32]})
-    assert grid.identity(next(grid.cells()), "m") == RECORDED
+    one, *_, sampled = grid.cells()
+    known = [grid.identity(cell, "m") for cell in (one, sampled)]
+    assert known == [grid.identity(cell, "m") for cell in (one, sampled)] and known[0] != known[1]
+    named = Cell("one", {"method": "msd", "preset": "fast"}, PROMPT, 0)
+    fast = grid.identity(named, "m")
+    changes = {**NAMED["fast"].changes, "steps": 11}
+    monkeypatch.setitem(NAMED, "fast", replace(NAMED["fast"], changes=changes))  # type: ignore[arg-type]
+    assert grid.identity(named, "m") != fast
+    assert grid.identity(one, "m") == known[0]
+    monkeypatch.setitem(plan._SAMPLE_OPTIONS, "cfg", 4.0)
+    assert grid.identity(sampled, "m") != known[1]
 
 
 @pytest.mark.parametrize(

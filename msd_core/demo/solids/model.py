@@ -77,7 +77,7 @@ class SolidModel(DemoModel):
     @torch.no_grad()
     def context(self, prompts: Sequence[str]) -> Tensor:
         """Encoded ``prompts``, (B, CONTEXT_LENGTH, context_dim)."""
-        return self.text(tokenize(prompts).to(next(self.parameters()).device))
+        return self.text(tokenize(prompts).to(self.device))
 
 
 @cache

@@ -21,6 +21,7 @@ from ...generators import generator_for_size
 from ...generators.batch import Batch
 from ...optimize import start
 from ...preset import preset_of
+from ...sweep.plan import SAMPLED
 from ...warm import sample
 from .study import Cell, Context, OnStep, model_digest
 
@@ -57,13 +58,13 @@ def passed(context: Context, prompts: Sequence[str], method: str, marks: Sequenc
         "prompts": list(prompts),
         "method": method,
         "marks": list(marks),
-        "settings": settings,
+        "run": {"cfg": CFG} if method in SAMPLED else preset_of(method, cfg=CFG, **settings).to_json(),
         "model": model_digest(DEMO_MODEL_PATH),
     }
 
     def compute(progress: OnStep) -> Cell:
         seeds = [context.seed + i for i in range(len(prompts))]
-        if method in ("ddim", "fit"):
+        if method in SAMPLED:
             return _sampled(list(prompts), seeds, marks[0], method == "fit")
         return _run(list(prompts), seeds, method, marks, settings, progress)
 

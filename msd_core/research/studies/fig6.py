@@ -17,7 +17,7 @@ from ...demo.model import load_demo_model
 from ...mean_shift import mean_shift
 from .captions import CFG, TOGETHER, captions, eight_bits, encoded, in_cells, passed, verdicts
 from .result import Figure, Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, digest_of
 
 IN_ALL = False
 CAPTIONS, QUICK_CAPTIONS = 12, 2
@@ -49,7 +49,8 @@ def cell_of(context: Context, prompts: list[str], place: str, bandwidth: float) 
         numbers = {"shift": shift, "spread": spread, "accepted": accepted.tolist(), "IoU": iou.tolist()}
         return Cell(numbers, {"targets": wanted[: len(x)], "pictures": pictures})
 
-    key = {"prompts": prompts, "mark": mark, "bandwidth": bandwidth, "draws": DRAWS, "levels": LEVELS}
+    sizes = {"bandwidth": bandwidth, "draws": DRAWS, "levels": LEVELS, "cfg": CFG}
+    key = {"prompts": prompts, "mark": mark, **sizes, "pictures": digest_of(pictures)}
     return context.cell("fig6", key, compute)
 
 

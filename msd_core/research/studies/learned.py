@@ -21,7 +21,7 @@ from ...mean_shift import mean_shift
 from .captions import CFG, TOGETHER, captions, encoded, in_cells, passed
 from .figures import curves, panels
 from .result import Figure, Result, Table
-from .study import Cell, Context, OnStep
+from .study import Cell, Context, OnStep, digest_of
 
 IN_ALL = False
 STEPS = 20
@@ -69,9 +69,11 @@ def cell_of(context: Context, prompts: list[str], place: str, bandwidth: float, 
     """Every estimator at one place of the runs of some captions, and one λ."""
     settings = {"steps": 2} if context.quick else {"steps": STEPS}
     mark = min(PLACES[place], settings["steps"])
-    key = {"prompts": prompts, "mark": mark, "bandwidth": bandwidth, "draws": draws, "estimators": ESTIMATORS}
     pictures = passed(context, prompts, "msd", marks_of(settings["steps"]), **settings).tensors["pictures"]
-    x = encoded(pictures[marks_of(settings["steps"]).index(mark)])
+    shown = pictures[marks_of(settings["steps"]).index(mark)]
+    x = encoded(shown)
+    asked = {"bandwidth": bandwidth, "draws": draws, "estimators": ESTIMATORS, "reference": REFERENCE, "cfg": CFG}
+    key = {"prompts": prompts, "mark": mark, **asked, "pictures": digest_of(shown)}
 
     def compute(progress: OnStep) -> Cell:
         rng = context.rng("learned", prompts[0], mark, bandwidth)

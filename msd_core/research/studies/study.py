@@ -187,6 +187,11 @@ def _write(path: Path, identity: str, cell: Cell) -> None:
 
 
 @cache
+def digest_of(tensor: Tensor) -> str:
+    """16 digits of the SHA-256 of a tensor's numbers: what was made from another is another result."""
+    return hashlib.sha256(tensor.contiguous().cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 def model_digest(path: Path) -> str:
     """16 digits of the SHA-256 of a model's file: other weights are another result."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
