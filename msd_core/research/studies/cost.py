@@ -183,7 +183,7 @@ def _text(found: Found) -> str:
     biased = [min(max(w["bias2"], 0) for w in f["split"]) for f in found.values()]
     where = f"in {len(ends) - len(late)} of {len(ends)} cases" + (f" (not for {'; '.join(late)})" if late else "")
     return (
-        "The split estimator cannot buy its bias off: with up to 64 steps bias²/|m|² stays between "
+        "The split estimator cannot buy its bias off: the best of its walks of 4 to 64 steps has bias²/|m|² between "
         f"{min(biased):.2g} and {max(biased):.2g}, while the averaged exact chain overtakes it {where} within "
         f"{BUDGETS[-1]:,} evaluations. Draw for draw neither dominates the other: the chain has the variance of the "
         "product density, the split walk next to none. What dominates both, and SDS, in every density is the chain's "
