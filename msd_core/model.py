@@ -6,6 +6,7 @@ these members.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,7 @@ def load_model(
     try:
         model = make(file, **placed)
         if device not in (None, "cpu") and "device" not in placed:
-            model = model.to(device)
+            model = copy.deepcopy(model).to(device)  # the project's own are read once, and shared
         return model
     except ValueError:
         raise
