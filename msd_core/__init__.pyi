@@ -215,6 +215,7 @@ from .optimize import ByView as ByView
 from .optimize import optimize as optimize
 from .optimize import start as start
 from .optimizers import OptimizerConfig as OptimizerConfig
+from .parametrization import EDMDenoiser as EDMDenoiser
 from .parametrization import EpsDenoiser as EpsDenoiser
 from .parametrization import FlowDenoiser as FlowDenoiser
 from .parametrization import VDenoiser as VDenoiser

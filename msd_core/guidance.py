@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, ask, check_denoiser, cost, differentiable, name_of, sigma_range
+from .denoiser import Denoiser, Sigma, ask, check_denoiser, cost, data_std, differentiable, name_of, sigma_range
 from .validation import as_floating, check_number, check_same_shape
 
 
@@ -153,6 +153,11 @@ class GuidedDenoiser:
     def differentiable(self) -> bool:
         """Whether autograd may go through both."""
         return differentiable(self.cond) and differentiable(self.uncond)
+
+    @property
+    def data_std(self) -> float:
+        """That of the data that the conditional denoiser was trained on."""
+        return data_std(self.cond)
 
     @property
     def percent_to_sigma(self) -> Any:  # noqa: ANN401 - a function, or None

@@ -55,8 +55,14 @@ class DiscreteSchedule:
         return ((1 - a) / a).sqrt().float()
 
     @cached_property
-    def _log_sigmas(self) -> Tensor:
-        return self.sigmas.log()
+    def _kept(self) -> dict[torch.device, Tensor]:
+        return {}
+
+    def _log_sigmas(self, device: torch.device) -> Tensor:
+        """log sigma on ``device``, kept there: an evaluation waits for no copy."""
+        if device not in self._kept:
+            self._kept[device] = self.sigmas.log().to(device)
+        return self._kept[device]
 
     @property
     def sigma_min(self) -> float:
@@ -74,7 +80,7 @@ class DiscreteSchedule:
         Levels outside the trained range get the nearest end, as in the host: the network knows nothing nearer.
         """
         sigma = as_level(sigma)
-        logs = self._log_sigmas.to(sigma.device)
+        logs = self._log_sigmas(sigma.device)
         log_sigma = sigma.float().log().clamp(logs[0], logs[-1])
         high = torch.searchsorted(logs, log_sigma).clamp(1, len(logs) - 1)
         weight = (log_sigma - logs[high - 1]) / (logs[high] - logs[high - 1])
@@ -83,7 +89,7 @@ class DiscreteSchedule:
     def sigma(self, t: float | Tensor) -> Tensor:
         """Level of the fractional step ``t`` in [0, T-1] (any shape; clamped), linear in log sigma, float32."""
         t = as_level(t, "t", low=-math.inf)
-        logs = self._log_sigmas.to(t.device)
+        logs = self._log_sigmas(t.device)
         t = t.float().clamp(0, len(logs) - 1)
         low = t.floor().long()
         return torch.lerp(logs[low], logs[(low + 1).clamp(max=len(logs) - 1)], t.frac()).exp()

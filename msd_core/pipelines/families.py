@@ -1,7 +1,7 @@
 """What the kinds of pipelines differ in: how a prompt is encoded, how the network is called, and what it predicts.
 
     kind                     network        conditions                            predicts
-    Stable Diffusion 1, 2    unet           text                                  epsilon or v, by its scheduler
+    Stable Diffusion 1, 2    unet           text                                  epsilon, v or EDM's, by its scheduler
     Stable Diffusion XL      unet           text, pooled text, sizes              the same
     Stable Diffusion 3       transformer    text, pooled text                     the flow's velocity n - y
     Flux                     transformer    text, pooled text, guidance           the same, on latents in pairs
@@ -35,6 +35,8 @@ class StableDiffusion:
     """Cells of a side that the network takes together: sizes must be multiples."""
     spare: ClassVar[tuple[str, ...]] = ()
     """Parts that a pipeline can do without."""
+    flows: ClassVar[bool] = False
+    """Whether the network predicts a flow's velocity, whatever the scheduler."""
 
     @property
     def overflows(self) -> bool:
@@ -46,10 +48,15 @@ class StableDiffusion:
         """The denoising network."""
         return self.pipe.unet
 
-    @property
-    def prediction(self) -> str:
-        """ "epsilon", "v_prediction" or "flow"."""
-        return str(self.pipe.scheduler.config.get("prediction_type", "epsilon"))
+    def scaled(self, latent: Tensor) -> Tensor:
+        """x of the autoencoder's latent, (B, C, h, w) both."""
+        config = self.pipe.vae.config
+        return (latent - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+
+    def unscaled(self, x: Tensor) -> Tensor:
+        """The way back."""
+        config = self.pipe.vae.config
+        return x / config.scaling_factor + (config.get("shift_factor") or 0.0)
 
     @property
     def cells(self) -> int:
@@ -82,6 +89,22 @@ class StableDiffusionXL(StableDiffusion):
     def overflows(self) -> bool:
         return bool(self.pipe.vae.config.get("force_upcast", False))
 
+    def scaled(self, latent: Tensor) -> Tensor:
+        mean, std = self._moments(latent)
+        return (latent - mean) * self.pipe.vae.config.scaling_factor / std
+
+    def unscaled(self, x: Tensor) -> Tensor:
+        mean, std = self._moments(x)
+        return x * std / self.pipe.vae.config.scaling_factor + mean
+
+    def _moments(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Mean and deviation of a latent by channel, (C, 1, 1), where the autoencoder says both: Playground 2.5's."""
+        config = self.pipe.vae.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or std is None:
+            return config.get("shift_factor") or 0.0, 1.0
+        return like.new_tensor(mean).view(-1, 1, 1), like.new_tensor(std).view(-1, 1, 1)
+
     def encode(self, prompts: Sequence[str]) -> Conditions:
         text, _, pooled, _ = self.pipe.encode_prompt(
             list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -102,21 +125,18 @@ class StableDiffusion3(StableDiffusion):
 
     pairs: ClassVar[int] = 2
     spare: ClassVar[tuple[str, ...]] = ("text_encoder_3", "tokenizer_3")
+    flows: ClassVar[bool] = True
 
     @property
     def network(self) -> Any:  # noqa: ANN401 - the library's module
         return self.pipe.transformer
 
     @property
-    def prediction(self) -> str:
-        return "flow"
-
-    @property
     def shift(self) -> float:
         """What its scheduler multiplies the levels of its chain by, for a picture of the model's own size."""
         config = self.pipe.scheduler.config
         if not config.get("use_dynamic_shifting"):
-            return float(config.get("shift", 1.0))
+            return float(config.get("flow_shift" if config.get("use_flow_sigmas") else "shift", 1.0))
         few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
         mu = low + (high - low) * ((self.cells // self.pairs) ** 2 - few) / (many - few)

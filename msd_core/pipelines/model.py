@@ -6,34 +6,33 @@
     x = (E[latent | picture] - shift) scale       the latent that the network sees, by the autoencoder's configuration
 
 The denoiser is in the coordinates of the rest, z = x + sigma n, in float32; the networks compute in their own precision
-(half on CUDA, float32 elsewhere), wherever the library has put them.
+(half on CUDA, float32 elsewhere), wherever the library has put them. Autograd goes through them where gradients with
+respect to z are asked for, and nowhere else; their weights have none.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Sigma, expand_sigma
+from ..denoiser import Sigma, data_std, expand_sigma, sigma_range
 from ..echo import shown
 from ..guidance import guide
-from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
-from ..schedule import DiscreteSchedule
+from ..parametrization import Network
 from ..validation import as_path, check_choice, check_device, check_number
 from .families import Conditions, StableDiffusion, family_class, family_of
+from .hooks import steady
 from .layout import index_of, parts_of, settings_of
+from .scheduler import AsDenoiser, Parametrization
 
 OFFLOADS = ("none", "model", "sequential")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-TERMINAL = 4.9e-8
-"""Least share of a picture that is left at the end of a chain, for one that ends in noise alone: a level of 4,500 in
-place of infinity, as the host has it."""
 
 
 def load_pipeline(
@@ -130,19 +129,24 @@ class PipelineModel:
     """
 
     family: StableDiffusion
-    differentiable: bool = True
+    parametrization: Parametrization = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parametrization", Parametrization(self.family))
 
     @classmethod
     def of(cls, pipe: object) -> PipelineModel:
         """The model around a pipeline of the library.
 
         Raises:
-            ValueError: for a kind that is not known.
+            ValueError: for a kind, or a scheduler, that is not known.
         """
         family = family_of(pipe)
         for module in (family.network, family.pipe.vae):
             module.requires_grad_(False)
-        return cls(family)
+        made = cls(family)
+        made.parametrization()
+        return made
 
     @property
     def cell(self) -> int:
@@ -164,31 +168,59 @@ class PipelineModel:
         """Pixels a side at which it draws best."""
         return self.family.cells * self.cell
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd may go through ``encode`` and ``decode``: not where hooks change the weights (`hooks`)."""
+        return steady(self.family.pipe.vae, last=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, offloaded or not."""
+        return self.family.device
+
     def encode(self, picture: Tensor) -> Tensor:
-        """x (B, C, H/cell, W/cell) of a picture (B, 3, H, W) in [0, 1]; differentiable."""
-        vae = self.family.pipe.vae
-        given = (2 * picture - 1).to(self.family.device, vae.dtype)
-        latent = vae.encode(given, return_dict=False)[0].mode().to(picture)
-        return (latent - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The picture (B, 3, H, W) in [0, 1] of x; differentiable."""
-        vae = self.family.pipe.vae
-        latent = x / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-        picture = vae.decode(latent.to(self.family.device, vae.dtype), return_dict=False)[0].to(x)
-        return (picture / 2 + 0.5).clamp(0, 1)
-
-    def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PipelineDenoiser:
-        """The guided denoiser of a prompt, or of one a row.
+        """x (B, C, H/cell, W/cell) of a picture (B, 3, H, W) in [0, 1]; differentiable, if the model is.
 
         Raises:
-            ValueError: for a cfg below 0.
+            ValueError: a gradient is asked for, and the model is not differentiable.
+        """
+        vae = self.family.pipe.vae
+        self._check_backwards("picture", picture)
+        given = (2 * picture - 1).to(self.family.device, vae.dtype)
+        return self.family.scaled(vae.encode(given, return_dict=False)[0].mode().to(picture))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The picture (B, 3, H, W) in [0, 1] of x; differentiable, if the model is.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        vae = self.family.pipe.vae
+        self._check_backwards("x", x)
+        latent = self.family.unscaled(x).to(self.family.device, vae.dtype)
+        return (vae.decode(latent, return_dict=False)[0].to(x) / 2 + 0.5).clamp(0, 1)
+
+    def _check_backwards(self, name: str, given: Tensor) -> None:
+        if _asked(given) and not self.differentiable:
+            raise ValueError(
+                f"{name}: got a tensor whose gradient is asked for, and hooks of the library change the autoencoder's "
+                "weights before it could go back; allowed is one without. Call it under no_grad, or leave out the "
+                "offload by groups and the cast by layers."
+            )
+
+    def denoiser(self, prompt: str | Sequence[str], negative: str = "", cfg: float = 1.0) -> PipelineDenoiser:
+        """The guided denoiser of a prompt, or of one a row; it stays with the scheduler that the pipeline has now.
+
+        Raises:
+            ValueError: for a cfg below 0, or a scheduler that is not known.
         """
         check_number("cfg", cfg, "1 is no guidance; 7.5 is usual for Stable Diffusion 1.", low=0)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        as_denoiser = self.parametrization()
+        self.family.network.requires_grad_(False)  # of LoRA that came meanwhile
         with torch.no_grad():
             cond, uncond = (self.family.encode(words) for words in (prompts, [negative]))
-        return PipelineDenoiser(self.family, cond, uncond, float(cfg))
+        return PipelineDenoiser(self.family, as_denoiser, cond, uncond, float(cfg))
 
 
 @dataclass(frozen=True)
@@ -196,6 +228,7 @@ class PipelineDenoiser:
     """(z (B, C, h, w), sigma) to E[x | z] under one prompt, or one a row; both sides of the guidance in one batch."""
 
     family: StableDiffusion
+    as_denoiser: AsDenoiser
     cond: Conditions
     negative: Conditions
     cfg: float
@@ -208,12 +241,22 @@ class PipelineDenoiser:
     @property
     def sigma_min(self) -> float:
         """The lowest level."""
-        return self._alone(self.cond).sigma_min
+        return sigma_range(self._alone(self.cond))[0]
 
     @property
     def sigma_max(self) -> float:
         """The highest level."""
-        return self._alone(self.cond).sigma_max
+        return sigma_range(self._alone(self.cond))[1]
+
+    @property
+    def data_std(self) -> float:
+        """Standard deviation of the latents that the model was trained on."""
+        return data_std(self._alone(self.cond))
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd may go through the network: not where hooks change its weights meanwhile (`hooks`)."""
+        return steady(self.family.network)
 
     def percent_to_sigma(self, percent: float) -> float:
         """The level at a fraction of the model's chain: 0 is all noise, 1 none."""
@@ -242,17 +285,11 @@ class PipelineDenoiser:
         cond, uncond = self._alone(told)(z.repeat(2, *[1] * (z.ndim - 1)), level).chunk(2)
         return cond, uncond
 
-    def _alone(self, told: Conditions) -> EpsDenoiser | VDenoiser | FlowDenoiser:
+    def _alone(self, told: Conditions) -> Any:  # noqa: ANN401 - a denoiser with the levels of its chain
         """The network under these conditions as a denoiser, by what it predicts."""
-        kinds: dict[str, type[EpsDenoiser] | type[VDenoiser]]
-        kinds = {"epsilon": EpsDenoiser, "v_prediction": VDenoiser}
-        prediction = self.family.prediction
-        if prediction == "flow":
-            return FlowDenoiser(self._network(told), shift=getattr(self.family, "shift", 1.0))
-        check_choice("prediction_type", prediction, kinds)
-        return kinds[prediction](self._network(told), _schedule(self.family.pipe.scheduler))
+        return self.as_denoiser(self._network(told))
 
-    def _network(self, told: Conditions) -> Callable[[Tensor, Tensor], Tensor]:
+    def _network(self, told: Conditions) -> Network:
         """(x, t) to the prediction, in the network's own precision and place."""
         network = self.family.network
 
@@ -265,19 +302,16 @@ class PipelineDenoiser:
                 )
             device, kind = self.family.device, network.dtype
             own = {name: _rows(tensor, len(x)).to(device, kind) for name, tensor in told.items()}
-            with torch.no_grad():
+            with torch.set_grad_enabled(_asked(x)):
                 found = self.family(x.to(device, kind), t.to(device), own)
             return found.to(x)
 
         return predict
 
 
-def _schedule(scheduler: Any) -> DiscreteSchedule:  # noqa: ANN401 - the library's
-    """The noise levels that a scheduler's configuration describes."""
-    alphas = library().DDPMScheduler.from_config(scheduler.config).alphas_cumprod.double()
-    if alphas[-1] == 0:
-        alphas[-1] = min(TERMINAL, float(alphas[-2]) / 2)
-    return DiscreteSchedule(alphas)
+def _asked(x: Tensor) -> bool:
+    """Whether somebody may ask for a gradient with respect to ``x``."""
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 def _rows(tensor: Tensor, rows: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from msd_core import (
     Denoiser,
+    EDMDenoiser,
     GaussianMixture,
     Guided,
     GuidedDenoiser,
@@ -23,7 +24,7 @@ from msd_core import (
     with_levels,
 )
 from msd_core.blended import blended
-from msd_core.denoiser import RowCounter, level_at
+from msd_core.denoiser import RowCounter, data_std, level_at
 from msd_core.guidance import with_cfg
 
 pytestmark = pytest.mark.core
@@ -144,6 +145,11 @@ def test_levels_of_a_chain_stay_at_another_scale(mixture: GaussianMixture, uncon
         other = with_cfg(pair, -7.5)
         assert level_at(other, 0.3) == level_at(pair, 0.3) == schedule.percent_to_sigma(0.7)
         assert getattr(other, "cfg") == -7.5 and getattr(pair, "cfg") == 3.0  # noqa: B009 - passed on by a wrapper
+
+
+def test_it_says_the_deviation_of_its_data(mixture: GaussianMixture) -> None:
+    assert data_std(GuidedDenoiser(EDMDenoiser(lambda x, t: x, data_std=0.5), mixture, 2.0)) == 0.5
+    assert data_std(GuidedDenoiser(mixture, mixture)) == 1.0
 
 
 def test_it_is_differentiable_if_both_are(mixture: GaussianMixture) -> None:

@@ -40,6 +40,17 @@ def test_timestep_undoes_sigma() -> None:
     assert SD15.timestep(torch.ones(2, 3)).shape == (2, 3)
 
 
+def test_its_table_is_moved_to_a_device_once() -> None:
+    schedule, meta = sd15_schedule(), torch.device("meta")
+    kept = schedule._log_sigmas(meta)
+    assert kept.device == meta and schedule._log_sigmas(meta) is kept
+    here = schedule._log_sigmas(torch.device("cpu"))
+    assert torch.equal(here, schedule.sigmas.log())
+    schedule.timestep(1.0)
+    schedule.sigma(3)
+    assert schedule._log_sigmas(torch.device("cpu")) is here
+
+
 def test_levels_outside_the_trained_ones_get_the_nearest_end() -> None:
     assert float(SD15.timestep(1e-4)) == 0
     assert float(SD15.timestep(1e4)) == 999

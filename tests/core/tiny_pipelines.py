@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -20,6 +22,8 @@ from msd_core.research.random_pipeline import WIDTH, clip, clip_tokenizer, sched
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 KINDS = ("sd1", "sd2", "sdxl", "sd3", "flux")
+EDM = ("playground", "cosxl")
+"""SDXL with the schedulers of Playground 2.5 and CosXL; the first one's autoencoder says the moments of its latents."""
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
@@ -33,6 +37,15 @@ def pipeline(kind: str, folder: Path) -> object:
     """A pipeline of a kind; ``folder`` is for its tokenizer's files."""
     if kind in ("sd1", "sd2"):
         made = stable_diffusion(folder, "epsilon" if kind == "sd1" else "v_prediction")
+    elif kind in EDM:
+        made = pipeline("sdxl", folder)
+        if kind == "cosxl":
+            options = {"sigma_schedule": "exponential", "prediction_type": "v_prediction"}
+            made.scheduler = EDMEulerScheduler(sigma_max=120.0, sigma_data=1.0, **options)
+        else:
+            made.scheduler = EDMDPMSolverMultistepScheduler(sigma_max=80.0, sigma_data=0.5)
+            moments = {"latents_mean": [-0.2, 0.3, -0.1, 0.25], "latents_std": [1.4, 0.8, 1.1, 0.7]}
+            made.vae.register_to_config(scaling_factor=0.5, **moments)
     elif kind == "sdxl":
         added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "transformer_layers_per_block": 1}
         network = unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=48 + WIDTH, **added)
