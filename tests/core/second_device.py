@@ -1,7 +1,7 @@
 """A second device that is none: it calculates on the CPU, and refuses tensors that lie elsewhere, as CUDA does.
 
 A tensor on it wraps one on the CPU. torch's own backend for devices in Python (PrivateUse1) sends every operation
-here, where the wrappers are taken off; an operand that has none, and more than one number, is an error. Three ways of
+here, where the wrappers are taken off; an operand that has none, and more than one number, is an error. Four ways of
 making a tensor of numbers do not pass there, and are led by way of the CPU.
 """
 
@@ -105,7 +105,7 @@ def second(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
         return made
 
-    for name in ("tensor", "as_tensor"):
+    for name in ("tensor", "as_tensor", "arange"):
         monkeypatch.setattr(torch, name, by_way_of_the_cpu(getattr(torch, name)))
     plain = Tensor.new_tensor
 

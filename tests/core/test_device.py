@@ -1,4 +1,7 @@
-"""A model on another device takes its runs there, whole, and their pictures are those of the CPU to the bit."""
+"""A model on another device takes its runs there, whole, and their pictures are those of the CPU.
+
+To rounding: torch takes attention and norms apart in another way there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from second_device import second  # noqa: F401 - a fixture
@@ -19,14 +23,21 @@ from msd_core.distillation.base import needs_of
 from msd_core.measurement.pool import Pool
 from msd_core.model import device_of
 from msd_core.posterior import INVERSE_SOLVERS, RESTORERS
+from msd_core.settings import settings_of
 
 pytestmark = pytest.mark.core
 PROMPT = "a red boat left of a yellow house at sea"
-QUICK = {"size": (32, 32), "steps": 2, "inner_steps": 2, "solver_steps": 2}
+QUICK = {"size": (32, 32), "steps": 1, "inner_steps": 1, "solver_steps": 2}
 PICTURE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 HOLE = torch.zeros(32, 32)
 HOLE[8:20, 8:20] = 1
 SKIPPED = ("batch", "points")
+
+
+def alike(there: Tensor, here: Tensor) -> None:
+    """As pictures, of the same noise: another would be another by .1 and more."""
+    assert there.device != here.device
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-2)
 
 
 def on_both(device: torch.device, **options: Any) -> State:  # noqa: ANN401
@@ -36,7 +47,7 @@ def on_both(device: torch.device, **options: Any) -> State:  # noqa: ANN401
     here = last(distil(PROMPT, model=load_model(), **quick))
     assert all(tensor.device == device for tensor in there.generator.state_dict().values())
     assert all(tensor.device == device for tensor in there.optimizer_state.values())
-    assert torch.equal(there.picture().cpu(), here.picture())
+    alike(there.picture(), here.picture())
     return there
 
 
@@ -60,8 +71,8 @@ def test_every_generator(kind: str, second: torch.device, tmp_path: Path) -> Non
     save_state(state, tmp_path / "state.safetensors")
     read = load_state(tmp_path / "state.safetensors")
     assert read.to(torch.device("cpu")) is read and state.to(second) is state
-    preset = msd_core.preset_of("msd", steps=3, solver_steps=2, inner_steps=1)
-    more = last(run(start(read.generator, steps=3), preset, model, PROMPT))
+    preset = msd_core.preset_of("msd", steps=1, solver_steps=2, inner_steps=1)
+    more = last(run(start(read.generator, steps=1), preset, model, PROMPT))
     assert all(tensor.device == second for tensor in more.generator.state_dict().values())
 
 
@@ -70,14 +81,14 @@ def test_every_generator(kind: str, second: torch.device, tmp_path: Path) -> Non
     [
         {"pull": "latent"},
         {"optimizer": "gd"},
-        {"start": PICTURE},
-        {"start": "sample"},
+        {"start": PICTURE, "generator": "pixels"},
+        {"start": "sample", "generator": "pixels"},
         {"mask": HOLE},
         {"n": 2},
         {"observation": msd_core.observe(PICTURE, Pool(4))},
         {"estimator": "split", "centre": "inversion"},
     ],
-    ids=str,
+    ids=["latent", "gd", "start", "sample", "mask", "two", "observation", "inverted"],
 )
 def test_every_kind_of_run(options: dict[str, Any], second: torch.device) -> None:  # noqa: F811
     on_both(second, **options)
@@ -87,10 +98,10 @@ def test_every_kind_of_run(options: dict[str, Any], second: torch.device) -> Non
 def test_every_method(method: str, second: torch.device) -> None:  # noqa: F811
     edits = {"source": PICTURE, "source_prompt": PROMPT} if "source" in needs_of(METHODS[method]) else {}
     there, here = (
-        last(distil(PROMPT, model=load_model(device=place), method=method, size=(32, 32), steps=2, **edits))
+        last(distil(PROMPT, model=load_model(device=place), method=method, size=(32, 32), steps=1, **edits))
         for place in (str(second), "cpu")
     )
-    assert torch.equal(there.picture().cpu(), here.picture())
+    alike(there.picture(), here.picture())
 
 
 @pytest.mark.parametrize("solver", INVERSE_SOLVERS)
@@ -99,7 +110,7 @@ def test_holes(solver: str, second: torch.device) -> None:  # noqa: F811
         msd_core.inpaint(PICTURE, HOLE, PROMPT, model=load_model(device=place), steps=2, solver=solver).picture
         for place in (str(second), "cpu")
     )
-    assert torch.equal(there.cpu(), here)
+    alike(there, here)
 
 
 @pytest.mark.parametrize("solver", RESTORERS)
@@ -109,7 +120,7 @@ def test_restoration(solver: str, second: torch.device) -> None:  # noqa: F811
         msd_core.restore(seen, (32, 32), PROMPT, model=load_model(device=place), steps=2, solver=solver).picture
         for place in (str(second), "cpu")
     )
-    assert torch.equal(there.cpu(), here)
+    alike(there, here)
 
 
 @pytest.mark.parametrize("source", ["", PROMPT])
@@ -118,11 +129,17 @@ def test_edits(source: str, second: torch.device) -> None:  # noqa: F811
         msd_core.edit(PICTURE, PROMPT, source=source, model=load_model(device=place), steps=2, mask=HOLE).picture
         for place in (str(second), "cpu")
     )
-    assert torch.equal(there.cpu(), here)
+    alike(there, here)
 
 
-@pytest.mark.parametrize("inversion", [name for name in INVERSIONS if name != "null-text"])
-def test_inversions(inversion: str, second: torch.device) -> None:  # noqa: F811
+SHORT = {"evaluations": 2, "sweeps": 1}
+"""Of inversions that search."""
+
+
+@pytest.mark.parametrize("name", [name for name in INVERSIONS if name != "null-text"])
+def test_inversions(name: str, second: torch.device) -> None:  # noqa: F811
+    known = settings_of(INVERSIONS[name])
+    inversion = INVERSIONS[name](**{key: value for key, value in SHORT.items() if key in known})
     ends = []
     for place in (str(second), "cpu"):
         model = load_model(device=place)
@@ -131,4 +148,4 @@ def test_inversions(inversion: str, second: torch.device) -> None:  # noqa: F811
             x = model.encode(PICTURE.to(device_of(model)))
         trajectory = msd_core.invert(x, denoiser, torch.tensor([10.0, 2.0, 0.2, 0.0]), inversion, rng=rng)
         ends.append(msd_core.resample(trajectory, denoiser))
-    assert torch.equal(ends[0].cpu(), ends[1])
+    alike(*ends)
