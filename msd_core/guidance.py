@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from .denoiser import Denoiser, Sigma, ask, check_denoiser, cost, differentiable, name_of, sigma_range
+from .denoiser import Denoiser, Sigma, ask, check_denoiser, cost, data_std, differentiable, name_of, sigma_range
 from .validation import as_floating, check_number, check_same_shape
 
 
@@ -46,7 +46,9 @@ class Guided(Protocol):
         ...
 
     def parts(self, z: Tensor, sigma: Sigma, /) -> tuple[Tensor, Tensor]:
-        """Conditional and unconditional result, each (B, *): two network rows per row of z, whatever cfg is."""
+        """Conditional and unconditional result, each (B, *): ``parts_cost`` network rows per row of z, 2 if it does not
+        say, whatever cfg is.
+        """
         ...
 
     def with_cfg(self, cfg: float, /) -> Denoiser:
@@ -110,7 +112,7 @@ class GuidedDenoiser:
         cfg: guidance scale, any finite number (negative ones are used to invert with guidance).
 
     Raises:
-        ValueError: if ``cfg`` is not finite.
+        ValueError: if ``cfg`` is not finite, or both say what the deviation of their data is, and it is not the same.
     """
 
     cond: Denoiser
@@ -121,6 +123,12 @@ class GuidedDenoiser:
         check_denoiser(self.cond, "cond")
         check_denoiser(self.uncond, "uncond")
         check_cfg("cfg", self.cfg)
+        stated = self._stated
+        if len(set(stated)) > 1:
+            raise ValueError(
+                f"cond, uncond: got data_std {stated[0]:g} and {stated[1]:g}; allowed is one, since both are of one "
+                "model. State the same in both, in units of z."
+            )
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = as_floating("z", z)
@@ -138,6 +146,20 @@ class GuidedDenoiser:
     def cost(self) -> int:
         """Network rows per row of z."""
         return cost(self.cond) + (0 if self.cfg == 1 else cost(self.uncond))
+
+    @property
+    def parts_cost(self) -> int:
+        """Network rows per row of z of `parts`."""
+        return cost(self.cond) + cost(self.uncond)
+
+    @property
+    def data_std(self) -> float | None:
+        """The standard deviation of the data, of whichever says it; None if neither does."""
+        return next(iter(self._stated), None)
+
+    @property
+    def _stated(self) -> list[float]:
+        return [data_std(one) for one in (self.cond, self.uncond) if getattr(one, "data_std", None) is not None]
 
     @property
     def sigma_min(self) -> float:
