@@ -23,6 +23,7 @@ from torch import Tensor
 from ..denoiser import Sigma, expand_sigma
 from ..echo import shown
 from ..guidance import guide
+from ..model import prompts_of
 from ..parametrization import EpsDenoiser, FlowDenoiser, VDenoiser
 from ..schedule import DiscreteSchedule
 from ..validation import as_path, check_choice, check_device, check_number
@@ -182,10 +183,10 @@ class PipelineModel:
         """The guided denoiser of a prompt, or of one a row.
 
         Raises:
-            ValueError: for a cfg below 0.
+            ValueError: for a cfg below 0, or what is no text.
         """
         check_number("cfg", cfg, "1 is no guidance; 7.5 is usual for Stable Diffusion 1.", low=0)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = prompts_of(prompt, negative)
         with torch.no_grad():
             cond, uncond = (self.family.encode(words) for words in (prompts, [negative]))
         return PipelineDenoiser(self.family, cond, uncond, float(cfg))
