@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,13 +26,15 @@ class BlendedDenoiser(Wrapped):
 
     Args:
         denoiser: the first of them, which is asked for whatever else is to be known, such as its levels.
-        others: K - 1 of the same model.
+        others: K - 1 of the same model, with the same negative prompt and companions.
         shares: (V, K), each row summing to 1: row r of z has number r mod V.
 
     Raises:
         ValueError: for a denoiser that cannot be called, or such shares; when called, for a z whose rows are no
             multiple of V.
     """
+
+    passed_on: ClassVar[tuple[str, ...]] = (*Wrapped.passed_on, "uncond", "companions")
 
     denoiser: Denoiser
     others: tuple[Denoiser, ...]

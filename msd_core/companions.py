@@ -12,13 +12,13 @@ of x and a denoiser. `distil.run` adds what the method needs; a method asks for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from .denoiser import Denoiser, Sigma, Wrapped, check_denoiser, name_of
+from .denoiser import Denoiser, Sigma, Unchanged, check_denoiser, name_of
 from .validation import as_finite, as_mask, check_instance
 
 NEEDS = ("source", "negative")
@@ -74,7 +74,7 @@ def _for_rows(given: Tensor, rows: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class AccompaniedDenoiser(Wrapped):
+class AccompaniedDenoiser(Unchanged):
     """``denoiser`` with what a method needs beside it, by the names of `NEEDS`; see `with_companions`."""
 
     denoiser: Denoiser
@@ -82,10 +82,6 @@ class AccompaniedDenoiser(Wrapped):
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         return self.denoiser(z, sigma)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
-        inner = super().__getattr__(name)
-        return (lambda cfg: replace(self, denoiser=inner(cfg))) if name == "with_cfg" else inner
 
 
 def with_companions(

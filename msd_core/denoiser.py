@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias, Union
+from functools import partial
+from typing import Any, ClassVar, Protocol, TypeAlias, Union, cast
 
 import torch
 from torch import Tensor
@@ -36,6 +37,9 @@ from .validation import (
 )
 
 Sigma: TypeAlias = Union[float, Tensor]  # noqa: UP007 - evaluated at run time
+
+OF_THE_MODEL = ("sigma_min", "sigma_max", "data_std", "percent_to_sigma", "differentiable")
+"""The optional attributes that are true of a model whatever is made of its denoiser."""
 
 
 class Denoiser(Protocol):
@@ -204,28 +208,46 @@ def checked_parts(pair: Any, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN40
 
 
 class Wrapped:
-    """What a denoiser around another one passes on: everything that it does not say itself."""
+    """What a dataclass that is a denoiser made of another one, ``denoiser``, passes on where it does not say so itself.
+
+    What is true of the model whatever is made of it, `OF_THE_MODEL`; ``cost``, of one that asks once; and another
+    guidance scale, ``with_cfg``, as the same made of the other one at that scale. What the other one gives beside its
+    result is its own, and is hidden: ``parts``, ``uncond``, ``embedding`` and so on.
+    """
 
     denoiser: Denoiser
+    passed_on: ClassVar[tuple[str, ...]] = (*OF_THE_MODEL, "cost")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
-        if name == "denoiser" or name.startswith("__"):
+        if name == "with_cfg":
+            scaled = self.denoiser.with_cfg  # pyright: ignore[reportAttributeAccessIssue] - or it has none
+            return lambda cfg: replace(cast("Any", self), denoiser=scaled(cfg))
+        if name not in self.passed_on:
             raise AttributeError(name)
         return getattr(self.denoiser, name)
 
 
+class Unchanged(Wrapped):
+    """A denoiser that gives what another one gives, and so passes on all that it does not say itself."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
+        if name == "denoiser" or name.startswith("__"):
+            raise AttributeError(name)
+        return super().__getattr__(name) if name == "with_cfg" else getattr(self.denoiser, name)
+
+
 def name_of(denoiser: Denoiser) -> str:
-    """What an error calls ``denoiser``: the class of what is inside all wrappers."""
-    while isinstance(denoiser, Wrapped):
+    """What an error calls ``denoiser``: the class of what is inside all wrappers that change nothing."""
+    while isinstance(denoiser, Unchanged):
         denoiser = denoiser.denoiser
     return type(denoiser).__name__
 
 
 @dataclass
-class RowCounter(Wrapped):
+class RowCounter(Unchanged):
     """A denoiser that counts the network rows it asks ``denoiser`` for, in ``rows``.
 
-    What comes back is checked as `ask` does.
+    What comes back is checked as `ask` does. At another guidance scale it is the denoiser itself, uncounted.
     """
 
     denoiser: Denoiser
@@ -236,15 +258,21 @@ class RowCounter(Wrapped):
         self.rows += z.shape[0] * cost(self.denoiser)
         return denoised
 
-    def parts(self, z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
+        if name == "with_cfg":
+            return getattr(self.denoiser, name)
+        found = super().__getattr__(name)
+        return partial(self._parts, found) if name == "parts" else found
+
+    def _parts(self, of: Callable[..., Any], z: Tensor, sigma: Sigma) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, both counted (see `guidance`)."""
-        pair = getattr(self.denoiser, "parts")(z, sigma)  # noqa: B009 - Denoiser has no such member
+        pair = of(z, sigma)
         self.rows += parts_cost(self.denoiser) * z.shape[0]
         return checked_parts(pair, z)
 
 
 @dataclass(frozen=True)
-class LeveledDenoiser(Wrapped):
+class LeveledDenoiser(Unchanged):
     """``denoiser`` with a chain of noise levels; see `with_levels`."""
 
     denoiser: Denoiser
@@ -252,10 +280,6 @@ class LeveledDenoiser(Wrapped):
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         return ask(self.denoiser, as_floating("z", z), sigma)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the denoiser has
-        inner = super().__getattr__(name)
-        return (lambda cfg: replace(self, denoiser=inner(cfg))) if name == "with_cfg" else inner
 
 
 def with_levels(denoiser: Denoiser, levels: Any) -> LeveledDenoiser:  # noqa: ANN401

@@ -33,6 +33,7 @@ from .denoiser import (
     cost,
     eps,
     expand_sigma,
+    parts_cost,
 )
 from .guidance import guided
 from .randomness import Rng, draw_normal
@@ -102,7 +103,7 @@ class Edited:
     @property
     def rows(self) -> int:
         """Network rows a row of z."""
-        return 2
+        return parts_cost(self.denoiser)
 
 
 def unit_share(sigma: float) -> float:

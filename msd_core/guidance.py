@@ -46,7 +46,9 @@ class Guided(Protocol):
         ...
 
     def parts(self, z: Tensor, sigma: Sigma, /) -> tuple[Tensor, Tensor]:
-        """Conditional and unconditional result, each (B, *): two network rows per row of z, whatever cfg is."""
+        """Conditional and unconditional result, each (B, *): ``parts_cost`` network rows per row of z, 2 if it does not
+        say, whatever cfg is.
+        """
         ...
 
     def with_cfg(self, cfg: float, /) -> Denoiser:
@@ -110,7 +112,7 @@ class GuidedDenoiser:
         cfg: guidance scale, any finite number (negative ones are used to invert with guidance).
 
     Raises:
-        ValueError: if ``cfg`` is not finite.
+        ValueError: if ``cfg`` is not finite, or both say what the deviation of their data is, and it is not the same.
     """
 
     cond: Denoiser
@@ -121,6 +123,12 @@ class GuidedDenoiser:
         check_denoiser(self.cond, "cond")
         check_denoiser(self.uncond, "uncond")
         check_cfg("cfg", self.cfg)
+        stated = self._stated
+        if len(set(stated)) > 1:
+            raise ValueError(
+                f"cond, uncond: got data_std {stated[0]:g} and {stated[1]:g}; allowed is one, since both are of one "
+                "model. State the same in both, in units of z."
+            )
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = as_floating("z", z)
@@ -140,6 +148,20 @@ class GuidedDenoiser:
         return cost(self.cond) + (0 if self.cfg == 1 else cost(self.uncond))
 
     @property
+    def parts_cost(self) -> int:
+        """Network rows per row of z of `parts`."""
+        return cost(self.cond) + cost(self.uncond)
+
+    @property
+    def data_std(self) -> float | None:
+        """The standard deviation of the data, of whichever says it; None if neither does."""
+        return next(iter(self._stated), None)
+
+    @property
+    def _stated(self) -> list[float]:
+        return [data_std(one) for one in (self.cond, self.uncond) if getattr(one, "data_std", None) is not None]
+
+    @property
     def sigma_min(self) -> float:
         """Smallest noise level that both denoisers know."""
         return max(sigma_range(self.cond)[0], sigma_range(self.uncond)[0])
@@ -153,11 +175,6 @@ class GuidedDenoiser:
     def differentiable(self) -> bool:
         """Whether autograd may go through both."""
         return differentiable(self.cond) and differentiable(self.uncond)
-
-    @property
-    def data_std(self) -> float:
-        """That of the data that the conditional denoiser was trained on."""
-        return data_std(self.cond)
 
     @property
     def percent_to_sigma(self) -> Any:  # noqa: ANN401 - a function, or None

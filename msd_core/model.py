@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from .denoiser import Denoiser
 from .echo import shortened, shown
 from .registry import Registry
-from .validation import as_path, check_text
+from .validation import as_path, check_text, is_number
 
 
 class Model(Protocol):
@@ -131,6 +131,21 @@ def check_model(model: object) -> None:
     """Refuse a ``model`` that gives no denoiser."""
     if not callable(getattr(model, "denoiser", None)):
         raise ValueError(f"model: got {shown(model)}; allowed is a Model, or the path of its file. Pass load_model().")
+
+
+def prompts_of(prompt: object, negative: object) -> list[str]:
+    """The prompts of a model whose ``denoiser`` takes texts: that of all rows, or one a row.
+
+    Raises:
+        ValueError: for another ``prompt`` or ``negative``; of a number, which is a guidance scale in its place, that.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, Sequence) else []
+    if not prompts or not all(isinstance(one, str) for one in prompts):
+        raise ValueError(f"prompt: got {shown(prompt)}; allowed is a text, or a list of texts, one a row. Pass one.")
+    if not isinstance(negative, str):
+        fix = "Pass the guidance scale by its name, cfg" if is_number(negative) else "Pass a str"
+        raise ValueError(f"negative: got {shown(negative)}; allowed is a text. {fix}.")
+    return prompts
 
 
 def check_prompt(prompt: object, negative: object) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from .denoiser import Denoiser, at_least_float32
+from .denoiser import Denoiser, ask, at_least_float32, check_denoiser
 from .sampling import check_sigmas
-from .validation import check_floating
+from .validation import as_finite
 
 
 def dpmpp_2m_weight(before: float | None, sigma: float, sigma_next: float) -> float:
@@ -27,12 +27,16 @@ def dpmpp_2m_weight(before: float | None, sigma: float, sigma_next: float) -> fl
 
 
 def dpmpp_2m_steps(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield ``(sigma_next, z, denoised)`` after each step; one evaluation a step. Arguments as in `ddim_steps`."""
-    check_floating("z", z)
-    levels, z = check_sigmas(sigmas), at_least_float32(z)
+    """Yield ``(sigma_next, z, denoised)`` after each step, of one evaluation; arguments and errors of `ddim_steps`."""
+    z, levels = as_finite("z", z), check_sigmas(sigmas)
+    check_denoiser(denoiser)
+    return _steps(at_least_float32(z), denoiser, levels)
+
+
+def _steps(z: Tensor, denoiser: Denoiser, levels: list[float]) -> Iterator[tuple[float, Tensor, Tensor]]:
     before, last = None, None
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
-        denoised = denoiser(z, sigma)
+        denoised = ask(denoiser, z, sigma)
         weight = dpmpp_2m_weight(before, sigma, sigma_next)
         guess = denoised if last is None else denoised + weight * (denoised - last)
         z = guess + (z - guess) * (sigma_next / sigma)

@@ -51,14 +51,17 @@ class EpsDenoiser:
     Args:
         network: ``(x (B, *), t (B,)) -> eps (B, *)``.
         schedule: its noise levels. Below ``sigma_min`` and above ``sigma_max`` the network is told the nearest step.
+        data_std: standard deviation of the data that it was trained on, in units of z (see `denoiser`).
     """
 
     network: Network
     schedule: DiscreteSchedule
+    data_std: float = 1.0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
         _check_schedule(self.schedule)
+        check_positive("data_std", self.data_std)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = at_least_float32(as_floating("z", z))
@@ -88,14 +91,17 @@ class VDenoiser:
     Args:
         network: ``(x (B, *), t (B,)) -> v (B, *)``.
         schedule: its noise levels. Below ``sigma_min`` and above ``sigma_max`` the network is told the nearest step.
+        data_std: standard deviation of the data that it was trained on, in units of z (see `denoiser`).
     """
 
     network: Network
     schedule: DiscreteSchedule
+    data_std: float = 1.0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
         _check_schedule(self.schedule)
+        check_positive("data_std", self.data_std)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = at_least_float32(as_floating("z", z))
@@ -129,12 +135,14 @@ class FlowDenoiser:
             t -> 1. The denoiser itself accepts any sigma.
         shift: what the levels of its chain are multiplied by: t becomes shift t / (1 + (shift - 1) t), more of the
             chain at high noise for more pixels (Esser et al. 2024, Eq. 23, its m^1/2 being the shift).
+        data_std: standard deviation of the data that it was trained on, in units of z (see `denoiser`).
     """
 
     network: Network
     t_min: float = 0.001
     t_max: float = 0.999
     shift: float = 1.0
+    data_std: float = 1.0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
@@ -145,6 +153,7 @@ class FlowDenoiser:
                 f"t_min, t_max: got {self.t_min}, {self.t_max}; allowed is 0 < t_min < t_max < 1. Move them."
             )
         check_positive("shift", self.shift)
+        check_positive("data_std", self.data_std)
 
     def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
         z = at_least_float32(as_floating("z", z))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..guidance import guide
 from ..jsontext import entry, parse_json
 from ..layout import Layout, check_layout, layout_of, part
-from ..model import SHIPPED
+from ..model import SHIPPED, prompts_of
 from ..parametrization import EpsDenoiser
 from ..schedule import DiscreteSchedule, sd15_schedule
 from ..tensorfile import read_tensors
@@ -109,8 +109,11 @@ class DemoModel(nn.Module):
         """The guided denoiser of ``prompt``: uncond + cfg (cond - uncond), uncond being ``negative``; cfg = 1 is off.
 
         One prompt serves any batch; a sequence of B prompts serves batches of B, each row its own.
+
+        Raises:
+            ValueError: for what is no text, or words that the model does not know.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = prompts_of(prompt, negative)
         return PromptDenoiser(self, self.context(prompts), self.context([negative]), float(cfg))
 
     def save(self, path: str | Path) -> None:

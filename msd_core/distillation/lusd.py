@@ -1,12 +1,13 @@
 """Localized Update Score Distillation: an edit whose steps are all of one planned size, confined by a mask.
 
     d        = (1 - keep) M (eps(z; prompt) - eps(z; source prompt)) + keep (x - x_src),   z = x + sigma n
-    gradient = s_k d/std(d),   s_k from strength to strength_end along a sigmoid
+    gradient = s_k d/std(d),   s_k = strength_end + (strength - strength_end) / (1 + e^u),   u from -1 to 1 over a run
 
 (Chinchuthakun et al. 2024; form and defaults of the authors' code.) Both predictions are without guidance, and at the
 same z: cfg and the negative prompt play no part. std is over all values of a row. M is the run's mask, 1 without one;
 the authors make it from the network's attention to the changed words, which a denoiser does not show. Their code also
-draws again where std(eps - eps_src) is small; here every draw is used.
+draws again where std(eps - eps_src) is small; here every draw is used. The sigmoid is cut at u = -1 and 1, like theirs:
+the sizes fall from 0.73 of the way between its ends to 0.27 of it, with the defaults from 0.112 to 0.048.
 
 The prompts' difference does not vanish when the edit is done: ``keep`` alone ends it. A model that follows its prompt
 closely needs more of it than the default, which is Stable Diffusion's: with the demo model .02 burns, .3 is clean.
@@ -48,9 +49,18 @@ class LUSD(Drawing):
     t_min: float = t_min_setting(0.05)
     t_max: float = t_max_setting(0.95)
     keep: float = setting(0.02, "share of the way back to the source in every step", low=0, high=1, expert=True)
-    strength: float = setting(0.15, "standard deviation of the first gradient", above=0, usual=(0.001, 10))
+    strength: float = setting(
+        0.15,
+        "upper end of the sigmoid of the gradients' sizes; the first is 0.73 of the way from the lower one to it",
+        above=0,
+        usual=(0.001, 10),
+    )
     strength_end: float = setting(
-        0.01, "standard deviation of the last gradient", above=0, usual=(0.001, 10), expert=True
+        0.01,
+        "lower end of the sigmoid of the gradients' sizes; the last is 0.27 of the way from it to the upper one",
+        above=0,
+        usual=(0.001, 10),
+        expert=True,
     )
 
     @torch.no_grad()

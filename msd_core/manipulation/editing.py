@@ -4,6 +4,10 @@ Where it is known what the picture shows, it is inverted under that caption and 
 is not, the inversion is unconditional and each step back goes a little towards the prompt (`Edited`); words act below
 sigma = 2 only, so the layout stays. A mask confines the change: outside of it the state is the inversion's own at every
 level, and the pixels come back as they were.
+
+An inversion whose way back is DDIM's is brought back by `dream_steps`. With a caption the others are brought back each
+by its own way (`inversion.resample`), which holds states of its own: there what confines the change is the denoiser,
+that of the caption outside of the mask. Without a caption there is no such way: a step towards the prompt is DDIM's.
 """
 
 from __future__ import annotations
@@ -13,12 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..denoiser import RowCounter
+from ..denoiser import Denoiser, RowCounter
 from ..dreamsampler import Denoised, Edited, dream_steps
 from ..echo import shown
 from ..guidance import unconditional, with_cfg
-from ..inversion import Inversion, invert
+from ..inversion import INVERSIONS, Inversion, Trajectory, invert
+from ..inversion.ancestral import AncestralStep
+from ..inversion.base import sampler_of
+from ..inversion.null_text import NullText
+from ..inversion.resample import resample
 from ..model import Model, check_prompt
+from ..randomness import seeded
+from ..regions import Regional
 from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted
 
 
@@ -34,6 +44,7 @@ def edit(
     mask: Tensor | None = None,
     feather: float = 4.0,
     inversion: str | Inversion = "uni-inv",
+    seed: int = 0,
 ) -> Manipulated:
     """Bring ``picture`` to ``prompt`` (without ``source``: Kim et al. 2024, DreamSampler's editing).
 
@@ -47,10 +58,13 @@ def edit(
         mask: where it may change, (H, W) or (1, 1, H, W), 1; everywhere if left out.
         feather: pixels over which the step at the mask's edge is taken out.
         inversion: one of `INVERSIONS`, or its name. The default brings an unedited picture back as well as the
-            autoencoder does, at one evaluation more than the explicit one.
+            autoencoder does, at one evaluation more than the explicit one. Without ``source`` one of those that DDIM
+            leads back from; with it any but ``ancestral`` and ``null-text``, down by its own way: that takes another
+            number of rows, and twice as many with a mask.
+        seed: of the noise, for an inversion that draws some.
 
     Raises:
-        ValueError: for a wrong argument, or a model without guidance or chain.
+        ValueError: for a wrong argument, a model without guidance or chain, or an inversion that cannot edit.
     """
     old = fitting(model, picture)
     check_prompt(prompt, source)
@@ -59,20 +73,63 @@ def edit(
             f"strength: got {shown(strength)} with a source; allowed is none there, the new prompt acts in full. Leave "
             "one of them out."
         )
+    chosen, rng = INVERSIONS.made("inversion", inversion), seeded(seed)
+    _check_inversion(inversion, chosen, bool(source))
     denoiser = model.denoiser(prompt, source, 3.0)
-    sigmas, counter = levels_of(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
+    sigmas, alone = levels_of(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
     back = Edited(denoiser, 0.2 if strength is None else strength, steps)
     if source:
         back = Denoised(with_cfg(denoiser, 1.0))
     where = None if mask is None else mask_for("mask", mask, old)
     cells = None if where is None else cells_of(where, model.cell, 0)
-    trajectory = invert(encoded(model, old), counter, sigmas, inversion)
-    z = trajectory.states[-1]
-    for i in range(steps):
-        ((_, z, _),) = dream_steps(z, back, sigmas[i : i + 2])
-        if cells is not None:
-            z = cells * z + (1 - cells) * trajectory.states[steps - 1 - i].to(z)
+    trajectory = invert(encoded(model, old), lambda z, sigma: alone(z, sigma), sigmas, chosen, rng)  # of no guidance
+    if _by_ddim(chosen):
+        z, rows = _dreamt(trajectory, back, cells), steps * back.rows
+    else:
+        z, rows = _resampled(trajectory, back.denoiser, alone.denoiser, cells)
     new, kept = decoded(model, z), None
     if where is not None:
         new, kept = pasted(new, old, where, feather)
-    return Manipulated(new, trajectory.evaluations + steps * back.rows, kept)
+    return Manipulated(new, alone.rows + rows, kept)
+
+
+def _dreamt(trajectory: Trajectory, back: Edited | Denoised, cells: Tensor | None) -> Tensor:
+    """The end of DreamSampler's walk; where ``cells`` are 0 every state is the trajectory's own."""
+    z, sigmas = trajectory.states[-1], trajectory.sigmas.flip(0)
+    for i, state in enumerate(trajectory.states[:-1].flip(0)):
+        ((_, z, _),) = dream_steps(z, back, sigmas[i : i + 2])
+        if cells is not None:
+            z = cells * z + (1 - cells) * state.to(z)
+    return z
+
+
+def _resampled(trajectory: Trajectory, back: Denoiser, alone: Denoiser, cells: Tensor | None) -> tuple[Tensor, int]:
+    """The end of the inversion's own way down, and its rows; where ``cells`` are 0 ``alone`` is asked."""
+    counted = RowCounter(back if cells is None else Regional(alone, [(cells, back)]))
+    return resample(trajectory, counted), counted.rows
+
+
+def _by_ddim(inversion: Inversion) -> bool:
+    """Whether DDIM's steps, without anything kept, lead back from ``inversion``."""
+    return sampler_of(inversion) == "ddim" and not hasattr(inversion, "descend")
+
+
+def _check_inversion(given: object, inversion: Inversion, known: bool) -> None:
+    """Refuse an ``inversion``, made of what was ``given``, that has no way back to an edit; ``known``: of a source.
+
+    Raises:
+        ValueError: its noise does not come out again, it is for guidance, or its way back needs a source.
+    """
+    reason = fix = ""
+    if isinstance(inversion, AncestralStep) and inversion.eta > 0:
+        reason, fix = "adds noise that no way back takes out again", "Use 'uni-inv', or AncestralStep(eta=0)."
+    elif isinstance(inversion, NullText):
+        reason = "is for a way back with guidance, and that of an edit has none"
+        fix = "Use 'uni-inv', or invert and resample with a guided denoiser."
+    elif not known and not _by_ddim(inversion):
+        reason = "goes back by steps of its own, and one towards a prompt, without a source, is DDIM's"
+        fix = "Pass source, what the picture shows now, or use 'uni-inv'."
+    if reason:
+        names = [name for name, kind in INVERSIONS.items() if kind not in (AncestralStep, NullText)]
+        allowed = ", ".join(repr(name) for name in names if known or _by_ddim(INVERSIONS[name]))
+        raise ValueError(f"inversion: got {shown(given)}, which {reason}; allowed are {allowed}. {fix}")

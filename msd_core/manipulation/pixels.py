@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ SPREAD = 0.25
 
 @dataclass(frozen=True)
 class PixelPosterior(Wrapped):
-    """Denoiser of the latents whose pictures agree with ``observation``.
+    """Denoiser of the latents whose pictures agree with ``observation``; guidance as of a `PosteriorDenoiser`.
 
     Args:
         denoiser: of the latents, ``(z (B, *), sigma) -> (B, *)``.
@@ -39,6 +40,8 @@ class PixelPosterior(Wrapped):
     Raises:
         ValueError: for something of another kind; when called, for a b that does not fit the decoded picture.
     """
+
+    differentiable: ClassVar[bool] = False
 
     denoiser: Denoiser
     observation: Observation

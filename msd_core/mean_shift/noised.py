@@ -8,6 +8,8 @@ much there is. c = 1 takes x itself as an observation of level lambda, as the me
 the kernel of bandwidth lambda sqrt(1 + a^2), averaged over N(x, a^2 lambda^2). c = 0 takes x as clean: the denoised
 guess of SDS at the one level a lambda.
 
+Neither the noise nor the level goes above the model's sigma_max; where both are there, x counts as clean.
+
 With ``fixed`` noise every step of a run draws the same n: the steps then follow one function, and do not jitter.
 """
 
@@ -50,6 +52,7 @@ class Noised(Checked):
     def estimate(self, task: Task) -> tuple[Tensor, float]:
         """x' (B, *), averaged over the samples; one evaluation per row of x and draw."""
         drawn = fixed_normal(task.x, task.rng)[None] if self.fixed else draw_normal(task.x, task.rng, self.samples)
-        level = min(task.bandwidth * math.hypot(self.noise_share, float(self.observed)), task.sigma_max)
-        z = scatter(task.x, task.bandwidth * self.noise_share, drawn)
+        shares = (self.noise_share, math.hypot(self.noise_share, float(self.observed)))
+        noise, level = (min(task.bandwidth * share, task.sigma_max) for share in shares)
+        z = scatter(task.x, noise, drawn)
         return average(task.denoiser(z, level), drawn), level

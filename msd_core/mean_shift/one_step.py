@@ -4,7 +4,7 @@
 
 It is the limit sigma -> infinity of the product denoiser, exact for an exact D, without variance. A learned D expects
 data plus noise of level lambda as its input; a clean x is not that, and the inversion as centre gives z*_lambda
-instead.
+instead. A lambda above the model's sigma_max is asked at sigma_max, as `exact` does: the model knows nothing beyond.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ class OneStep(Centred):
         check_levels(self.sigmas)
 
     def centre_levels(self, bandwidth: float, sigma_max: float, data_std: float = 1.0) -> list[float]:
-        """lambda, and the levels of a walk below it."""
+        """The level that is asked, and the levels of a walk below it."""
         walk = product_sigmas(bandwidth, self.steps, data_std=data_std, sigma_max=sigma_max)
-        levels = self.sigmas or walk.tolist()
-        return [bandwidth, *(level for level in levels if level < bandwidth)]
+        levels, asked = self.sigmas or walk.tolist(), min(bandwidth, sigma_max)
+        below = asked if bandwidth <= sigma_max else asked * (1 - 1e-6)  # the walk's own first level is sigma_max, too
+        return [asked, *(level for level in levels if level < below)]
 
     def estimate(self, task: Task) -> tuple[Tensor, float]:
         """x' (B, *) by one evaluation per row of x."""
-        return task.denoiser(task.centre(task.bandwidth), task.bandwidth), task.bandwidth
+        asked = min(task.bandwidth, task.sigma_max)
+        return task.denoiser(task.centre(asked), asked), asked

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..denoiser import Sigma, data_std, expand_sigma, sigma_range
 from ..echo import shown
 from ..guidance import guide
+from ..model import prompts_of
 from ..parametrization import Network
 from ..validation import as_path, check_choice, check_device, check_number
 from .families import Conditions, StableDiffusion, family_class, family_of
@@ -212,10 +213,10 @@ class PipelineModel:
         """The guided denoiser of a prompt, or of one a row; it stays with the scheduler that the pipeline has now.
 
         Raises:
-            ValueError: for a cfg below 0, or a scheduler that is not known.
+            ValueError: for a cfg below 0, what is no text, or a scheduler that is not known.
         """
         check_number("cfg", cfg, "1 is no guidance; 7.5 is usual for Stable Diffusion 1.", low=0)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = prompts_of(prompt, negative)
         as_denoiser = self.parametrization()
         self.family.network.requires_grad_(False)  # of LoRA that came meanwhile
         with torch.no_grad():

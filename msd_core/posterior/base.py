@@ -15,7 +15,17 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, Wrapped, at_least_float32, check_denoiser, checked, cost, expand_sigma
+from ..denoiser import (
+    Denoiser,
+    Sigma,
+    Wrapped,
+    at_least_float32,
+    check_denoiser,
+    checked,
+    cost,
+    differentiable,
+    expand_sigma,
+)
 from ..measurement import Observation
 from ..validation import as_floating, check_instance
 
@@ -33,7 +43,10 @@ class Gain(Protocol):
 
 @dataclass(frozen=True)
 class PosteriorDenoiser(Wrapped):
-    """Denoiser of the pictures that agree with ``observation``.
+    """Denoiser of the pictures that agree with ``observation``; at another guidance scale, of those that do there.
+
+    It has no ``parts`` and no ``uncond``: those of ``denoiser`` know nothing of the observation. For a method that
+    needs them pass ``GuidedDenoiser(PosteriorDenoiser(cond, ...), PosteriorDenoiser(uncond, ...), cfg)``.
 
     Args:
         denoiser: of p, ``(z (B, *), sigma) -> (B, *)``.
@@ -60,6 +73,11 @@ class PosteriorDenoiser(Wrapped):
         z = at_least_float32(as_floating("z", z))
         found = self.gain(z, expand_sigma(sigma, z), self.denoiser, self.observation)  # pyright: ignore[reportCallIssue]
         return checked("gain", found, z)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd may go through it: not where the gain itself goes backwards through the network."""
+        return differentiable(self.denoiser) and not getattr(self.gain, "backwards", False)
 
     @property
     def cost(self) -> int:

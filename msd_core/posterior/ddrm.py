@@ -7,6 +7,8 @@ noise eps and fresh xi, the next state is, direction by direction,
     t <= sigma'  (1 - eta_b) D + eta_b c + sqrt(sigma'^2 - eta_b^2 t^2) xi
     t >  sigma'  D + sigma' (sqrt(1 - eta^2) (c - D)/t + eta xi)
 
+The walk starts at c + sqrt(sigma^2 - t^2) xi where t <= sigma, whatever eta_b is, and at noise alone elsewhere.
+
 An operator needs ``singular``, a for each number of y, and ``inverse``, A^+; what A sees of y is then A^+ A y, and the
 noise in those directions is the same in any basis, so none is ever formed.
 """
@@ -75,7 +77,8 @@ class DDRM:
         def known(untold: Tensor, told: Tensor) -> Tensor:
             return untold + inverse(apply(told - untold))
 
-        z = known(z, told(z, levels[0], draw_normal(z, rng)[0]))
+        begun = c + (levels[0] ** 2 - t**2).clamp(min=0).sqrt() * draw_normal(z, rng)[0]
+        z = known(z, torch.where(t <= levels[0], begun, z))
         for sigma, sigma_next in zip(levels, levels[1:], strict=False):
             y, xi = ask(denoiser, z, sigma), draw_normal(z, rng)[0]
             untold = y + sigma_next * (math.sqrt(1 - self.eta**2) * eps(z, sigma, y) + self.eta * xi)

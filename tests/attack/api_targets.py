@@ -263,7 +263,7 @@ def core_targets() -> list[Target]:
                {"model": "model", "prompt": "prompt", "negative": "negative", "cfg": "cfg", "width": "side",
                 "height": "side", "n": "count", "seed": "seed"}, also=("path",)),
         Target("edit", lambda **k: m.edit(prompt="a", **k), {"picture": "picture", "model": "model",
-               "strength": "small", "steps": "steps", "mask": "optional"}, also=("path",)),
+               "strength": "small", "steps": "steps", "mask": "optional", "seed": "seed"}, also=("path",)),
         Target("inpaint", lambda **k: m.inpaint(prompt="a", **k), {"picture": "picture", "mask": "hole",
                "model": "model", "cfg": "cfg", "steps": "steps", "seed": "seed", "solver": "gains"},
                also=("path",)),

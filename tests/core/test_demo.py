@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from msd_core.demo.autoencoder import NORM_CHANNELS
 from msd_core.demo.model import FORMER_MODELS, LATENT_SCALE, DemoModel, former_model, load_demo_model
 from msd_core.demo.scenes import Scene, caption, draw, random_scene
+from msd_core.demo.solids.model import load_solid_model
 from msd_core.demo.text import CONTEXT_LENGTH, SYNONYMS, VOCABULARY, suggestion, tokenize
 from msd_core.demo.train import TrainSettings, normalise_latents, train, train_denoiser
 from msd_core.demo.train_autoencoder import crops, disturb, edge_weights, patches
@@ -174,6 +176,26 @@ def test_one_prompt_a_row_is_each_prompt_alone() -> None:
         torch.testing.assert_close(
             together[i : i + 1], model.denoiser(prompt, cfg=2.0)(z[i : i + 1], sigma), rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "message"),
+    [
+        ("a red boat", 4.0, "negative: got 4.0; allowed is a text. Pass the guidance scale by its name, cfg."),
+        ("a red boat", None, "negative: got None; allowed is a text. Pass a str."),
+        ("a red boat", ["a red boat"], r"negative: got \['.*'\]; allowed is a text. Pass a str."),
+        (4.0, "", "prompt: got 4.0; allowed is a text, or a list of texts, one a row. Pass one."),
+        (["a red boat", 4.0], "", "prompt: got .*; allowed is a text, or a list"),
+        ([], "", r"prompt: got \[\]; allowed is a text, or a list"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_demo_model, load_solid_model])
+def test_what_is_no_text_is_refused(
+    load: Callable[[], DemoModel], prompt: object, negative: object, message: str
+) -> None:
+    """A scale in the place of the negative prompt first of all."""
+    with pytest.raises(ValueError, match=f"^{message}"):
+        load().denoiser(prompt, negative)  # type: ignore[arg-type]
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -19,13 +19,16 @@ from msd_core import (
     eps,
     guide,
     guided,
+    mean_shift,
     sd15_schedule,
     sigma_range,
     with_levels,
 )
 from msd_core.blended import blended
-from msd_core.denoiser import RowCounter, data_std, level_at
+from msd_core.denoiser import RowCounter, data_std, level_at, parts_cost
+from msd_core.dreamsampler import Edited
 from msd_core.guidance import with_cfg
+from msd_core.mean_shift import product_sigmas
 
 pytestmark = pytest.mark.core
 
@@ -174,6 +177,57 @@ def test_levels_are_those_both_know(mixture: GaussianMixture) -> None:
 
     assert sigma_range(GuidedDenoiser(Ranged(0.1, 10.0), Ranged(0.2, 20.0), 2.0)) == (0.2, 10.0)
     assert sigma_range(GuidedDenoiser(mixture, mixture)) == (0.0, math.inf)
+
+
+class OfData:
+    """A denoiser of three rows that may say what the deviation of its data is."""
+
+    cost = 3
+
+    def __init__(self, stated: float | None) -> None:
+        if stated is not None:
+            self.data_std = stated
+
+    def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+        return z
+
+
+@pytest.mark.parametrize(
+    ("cond", "uncond", "known"), [(0.5, 0.5, 0.5), (0.5, None, 0.5), (None, 0.5, 0.5), (None, None, 1.0)]
+)
+def test_the_deviation_of_the_data_is_whichever_says_it(
+    cond: float | None, uncond: float | None, known: float, points: Tensor
+) -> None:
+    """Alone or guided, in a pair of pairs as well; so a walk has the same levels."""
+    pair = GuidedDenoiser(OfData(cond), OfData(uncond), 3.0)
+    for one in (pair, pair.with_cfg(1.0), RowCounter(pair), GuidedDenoiser(pair, OfData(None))):
+        assert data_std(one) == known
+    asked: list[float] = []
+
+    class Leveled(OfData):
+        def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+            asked.append(float(torch.as_tensor(sigma).max()))
+            return z
+
+    mean_shift(points, GuidedDenoiser(Leveled(cond), OfData(uncond)), 20.0, estimator="split", steps=4, noise=points)
+    assert asked == pytest.approx(product_sigmas(20.0, 4, data_std=known)[:-1].tolist())
+
+
+def test_parts_of_other_data_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"cond, uncond: got data_std 0.5 and 1; allowed is one, .*State the same"):
+        GuidedDenoiser(OfData(0.5), OfData(1.0))
+    with pytest.raises(ValueError, match="data_std: got -1"):
+        GuidedDenoiser(OfData(-1.0), OfData(None))
+
+
+def test_parts_are_counted_by_their_own_cost(mixture: GaussianMixture, points: Tensor) -> None:
+    """As many rows as a guided call; of an edit, too, whatever cfg is."""
+    for cond, uncond, rows in ((OfData(None), OfData(None), 6), (OfData(None), mixture, 4), (mixture, mixture, 2)):
+        pair = GuidedDenoiser(cond, uncond, 3.0)
+        counter = RowCounter(pair)
+        counter.parts(points, 0.5)
+        assert counter.rows == parts_cost(pair) * len(points) == rows * len(points) == cost(pair) * len(points)
+        assert Edited(pair).rows == Edited(pair.with_cfg(1.0)).rows == rows
 
 
 @pytest.mark.parametrize("cfg", [math.nan, math.inf])

@@ -20,6 +20,7 @@ from msd_core import (
     Trajectory,
     VDenoiser,
     ddim_sample,
+    ddim_steps,
     flow_sigmas,
     invert,
     resample,
@@ -266,6 +267,22 @@ def test_the_multistep_sampler_is_of_second_order(points: Tensor) -> None:
         errors["dpmpp_2m"].append(float((last - truth).norm()))
     assert math.log2(errors["ddim"][-2] / errors["ddim"][-1]) == pytest.approx(1, abs=0.1)
     assert math.log2(errors["dpmpp_2m"][-2] / errors["dpmpp_2m"][-1]) == pytest.approx(2, abs=0.15)
+
+
+def test_the_multistep_sampler_checks_at_the_call_as_ddim_does(points: Tensor, smooth: GaussianMixture) -> None:
+    """Nothing is walked yet where arguments are wrong; what the model returns is never broadcast."""
+    falling = torch.tensor([2.0, 1.0, 0.0])
+    for steps in (dpmpp_2m_steps, ddim_steps):
+        for z, denoiser, sigmas, words in (
+            (points, smooth, falling.flip(0), "sigmas: entry 1 is 1.0, after 0.0"),
+            (points * math.nan, smooth, falling, "z: "),
+            (torch.tensor(1.0), smooth, falling, "z: "),
+            (points, "model", falling, "denoiser: got 'model'"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                steps(z, denoiser, sigmas)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"denoiser: its result: got shape \(1, 2\)"):
+            next(steps(points, lambda z, _: z[:1], falling))
 
 
 @pytest.mark.parametrize(

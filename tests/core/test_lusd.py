@@ -10,7 +10,9 @@ from torch import Tensor
 
 from msd_core import GaussianMixture, GuidedDenoiser, Source, draw_normal, sd15_schedule, with_companions, with_levels
 from msd_core.denoiser import Denoiser, level_at
+from msd_core.distillation import lusd
 from msd_core.distillation.lusd import LUSD
+from msd_core.settings import settings_of
 
 pytestmark = pytest.mark.core
 X = torch.tensor([[0.6, -0.4], [-0.3, 0.2], [0.1, 0.9]], dtype=torch.float64)
@@ -80,6 +82,16 @@ def test_every_step_has_its_planned_size(mixture: GaussianMixture) -> None:
         spread = gradient(LUSD(), model(mixture), step=step, steps=11).std(dim=1)
         torch.testing.assert_close(spread, torch.full_like(spread, size), rtol=1e-6, atol=1e-9)
     assert LUSD().size(0, 11) > LUSD().size(10, 11)
+
+
+def test_what_is_said_of_its_sizes_is_so() -> None:
+    """The ends of the sigmoid are never reached: the help names the shares of the way, the module the sizes."""
+    known, sizes = settings_of(LUSD), (LUSD().size(0, 300), LUSD().size(299, 300))
+    assert "from {:.3f} to {:.3f}".format(*sizes) in " ".join(str(lusd.__doc__).split())
+    shares = [(size - 0.01) / (0.15 - 0.01) for size in sizes]
+    for name, share in zip(("strength", "strength_end"), shares, strict=True):
+        assert f"is {share:.2f} of the way" in known[name].help
+        assert "first gradient" not in known[name].help and "last gradient" not in known[name].help
 
 
 def test_where_the_prompts_agree_on_the_source_nothing_moves(mixture: GaussianMixture) -> None:

@@ -27,6 +27,7 @@ from msd_core import (
 )
 from msd_core.denoiser import Denoiser
 from msd_core.mean_shift import product_sigmas
+from msd_core.mean_shift.one_step import OneStep
 from msd_core.settings import settings_of
 
 pytestmark = pytest.mark.core
@@ -324,10 +325,34 @@ def test_a_model_is_never_asked_above_its_levels(mixture: GaussianMixture, point
             assert float(torch.as_tensor(sigma).max()) <= self.sigma_max * (1 + 1e-6)
             return mixture(z, sigma)
 
-    for estimator in ("naive", "split", "exact"):
+    for estimator in ESTIMATORS:
         for bandwidth in (0.3, 1.9, 2.0, 2.1, 1000.0):
-            target, _ = mean_shift(points, Limited(), bandwidth, estimator=estimator, rng=seeded())
+            target, info = mean_shift(points, Limited(), bandwidth, estimator=estimator, rng=seeded())
             assert bool(torch.isfinite(target).all())
+            assert info.sigma <= 2.0 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 2.0, 2.1, 1000.0])
+def test_one_step_is_asked_at_the_models_highest_level_at_most(
+    bandwidth: float, mixture: GaussianMixture, points: Tensor
+) -> None:
+    class Limited:
+        sigma_max = 2.0
+
+        def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
+            return mixture(z, sigma)
+
+    level = min(bandwidth, 2.0)
+    target, info = mean_shift(points, Limited(), bandwidth, estimator="one-step")
+    assert info.sigma == level and info.bandwidth == bandwidth
+    assert torch.equal(target, mixture(points, level))
+    centred = OneStep(centre="inversion", steps=64)
+    levels = centred.centre_levels(bandwidth, 2.0)
+    assert levels[0] == level and levels[1] < 0.999 * level, "no step of no length"
+    inverted, known = mean_shift(points, Limited(), bandwidth, estimator=centred)
+    moved = ddim_invert(points, mixture, torch.linspace(level, 0, 257).double())
+    torch.testing.assert_close(inverted, mixture(moved.states[-1], level), rtol=0.05, atol=0.02)
+    assert known.sigma == level
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

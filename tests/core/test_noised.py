@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import mean_shift
+from msd_core import EpsDenoiser, draw_normal, mean_shift, sd15_schedule
 from msd_core.mean_shift.noised import Noised
 
 X = torch.tensor([[-3.0, 0.5], [0.25, 2.0]], dtype=torch.float64)
@@ -64,6 +64,39 @@ def test_the_level_stays_within_the_model() -> None:
             return gaussian(z, sigma)
 
     assert shift(Limited(), noise_share=2.0)[1].sigma == 0.8
+
+
+@pytest.mark.parametrize("bandwidth", [0.1, 5.0, 14.0, 15.0, 100.0, 1000.0])
+def test_a_network_sees_noise_of_the_level_that_it_is_told(bandwidth: float) -> None:
+    """SD1.5's levels and an ideal network of N(0, 1): what it is given has a deviation of 1, at most, at any lambda."""
+    seen: list[float] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(float(x.std()))
+        return x  # of unit variance, all of it noise: right at high levels
+
+    schedule = sd15_schedule()
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 4, 64, 64, generator=rng)
+    _, info = mean_shift(x, EpsDenoiser(network, schedule), bandwidth, estimator=Noised(), rng=rng)
+    assert info.sigma == min(bandwidth * math.sqrt(2), schedule.sigma_max)
+    noise = min(bandwidth, schedule.sigma_max)
+    assert seen == [pytest.approx(math.sqrt((1 + noise**2) / (1 + info.sigma**2)), rel=0.03)]
+    assert seen[0] < 1.03 and (bandwidth < schedule.sigma_max or seen[0] > 0.97)
+
+
+def test_below_the_highest_level_nothing_is_changed() -> None:
+    """x + a lambda n at lambda sqrt(1 + a^2), to the bit."""
+
+    class Limited:
+        sigma_max = 2.0
+
+        def __call__(self, z: Tensor, sigma: float) -> Tensor:
+            return gaussian(z, sigma)
+
+    found, _ = shift(Limited(), noise_share=0.8)
+    noise = draw_normal(X, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(found, gaussian(X + BANDWIDTH * 0.8 * noise, BANDWIDTH * math.hypot(0.8, 1.0)))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from msd_core import EDMDenoiser, EpsDenoiser, FlowDenoiser, GaussianMixture, VDenoiser, eps, sd15_schedule, sigma_range
+from msd_core import (
+    EDMDenoiser,
+    EpsDenoiser,
+    FlowDenoiser,
+    GaussianMixture,
+    GuidedDenoiser,
+    VDenoiser,
+    eps,
+    sd15_schedule,
+    sigma_range,
+)
 from msd_core.denoiser import Denoiser, data_std, expand_sigma
 
 pytestmark = pytest.mark.core
@@ -137,6 +148,19 @@ def test_levels_known_to_the_network_are_told() -> None:
 def test_flow_times_without_a_level_are_refused(times: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="t_min, t_max: got"):
         FlowDenoiser(lambda x, t: x, *times)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_deviation_of_its_data_can_be_said(kind: str, mixture: GaussianMixture, points: Tensor) -> None:
+    """1 if it is not, alone and guided; it changes no prediction; and nothing else is one."""
+    plain: Any = make(kind, mixture)
+    other = replace(plain, data_std=0.5)
+    assert data_std(plain) == 1.0 and data_std(other) == 0.5
+    assert data_std(GuidedDenoiser(other, other, 3.0)) == 0.5
+    assert torch.equal(plain(points, 0.5), other(points, 0.5))
+    for wrong in (0.0, -1.0, math.nan, "1"):
+        with pytest.raises(ValueError, match="data_std: got"):
+            replace(plain, data_std=wrong)
 
 
 def test_a_shifted_chain_has_more_of_its_levels_at_high_noise() -> None:

@@ -302,8 +302,9 @@ def spectral_ddrm(
 
     noises = noises.flatten(2) @ vh.T
     state = z.flatten(1) @ vh.T
-    state = torch.where(seen, told(state, float(levels(len(noises) - 1)[0]), noises[0]), state)
     sigmas = levels(len(noises) - 1)
+    begun = b + (sigmas[0] ** 2 - t**2).clamp(min=0).sqrt() * noises[0]
+    state = torch.where(seen & (t <= sigmas[0]), begun, state)
     for sigma, following, xi in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), noises[1:], strict=True):
         y = p(state @ vh, sigma) @ vh.T
         free = y + following * (keep * (state - y) / sigma + solver.eta * xi)
@@ -329,6 +330,24 @@ def test_ddrm_is_the_spectral_one(measurement: Measurement, solver: DDRM, noise:
     if noise:
         wrong = Observation(measurement, observation.b, 2 * noise)
         assert (spectral_ddrm(z, p, wrong, solver, noises, shape) - found).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("noise", [0.1, 20.0], ids=["better", "worse"])
+@pytest.mark.parametrize("eta_b", [0.0, 0.5, 1.0])
+def test_ddrm_starts_with_the_noise_of_its_first_level(eta_b: float, noise: float) -> None:
+    """Whatever eta_b, and where the measurement is worse than that: the model is asked what has a deviation of 15."""
+    asked, draws = [], 4000
+
+    def model(z: Tensor, sigma: float | Tensor) -> Tensor:
+        asked.append(z)
+        return z
+
+    seen = Observation(HALF, HALF.apply(torch.zeros(1, *SHAPE).double()), noise)
+    next(posterior_steps(15 * random(draws, *SHAPE), model, seen, levels(2), solver=DDRM(eta_b=eta_b), rng=rng(3)))
+    wanted = torch.full(SHAPE, math.sqrt(15.0**2)).double()
+    if noise < 15:
+        wanted[..., :2] = math.sqrt(15.0**2 - noise**2)
+    assert bool((asked[0].std(dim=0) / wanted - 1).abs().max() < 4 / math.sqrt(2 * draws))
 
 
 def test_ddrm_keeps_what_is_measured_without_noise() -> None:

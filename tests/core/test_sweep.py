@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from msd_core import Denoiser, EpsDenoiser, FlowDenoiser, VDenoiser, distil, sample, sd15_schedule
 from msd_core.cli.main import main
-from msd_core.denoiser import Wrapped
+from msd_core.denoiser import Unchanged
 from msd_core.model import load_model
 from msd_core.named import NAMED
 from msd_core.sweep import cells, plan
@@ -123,9 +123,10 @@ class Gaussian:
         return InUnits(made, self.spread)
 
 
-class InUnits(Wrapped):
-    def __init__(self, denoiser: Denoiser, data_std: float) -> None:
-        self.denoiser, self.data_std = denoiser, data_std
+@dataclass(frozen=True)
+class InUnits(Unchanged):
+    denoiser: Denoiser
+    data_std: float
 
     def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:
         return self.denoiser(z, sigma)
