@@ -39,11 +39,12 @@ from .axis import Axis, data_std_of
 from .beside import UNCOND, Beside, Sides, is_stock, name_of
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
-from .fits import check_conditioning, check_guider, explain_width
+from .fits import check_conditioning, check_dimensions, check_guider, explain_width
 from .precision import in_float32, is_half
-from .room import Room, unit_of
+from .room import Room, more_room, unit_of
 from .sides import Ground, Look, Towards
-from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
+from .vae import check_there as check_there
+from .vae import check_vae, decoder, encoder, plain_patcher, shared_room
 from .vae import vae_bytes as vae_bytes
 
 if TYPE_CHECKING:
@@ -380,8 +381,15 @@ def make_guider(
     negative: Conditioning | None = None,
     cfg: float = 1.0,
     guider: CFGGuider | None = None,
+    hint: str = "negative may stay empty at cfg = 1",
 ) -> CFGGuider:
-    """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
+    """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg.
+
+    `hint` is what an error adds where one is missing.
+    """
+    patcher = model if guider is None else guider.model_patcher
+    if patcher is not None:
+        check_dimensions(patcher.get_model_object("latent_format"))
     if guider is not None:
         check_guider(guider)
         return guider
@@ -391,7 +399,7 @@ def make_guider(
     if missing:
         raise ValueError(
             f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of "
-            "them (negative may stay empty at cfg = 1)"
+            f"them ({hint})"
         )
     for name, value in (("positive", positive), ("negative", negative)):
         if value is not None:
@@ -427,14 +435,16 @@ def run(
     vae: VAE | None = None,
     rows: int = 1,
     pictures: int = 1,
+    backward: bool = False,
     seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
 
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
-    vae: loaded along with the model, with memory reserved for its backward pass too, when given.
+    vae: loaded along with the model, with memory reserved for it, when given.
     rows: the largest batch the loop will evaluate; the host frees memory for it.
     pictures: the largest batch that goes through the VAE.
+    backward: the loop differentiates the encoder, which takes more memory.
 
     The guider handed in is not touched.
     """
@@ -443,14 +453,10 @@ def run(
     guider.model_patcher = patcher = guider.model_patcher.clone()
     leave_out_caches(patcher, guider.model_options)
     latent_format = patcher.get_model_object("latent_format")
-    if latent_format.latent_dimensions != 2:
-        raise ValueError(
-            f"model: works on {latent_format.latent_dimensions}-dimensional latents (audio or video); "
-            "mean-shift distillation needs an image model with latents (B, C, H, W)"
-        )
+    check_dimensions(latent_format)
     counter, beside = Rows(), Beside()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
-    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, beside))
+    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, backward, beside))
     loaded = None
     if vae is not None:
         check_vae(vae, latent_format)
@@ -465,21 +471,20 @@ def run(
     return sampler.result
 
 
-def _prepare(vae: VAE | None, rows: int, pictures: int, beside: Beside) -> Callable[..., Any]:
-    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass,
-    and take out of the guider what it carries beside its own.
+def _prepare(vae: VAE | None, rows: int, pictures: int, backward: bool, beside: Beside) -> Callable[..., Any]:
+    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE, and take out of the guider what
+    it carries beside its own.
     """
 
     def prepare(
         executor: Callable[..., T], model: ModelPatcher, shape: Sequence[int], *args: object, **kwargs: object
     ) -> T:
-        wanted = rows
+        extra = 0.0
         if vae is not None:
-            factor = vae.spacial_compression_encode()
-            pixels = (pictures, 3, shape[-2] * factor, shape[-1] * factor)
-            encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
-            wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
-        prepared = executor(model, [wanted, *shape[1:]], *args, **kwargs)
+            height, width = (side * vae.spacial_compression_encode() for side in shape[-2:])
+            extra = shared_room(vae, model, height, width, backward=backward, n=pictures)
+        with more_room(model.model, extra):
+            prepared = executor(model, [rows, *shape[1:]], *args, **kwargs)
         beside.take(prepared[1])
         return prepared
 
