@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from . import sides
 from .axis import Axis, data_std_of
-from .beside import UNCOND, Beside, Sides, is_stock, name_of
+from .beside import NEGATIVE, UNCOND, Beside, Sides, is_stock, name_of
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
 from .fits import check_conditioning, check_dimensions, check_guider, explain_width
@@ -54,6 +54,8 @@ Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
+OF_BOTH = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "disable_cfg1_optimization")
+"""What patches put into a guidance of two parts (APG and RescaleCFG do): of no meaning for one part alone."""
 
 
 def grad_mode() -> torch.inference_mode:
@@ -219,9 +221,20 @@ class HostDenoiser:
             guider.cfg, guider.conds = own
 
     def under(self, prompt: str) -> HostDenoiser:
-        """The same model under another of the conditionings that its guider carries (`beside`)."""
-        alone = "negative" not in self.beside[prompt]
-        return replace(self, prompt=prompt, cfg=1.0 if alone else self.cfg)
+        """The same model under another of the conditionings that its guider carries (`beside`).
+
+        A source has the guidance of the guider's own prompts; the other two are asked without any.
+        """
+        if prompt in (NEGATIVE, UNCOND):
+            return replace(self.without(*OF_BOTH), prompt=prompt, cfg=1.0)
+        return replace(self, prompt=prompt, cfg=self.cfg if "negative" in self.beside[prompt] else 1.0)
+
+    def without(self, *names: str) -> HostDenoiser:
+        """The same model without these of the host's options of a guidance."""
+        options = create_model_options_clone(self.options.get("model_options", {}))
+        for name in names:
+            options.pop(name, None)
+        return replace(self, options={**self.options, "model_options": options})
 
     def looking(self, looks: Sequence[Look]) -> HostDenoiser:
         """The same model for a batch of views, of one camera a row."""
@@ -235,10 +248,7 @@ class HostDenoiser:
             ValueError: for a guider without a negative side, or with a rule of its own.
         """
         self._check_stock("this method needs the unconditional part alone")
-        options = create_model_options_clone(self.options.get("model_options", {}))
-        for of_both in ("sampler_cfg_function", "sampler_post_cfg_function", "disable_cfg1_optimization"):
-            options.pop(of_both, None)
-        return replace(self.under(UNCOND), options={**self.options, "model_options": options})
+        return self.under(UNCOND)
 
     @property
     def cost(self) -> int:
@@ -247,10 +257,14 @@ class HostDenoiser:
         return self.rows.per_row.get((self.cfg, self.prompt), 2 if guided else 1)
 
     def with_cfg(self, cfg: float) -> HostDenoiser:
-        """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
+        """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off.
+
+        Off is without what a patch makes of the two parts beforehand: there is no second one.
+        """
         if cfg != 1 or not is_stock(self.guider):
             self._check_stock("this method needs its own")
-        return replace(self, cfg=float(cfg))
+        made = self.without("sampler_pre_cfg_function") if cfg == 1 else self
+        return replace(made, cfg=float(cfg))
 
 
 @dataclass(frozen=True)
