@@ -43,6 +43,7 @@ from .fits import check_conditioning, check_dimensions, check_guider, explain_wi
 from .precision import in_float32, is_half
 from .room import Room, more_room, unit_of
 from .sides import Ground, Look, Towards
+from .timed import by_level, put_at
 from .vae import check_there as check_there
 from .vae import check_vae, decoder, encoder, plain_patcher, shared_room
 from .vae import vae_bytes as vae_bytes
@@ -136,7 +137,7 @@ class HostDenoiser:
             rows, at = x[part], level[part]
             found = [
                 (some, wanted(self._evaluate(rows[some].contiguous(), at[some], conds)))
-                for some, conds in self._groups(len(rows))
+                for some, conds in self._groups(at)
             ]
             if len(found) == 1:
                 return found[0][1]
@@ -200,17 +201,23 @@ class HostDenoiser:
         """The conditionings that are asked."""
         return self.guider.conds if self.prompt is None else self.beside[self.prompt]
 
-    def _groups(self, count: int) -> list[tuple[sides.Rows, Sides]]:
-        """Which of ``count`` rows are asked together, and under which conditionings."""
-        if not self.looks:
-            return [(slice(None), self._conds)]
-        return sides.groups(self._conds, self.looks, count, apart=not is_stock(self.guider))
+    def _groups(self, level: Tensor) -> list[tuple[sides.Rows, Sides]]:
+        """Which rows are asked together, and under which conditionings; ``level`` is a level a row, (B,)."""
+        groups: list[tuple[sides.Rows, Sides]] = [(slice(None), self._conds)]
+        if self.looks:
+            groups = sides.groups(self._conds, self.looks, len(level), apart=not is_stock(self.guider))
+        found: list[tuple[sides.Rows, Sides]] = []
+        for some, conds in groups:
+            parts, numbers = by_level(level[some], conds), range(len(level))[some] if isinstance(some, slice) else some
+            found += [(some, conds)] if len(parts) == 1 else [([numbers[i] for i in part], conds) for part in parts]
+        return found
 
     def _evaluate(self, x: Tensor, level: Tensor, conds: Sides) -> Tensor:
         guider, own = self.guider, (self.guider.cfg, self.guider.conds)
         guider.cfg = guider.cfg if self.cfg is None else self.cfg
         guider.conds, before = conds, self.rows.total
         try:
+            put_at(level[0], conds, self._patchers)
             denoised = guider(x, level, **self.options)
             self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / x.shape[0])
             return denoised
@@ -219,6 +226,12 @@ class HostDenoiser:
             raise
         finally:
             guider.cfg, guider.conds = own
+
+    @property
+    def _patchers(self) -> list[ModelPatcher]:
+        """Of the model: one a device."""
+        others = self.options.get("model_options", {}).get("multigpu_clones", {})
+        return [self.guider.inner_model.current_patcher, *others.values()]
 
     def under(self, prompt: str) -> HostDenoiser:
         """The same model under another of the conditionings that its guider carries (`beside`).
