@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
+from ..msd_core.memory import check_fits
 from ..msd_core.posterior import INVERSE_SOLVERS
 from . import host
 from .bandwidth import CATEGORY
@@ -22,6 +23,7 @@ from .beside import is_stock
 from .cells import cell_of
 from .precision import is_bfloat16
 from .progress import Progress
+from .room import is_out_of_memory, out_of_memory
 from .schema import FOLDED, schema
 
 if TYPE_CHECKING:
@@ -78,17 +80,22 @@ def _run(
     size: tuple[int, int],
     evaluations: int,
     in_float32: bool = False,
+    smaller: str = "scale the image down before",
 ) -> io.NodeOutput:
     """``make(picture (1, 3, H, W), number, model)`` of each picture of ``image`` (B, H, W, 3), inside the host.
 
-    ``size`` is height and width of the result, in pixels; ``in_float32``: computed so, whatever the model's type.
+    ``size`` is height and width of the result, in pixels; ``in_float32``: computed so, whatever the model's type;
+    ``smaller``: what takes less memory, in words.
     """
-    cell = cell_of(guider.model_patcher.get_model_object("latent_format"))
+    latent_format = guider.model_patcher.get_model_object("latent_format")
+    host.check_vae(vae, latent_format)
+    cell, shown = cell_of(latent_format), f"a picture of {size[1]}x{size[0]}"
     if any(side % cell or side < cell for side in size):
         raise ValueError(
             f"image: makes a picture of {size[1]}x{size[0]}; allowed are multiples of {cell}, the model's cell; crop "
             "or scale it before"
         )
+    check_fits("image", shown, host.vae_bytes(vae, *size), f"{smaller[0].upper()}{smaller[1:]}.")
     progress = Progress(len(image) * evaluations)
 
     def loop(session: host.Session) -> list[Manipulated]:
@@ -97,7 +104,12 @@ def _run(
         with session.in_float32() if in_float32 and session.in_float32 is not None else nullcontext():
             return [make(own[i : i + 1], i, watched) for i in range(len(own))]
 
-    found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae)
+    try:
+        found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(None, shown, [smaller], "image") from error
     kept = [-1.0 if one.kept is None else one.kept for one in found]
     return io.NodeOutput(torch.cat([one.picture for one in found]).movedim(1, -1).cpu(), sum(kept) / len(kept))
 
@@ -162,7 +174,8 @@ class Edit(io.ComfyNode):
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             return edit(picture, "", model=known, mask=_mask(mask, number, picture), **options)
 
-        guider = host.make_guider(model, positive, negative, 3.0, guider)
+        hint = "an edit goes from the one prompt towards the other"
+        guider = host.make_guider(model, positive, negative, 3.0, guider, hint)
         return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=2 * steps + 1)
 
 
@@ -292,7 +305,8 @@ class Restore(io.ComfyNode):
             return restore(seen, (across, height), "", model=known, steps=steps, seed=(seed + number) % 2**64)
 
         guider = host.make_guider(model, positive, negative, cfg, guider)
-        return _run(guider, vae, image, make, size=(height, across), evaluations=steps)
+        smaller = "scale the image down before" + (", or choose a task of a smaller factor" if factor > 2 else "")
+        return _run(guider, vae, image, make, size=(height, across), evaluations=steps, smaller=smaller)
 
 
 def measurement_of(task: str, width: float) -> tuple[Measurement, int]:

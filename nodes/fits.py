@@ -12,12 +12,37 @@ from typing import Any
 
 from comfy.latent_formats import LatentFormat
 from comfy.samplers import CFGGuider
+from torch import Tensor
 
 from .beside import NEGATIVE, SOURCE, UNCOND
 
 MATRICES = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 STATED = ("context_dim", "context_in_dim")
 """Where a model's configuration states the width of its text."""
+
+
+def check_dimensions(latent_format: LatentFormat) -> None:
+    """Refuse a model whose latents are not those of pictures.
+
+    Raises:
+        ValueError: they have three dimensions, as a video's, or one, as sound's.
+    """
+    if latent_format.latent_dimensions != 2:
+        raise ValueError(
+            f"model: its latents ({type(latent_format).__name__}) have {latent_format.latent_dimensions} dimensions; "
+            "models with 3-D latents (video, and Qwen-Image) are not supported, nor those of audio; allowed are "
+            "models of pictures with latents (B, C, H, W), as Stable Diffusion and Flux; load one"
+        )
+
+
+def check_channels(samples: Tensor, guider: CFGGuider) -> None:
+    """Refuse the latent (B, C, H, W) of a generator that has not the model's channels."""
+    own = guider.model_patcher.get_model_object("latent_format")
+    if samples.shape[1] != own.latent_channels:
+        raise ValueError(
+            f"generator: its latent has {samples.shape[1]} channels, the model ({type(own).__name__}) works on "
+            f"{own.latent_channels}; set channels to {own.latent_channels} in Neural Image Generator"
+        )
 
 
 def check_conditioning(name: str, conditioning: list) -> None:

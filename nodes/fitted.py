@@ -24,6 +24,7 @@ from ..msd_core.memory import check_fits
 from ..msd_core.validation import as_finite, check_choice
 from . import host
 from .cells import cell_of
+from .fits import check_dimensions
 from .progress import PREVIEW_SIZE, Progress, tell
 from .schema import FOLDED
 
@@ -203,6 +204,7 @@ def latent_format_of(model: ModelPatcher | None, channels: int, cell: int) -> La
     if model is None:
         return None
     found = model.get_model_object("latent_format")
+    check_dimensions(found)
     for name, value, wanted in (("channels", channels, found.latent_channels), ("cell", cell, cell_of(found))):
         if value != wanted:
             raise ValueError(

@@ -241,6 +241,7 @@ class RenderGenerator(io.ComfyNode):
         repeat: int = 1,
     ) -> io.NodeOutput:
         across = repeats_of(generator, repeat)
+        vae = None if vae is None else host.check_there(vae)
         latent_space = generator.generator.space == "latent"
         if latent_space and not scale:
             check_size(width, height, generator.canvas.cell)

@@ -36,14 +36,16 @@ from torch import Tensor, nn
 
 from . import sides
 from .axis import Axis, data_std_of
-from .beside import UNCOND, Beside, Sides, is_stock, name_of
+from .beside import NEGATIVE, UNCOND, Beside, Sides, is_stock, name_of
 from .caches import leave_out_caches
 from .cells import CELL, cell_of, grid_of
-from .fits import check_conditioning, check_guider, explain_width
+from .fits import check_conditioning, check_dimensions, check_guider, explain_width
 from .precision import in_float32, is_half
-from .room import Room, unit_of
+from .room import Room, more_room, unit_of
 from .sides import Ground, Look, Towards
-from .vae import ENCODER_RESERVE, check_vae, decoder, encoder, plain_patcher
+from .timed import by_level, put_at
+from .vae import check_there as check_there
+from .vae import check_vae, decoder, encoder, plain_patcher, shared_room
 from .vae import vae_bytes as vae_bytes
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
+OF_BOTH = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "disable_cfg1_optimization")
+"""What patches put into a guidance of two parts (APG and RescaleCFG do): of no meaning for one part alone."""
 
 
 def grad_mode() -> torch.inference_mode:
@@ -133,7 +137,7 @@ class HostDenoiser:
             rows, at = x[part], level[part]
             found = [
                 (some, wanted(self._evaluate(rows[some].contiguous(), at[some], conds)))
-                for some, conds in self._groups(len(rows))
+                for some, conds in self._groups(at)
             ]
             if len(found) == 1:
                 return found[0][1]
@@ -197,17 +201,23 @@ class HostDenoiser:
         """The conditionings that are asked."""
         return self.guider.conds if self.prompt is None else self.beside[self.prompt]
 
-    def _groups(self, count: int) -> list[tuple[sides.Rows, Sides]]:
-        """Which of ``count`` rows are asked together, and under which conditionings."""
-        if not self.looks:
-            return [(slice(None), self._conds)]
-        return sides.groups(self._conds, self.looks, count, apart=not is_stock(self.guider))
+    def _groups(self, level: Tensor) -> list[tuple[sides.Rows, Sides]]:
+        """Which rows are asked together, and under which conditionings; ``level`` is a level a row, (B,)."""
+        groups: list[tuple[sides.Rows, Sides]] = [(slice(None), self._conds)]
+        if self.looks:
+            groups = sides.groups(self._conds, self.looks, len(level), apart=not is_stock(self.guider))
+        found: list[tuple[sides.Rows, Sides]] = []
+        for some, conds in groups:
+            parts, numbers = by_level(level[some], conds), range(len(level))[some] if isinstance(some, slice) else some
+            found += [(some, conds)] if len(parts) == 1 else [([numbers[i] for i in part], conds) for part in parts]
+        return found
 
     def _evaluate(self, x: Tensor, level: Tensor, conds: Sides) -> Tensor:
         guider, own = self.guider, (self.guider.cfg, self.guider.conds)
         guider.cfg = guider.cfg if self.cfg is None else self.cfg
         guider.conds, before = conds, self.rows.total
         try:
+            put_at(level[0], conds, self._patchers)
             denoised = guider(x, level, **self.options)
             self.rows.per_row[self.cfg, self.prompt] = math.ceil((self.rows.total - before) / x.shape[0])
             return denoised
@@ -217,10 +227,27 @@ class HostDenoiser:
         finally:
             guider.cfg, guider.conds = own
 
+    @property
+    def _patchers(self) -> list[ModelPatcher]:
+        """Of the model: one a device."""
+        others = self.options.get("model_options", {}).get("multigpu_clones", {})
+        return [self.guider.inner_model.current_patcher, *others.values()]
+
     def under(self, prompt: str) -> HostDenoiser:
-        """The same model under another of the conditionings that its guider carries (`beside`)."""
-        alone = "negative" not in self.beside[prompt]
-        return replace(self, prompt=prompt, cfg=1.0 if alone else self.cfg)
+        """The same model under another of the conditionings that its guider carries (`beside`).
+
+        A source has the guidance of the guider's own prompts; the other two are asked without any.
+        """
+        if prompt in (NEGATIVE, UNCOND):
+            return replace(self.without(*OF_BOTH), prompt=prompt, cfg=1.0)
+        return replace(self, prompt=prompt, cfg=self.cfg if "negative" in self.beside[prompt] else 1.0)
+
+    def without(self, *names: str) -> HostDenoiser:
+        """The same model without these of the host's options of a guidance."""
+        options = create_model_options_clone(self.options.get("model_options", {}))
+        for name in names:
+            options.pop(name, None)
+        return replace(self, options={**self.options, "model_options": options})
 
     def looking(self, looks: Sequence[Look]) -> HostDenoiser:
         """The same model for a batch of views, of one camera a row."""
@@ -234,10 +261,7 @@ class HostDenoiser:
             ValueError: for a guider without a negative side, or with a rule of its own.
         """
         self._check_stock("this method needs the unconditional part alone")
-        options = create_model_options_clone(self.options.get("model_options", {}))
-        for of_both in ("sampler_cfg_function", "sampler_post_cfg_function", "disable_cfg1_optimization"):
-            options.pop(of_both, None)
-        return replace(self.under(UNCOND), options={**self.options, "model_options": options})
+        return self.under(UNCOND)
 
     @property
     def cost(self) -> int:
@@ -246,10 +270,14 @@ class HostDenoiser:
         return self.rows.per_row.get((self.cfg, self.prompt), 2 if guided else 1)
 
     def with_cfg(self, cfg: float) -> HostDenoiser:
-        """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off."""
+        """The same model under another guidance scale, D_uncond + cfg (D_cond − D_uncond); 1 = off.
+
+        Off is without what a patch makes of the two parts beforehand: there is no second one.
+        """
         if cfg != 1 or not is_stock(self.guider):
             self._check_stock("this method needs its own")
-        return replace(self, cfg=float(cfg))
+        made = self.without("sampler_pre_cfg_function") if cfg == 1 else self
+        return replace(made, cfg=float(cfg))
 
 
 @dataclass(frozen=True)
@@ -380,8 +408,15 @@ def make_guider(
     negative: Conditioning | None = None,
     cfg: float = 1.0,
     guider: CFGGuider | None = None,
+    hint: str = "negative may stay empty at cfg = 1",
 ) -> CFGGuider:
-    """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg."""
+    """The guider of a node: `guider` if one is connected, else the stock one of model, positive, negative and cfg.
+
+    `hint` is what an error adds where one is missing.
+    """
+    patcher = model if guider is None else guider.model_patcher
+    if patcher is not None:
+        check_dimensions(patcher.get_model_object("latent_format"))
     if guider is not None:
         check_guider(guider)
         return guider
@@ -391,7 +426,7 @@ def make_guider(
     if missing:
         raise ValueError(
             f"{' and '.join(missing)}: not connected; connect model, positive and negative, or a guider instead of "
-            "them (negative may stay empty at cfg = 1)"
+            f"them ({hint})"
         )
     for name, value in (("positive", positive), ("negative", negative)):
         if value is not None:
@@ -427,14 +462,16 @@ def run(
     vae: VAE | None = None,
     rows: int = 1,
     pictures: int = 1,
+    backward: bool = False,
     seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
 
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
-    vae: loaded along with the model, with memory reserved for its backward pass too, when given.
+    vae: loaded along with the model, with memory reserved for it, when given.
     rows: the largest batch the loop will evaluate; the host frees memory for it.
     pictures: the largest batch that goes through the VAE.
+    backward: the loop differentiates the encoder, which takes more memory.
 
     The guider handed in is not touched.
     """
@@ -443,14 +480,10 @@ def run(
     guider.model_patcher = patcher = guider.model_patcher.clone()
     leave_out_caches(patcher, guider.model_options)
     latent_format = patcher.get_model_object("latent_format")
-    if latent_format.latent_dimensions != 2:
-        raise ValueError(
-            f"model: works on {latent_format.latent_dimensions}-dimensional latents (audio or video); "
-            "mean-shift distillation needs an image model with latents (B, C, H, W)"
-        )
+    check_dimensions(latent_format)
     counter, beside = Rows(), Beside()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
-    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, beside))
+    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, backward, beside))
     loaded = None
     if vae is not None:
         check_vae(vae, latent_format)
@@ -465,21 +498,20 @@ def run(
     return sampler.result
 
 
-def _prepare(vae: VAE | None, rows: int, pictures: int, beside: Beside) -> Callable[..., Any]:
-    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE's forward *and* backward pass,
-    and take out of the guider what it carries beside its own.
+def _prepare(vae: VAE | None, rows: int, pictures: int, backward: bool, beside: Beside) -> Callable[..., Any]:
+    """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE, and take out of the guider what
+    it carries beside its own.
     """
 
     def prepare(
         executor: Callable[..., T], model: ModelPatcher, shape: Sequence[int], *args: object, **kwargs: object
     ) -> T:
-        wanted = rows
+        extra = 0.0
         if vae is not None:
-            factor = vae.spacial_compression_encode()
-            pixels = (pictures, 3, shape[-2] * factor, shape[-1] * factor)
-            encode = ENCODER_RESERVE * vae.memory_used_encode(pixels, vae.vae_dtype)
-            wanted += math.ceil(encode / max(model.model.memory_required([1, *shape[1:]]), 1))
-        prepared = executor(model, [wanted, *shape[1:]], *args, **kwargs)
+            height, width = (side * vae.spacial_compression_encode() for side in shape[-2:])
+            extra = shared_room(vae, model, height, width, backward=backward, n=pictures)
+        with more_room(model.model, extra):
+            prepared = executor(model, [rows, *shape[1:]], *args, **kwargs)
         beside.take(prepared[1])
         return prepared
 

@@ -8,7 +8,6 @@ backwards through the network, which the host evaluates in inference mode.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,9 @@ from torch import Tensor
 from .axis import Axis
 from .beside import MEASURED, is_measured
 from .caches import leave_out_caches
-from .vae import check_vae, decoder, encoder, plain_patcher
+from .cells import cell_of
+from .room import is_out_of_memory, more_room, out_of_memory
+from .vae import check_vae, decoder, encoder, plain_patcher, shared_room
 
 if TYPE_CHECKING:
     from ..msd_core.denoiser import Denoiser
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..msd_core.posterior import Gain
 
 T = TypeVar("T")
+SMALLER = ["scale the image of Measurement down before", "take fewer at once"]
+"""What takes less memory, in words."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Pixels:
 class _Wrapper:
     known: Latents | Pixels
     shape: tuple[int, ...]
+    cell: int
 
     def __call__(self, executor: Any, x: Tensor, timestep: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the host's
         """The host's x0 prediction of noisy ``x`` (B, C, H, W) at its level ``timestep`` (B,)."""
@@ -100,7 +104,13 @@ class _Wrapper:
         sigma = axis.reached(timestep)
         guider = _Guider(executor, axis, x.dtype, rest)
         z = axis.exploding(x.float(), sigma.reshape(-1, *[1] * (x.ndim - 1)))
-        return self.known.posterior(guider)(z, sigma).to(x.dtype)
+        try:
+            return self.known.posterior(guider)(z, sigma).to(x.dtype)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            size = "x".join(str(side * self.cell) for side in (x.shape[-1], x.shape[-2]))
+            raise out_of_memory(None, f"a picture of {size} that agrees with it", SMALLER, "image") from error
 
 
 def measured(guider: CFGGuider, known: Latents | Pixels, shape: Sequence[int]) -> CFGGuider:
@@ -124,7 +134,8 @@ def measured(guider: CFGGuider, known: Latents | Pixels, shape: Sequence[int]) -
         check_vae(known.vae, known.latent_format)
         patcher.set_additional_models(MEASURED, [known.loaded])
         patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, MEASURED, partial(_with_room, known.vae))
-    patcher.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, MEASURED, _Wrapper(known, tuple(shape)))
+    cell = cell_of(patcher.get_model_object("latent_format"))
+    patcher.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, MEASURED, _Wrapper(known, tuple(shape), cell))
     return guider
 
 
@@ -142,8 +153,6 @@ def _with_room(
     **kwargs: object,
 ) -> T:
     """PREPARE_SAMPLING wrapper: ask the host for room for the VAE, too."""
-    factor = vae.spacial_compression_encode()
-    pixels = (shape[0], 3, shape[-2] * factor, shape[-1] * factor)
-    taken = max(vae.memory_used_encode(pixels, vae.vae_dtype), vae.memory_used_decode(tuple(shape), vae.vae_dtype))
-    extra = math.ceil(taken / max(model.model.memory_required([1, *shape[1:]]), 1))
-    return executor(model, [shape[0] + extra, *shape[1:]], *args, **kwargs)
+    height, width = (side * vae.spacial_compression_encode() for side in shape[-2:])
+    with more_room(model.model, shared_room(vae, model, height, width, n=shape[0])):
+        return executor(model, shape, *args, **kwargs)

@@ -17,6 +17,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
+from ..msd_core.memory import check_fits
 from ..msd_core.validation import check_choice
 from . import host
 from .bandwidth import CATEGORY
@@ -126,6 +127,7 @@ class MeasurementNode(io.ComfyNode):
         host.make_guider(guider=guider)
         _check(task, space, mask, image)
         latent_format = guider.model_patcher.get_model_object("latent_format")
+        host.check_vae(vae, latent_format)
         cell = cell_of(latent_format)
         with host.grad_mode(), torch.no_grad():
             picture = host.own(image[..., :3]).movedim(-1, 1).clamp(0, 1)
@@ -133,6 +135,8 @@ class MeasurementNode(io.ComfyNode):
             measurement, factor = (None, 1) if task == "mask" else measurement_of(task, width)
             rows, columns = (side * factor for side in picture.shape[-2:])
             _check_size(columns, rows, cell)
+            smaller = f"Scale the image down before{', or choose a task of a smaller factor' if factor > 2 else ''}."
+            check_fits("image", f"a picture of {columns}x{rows}", host.vae_bytes(vae, rows, columns), smaller)
             if space == "latents":
                 own = {"steps": cg_steps, "difference": difference_for(guider.model_patcher.model)}
                 made = GAINS["kalman"](**own) if gain == "kalman" else GAINS.made("gain", gain)

@@ -15,6 +15,7 @@ from ..msd_core.named import NAMED
 from ..msd_core.units import Units
 from .axis import Axis, data_std_of
 from .cells import grid_of
+from .fits import check_dimensions
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Canvas
@@ -44,6 +45,7 @@ def units_at(model: ModelPatcher, canvas: Canvas) -> Units:
         ValueError: as `Axis.of` and `grid_of`.
     """
     sampling, latent_format = (model.get_model_object(name) for name in ("model_sampling", "latent_format"))
+    check_dimensions(latent_format)
     height, width = grid_of(canvas, latent_format)
     return Units(data_std_of(sampling), latent_format.latent_channels * height * width, Axis.of(sampling).sigma_max)
 

@@ -7,11 +7,13 @@ so is every later one of the run; each row's result is what it would be, to roun
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 
 ON_THE_CPU = "DefaultCPUAllocator"
@@ -72,14 +74,32 @@ def unit_of(conds: Mapping[str, list[dict[str, Any]]]) -> int:
     return max(found)
 
 
-def out_of_memory(step: int, size: str, lower: list[str]) -> Exception:
+def out_of_memory(step: int | None, size: str, lower: list[str], name: str = "generator") -> Exception:
     """What to raise, of the host's own kind, so that it unloads what it can.
 
     Args:
-        step: iterations that are done.
-        size: of what was optimised, in words.
+        step: iterations that are done; None where there are none to count.
+        size: of what was computed, in words.
         lower: what would take less, in words.
+        name: of the input to make smaller.
     """
+    where = "" if step is None else f", in step {step + 1}"
     return comfy.model_management.OOM_EXCEPTION(
-        f"generator: {size} took more memory than there is, in step {step + 1}; {', or '.join(lower)}"
+        f"{name}: {size} took more memory than there is{where}; {', or '.join(lower)}"
     )
+
+
+@contextmanager
+def more_room(model: BaseModel, extra: float) -> Iterator[None]:
+    """Within, the host makes ``extra`` bytes more free for ``model``, as often as it asks what a batch of rows takes.
+
+    It asks for twice the rows, which is the guidance, and for the rows, which is the least: both are to have it once.
+    """
+    own, known = model.memory_required, "memory_required" in vars(model)
+    model.memory_required = lambda *args, **kwargs: own(*args, **kwargs) + extra
+    try:
+        yield
+    finally:
+        del model.memory_required
+        if known:
+            model.memory_required = own

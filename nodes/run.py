@@ -25,7 +25,7 @@ from ..msd_core.settings import flatten
 from . import host
 from .about import FORMAT
 from .beside import NEGATIVE, SOURCE
-from .fits import check_latent_format
+from .fits import check_channels, check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
 from .precision import rescued
@@ -77,7 +77,14 @@ class Run:
         canvas, pictures = self.start.canvas, self._pictures
         grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
         generator, history, warning = host.run(
-            self.guider, loop, *grid, vae=self.vae, rows=rows, pictures=pictures, seed=self.seed
+            self.guider,
+            loop,
+            *grid,
+            vae=self.vae,
+            rows=rows,
+            pictures=pictures,
+            backward=self._backward,
+            seed=self.seed,
         )
         picture = self._picture(generator)
         if warning:
@@ -125,8 +132,13 @@ class Run:
 
     @property
     def _pictures(self) -> int:
-        """Pictures that go through the model together."""
-        return self.start.generator.rows * self.start.generator.views
+        """Pictures that go through the model together, those of a batch or the views of an object."""
+        return self.start.generator.views
+
+    @property
+    def _backward(self) -> bool:
+        """Whether the VAE's encoder is differentiated."""
+        return self.preset.pull == "latent" and self.start.generator.space == "image"
 
     def _about(self, state: State) -> dict[str, str]:
         """What the new generator says of how it was made."""
@@ -180,22 +192,15 @@ class Run:
             raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
             host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
-            latent = generator.space == "latent"
-            needed = host.vae_bytes(
-                self.vae,
-                canvas.height,
-                canvas.width,
-                backward=self.preset.pull == "latent",
-                latent=latent,
-                n=self._pictures,
-            )
+            size, latent = (canvas.height, canvas.width), generator.space == "latent"
+            needed = host.vae_bytes(self.vae, *size, backward=self._backward, latent=latent, n=self._pictures)
             fix = "Lower width, height or batch of the generator."
             check_fits("generator", f"{self._size()} through the VAE", needed, fix)
         if generator.space == "latent":
             check_latent_format(self.start.latent_format, self.guider)
             with host.grad_mode(), torch.no_grad():
                 view = canvas.view
-                host.check_latent(generator.render(generator.frame(view.height, view.width)), self.guider)
+                check_channels(generator.render(generator.frame(view.height, view.width)), self.guider)
 
     def _size(self) -> str:
         """The canvas in words, and how many there are."""
@@ -205,8 +210,7 @@ class Run:
     def _smaller(self) -> list[str]:
         """What would take less memory, in words."""
         batch = " or batch" if self.start.generator.rows > 1 else ""
-        through = self.preset.pull == "latent" and self.start.generator.space == "image"
-        pull = ["choose the pull 'image', which goes through the VAE without a gradient"] if through else []
+        pull = ["choose the pull 'image', which goes through the VAE without a gradient"] if self._backward else []
         return [f"lower width, height{batch} of the generator", *pull]
 
     def _preview(self, state: State, session: host.Session) -> Tensor | None:

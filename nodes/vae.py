@@ -21,6 +21,7 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 from .cells import cell_of
+from .fits import check_dimensions
 from .room import Room
 
 ENCODER_RESERVE = 2.0  # activations kept for the backward pass, in units of the host's estimate for the forward pass
@@ -121,8 +122,17 @@ def training() -> Iterator[None]:
         management.in_training = before
 
 
-def check_vae(vae: VAE, latent_format: LatentFormat) -> None:
-    """Refuse a VAE that is not this model's, or does not work on pictures of three colours."""
+def check_there(vae: VAE | None) -> VAE:
+    """Refuse what a loader gives in the place of a VAE where a checkpoint has none; returns it."""
+    if vae is None or vae.first_stage_model is None:
+        raise ValueError("vae: this checkpoint contains none; connect a Load VAE, with the model's own")
+    return vae
+
+
+def check_vae(vae: VAE | None, latent_format: LatentFormat) -> None:
+    """Refuse a VAE that is none, is not this model's, or does not work on pictures of three colours."""
+    check_dimensions(latent_format)
+    vae = check_there(vae)
     name, cell = type(latent_format).__name__, cell_of(latent_format)
     if vae.latent_channels != latent_format.latent_channels:
         raise ValueError(
@@ -131,7 +141,7 @@ def check_vae(vae: VAE, latent_format: LatentFormat) -> None:
         )
     if vae.latent_dim != 2:
         raise ValueError(
-            f"vae: its latents have {vae.latent_dim} dimensions (audio or video), those of this model ({name}) 2; "
+            f"vae: its latents have {vae.latent_dim} dimensions, as of video, those of this model ({name}) 2; "
             "connect the VAE that belongs to this model"
         )
     if vae.output_channels != 3:
@@ -149,7 +159,8 @@ def check_vae(vae: VAE, latent_format: LatentFormat) -> None:
 def encoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Differentiable image (B, 3, H, W) in [0, 1] → the model's latent (B, C, H/cell, W/cell), float32.
 
-    `module` is the one of `plain_patcher`, loaded. Not `vae.encode`: that falls back to tiles when memory is short, and
+    The result is where the image is, whatever the VAE's own device. `module` is the one of `plain_patcher`, loaded. Not
+    `vae.encode`: that falls back to tiles when memory is short, and
     tiles are not differentiable.
     """
     thaw(module)
@@ -165,31 +176,54 @@ def encoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callabl
         with training():
             unit = len(pixels) if torch.is_grad_enabled() else 1  # what the backward pass needs is kept of all parts
             latent = room.ask(lambda part: module.encode(pixels[part]), len(pixels), unit)
-        return latent_format.process_in(latent.float())
+        return latent_format.process_in(latent.to(image.device).float())
 
     return encode
 
 
 def decoder(vae: VAE, latent_format: LatentFormat, module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The model's latent (B, C, h, w) → image (B, 3, H, W) in [0, 1], without gradient; `module` as for `encoder`."""
+    """The model's latent (B, C, h, w) → image (B, 3, H, W) in [0, 1] on its device, without gradient.
+
+    `module` as for `encoder`.
+    """
     room = Room("VAE's decoder")
 
     @torch.no_grad()
     def decode(x: Tensor) -> Tensor:
         latent = latent_format.process_out(x).to(device=vae.device, dtype=vae.vae_dtype)
         image = room.ask(lambda part: module.decode(latent[part]).float(), len(latent))
-        return vae.process_output(image)
+        return vae.process_output(image.to(x.device))
 
     return decode
 
 
-def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
-    """The host's own estimate of what the VAE takes for `n` pictures of that size, to encode and to decode; 0 where it
-    does not run on the processor: a graphics card's memory is the host's affair, and running out of it kills nothing.
+def vae_room(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
+    """Bytes that the VAE takes by the host's own estimate, which is of one picture.
+
+    Args:
+        vae: on any device.
+        height, width: in pixels.
+        backward: the encoder is differentiated, so that what it computes is kept, of all pictures.
+        latent: nothing is encoded.
+        n: pictures at once; without a pass backwards they go through one by one where memory is short.
     """
-    if vae.device.type != "cpu":
-        return 0.0
     factor = vae.spacial_compression_encode()
     encode = 0.0 if latent else vae.memory_used_encode((n, 3, height, width), vae.vae_dtype)
     cells = (n, vae.latent_channels, height // factor, width // factor)
-    return max(encode * (ENCODER_RESERVE if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
+    return max(encode * (ENCODER_RESERVE * n if backward else 1.0), vae.memory_used_decode(cells, vae.vae_dtype))
+
+
+def vae_bytes(vae: VAE, height: int, width: int, *, backward: bool = False, latent: bool = False, n: int = 1) -> float:
+    """`vae_room`; 0 where the VAE does not run on the processor: a graphics card's memory is the host's affair, and
+    running out of it kills nothing.
+    """
+    if vae.device.type != "cpu":
+        return 0.0
+    return vae_room(vae, height, width, backward=backward, latent=latent, n=n)
+
+
+def shared_room(vae: VAE, model: ModelPatcher, height: int, width: int, *, backward: bool = False, n: int = 1) -> float:
+    """`vae_room` as far as it is the memory of the model's device; 0 for a VAE on the processor beside a card."""
+    if vae.device.type == "cpu" and model.load_device.type != "cpu":
+        return 0.0
+    return vae_room(vae, height, width, backward=backward, n=n)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_apg import APG
+from comfy_extras.nodes_model_advanced import RescaleCFG
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from msd_pack.nodes import host
 from msd_pack.nodes.beside import NEGATIVE as ALONE
 from msd_pack.nodes.beside import SOURCE, with_source, with_unconditional
@@ -59,6 +62,43 @@ def test_the_unconditional_part_is_asked_alone() -> None:
     assert torch.allclose(alone, uncond, atol=1e-5) and not torch.allclose(alone, cond, atol=1e-4)
     assert torch.equal(alone, of(host.make_guider(tiny_model(), NEGATIVE, None, 1.0)))
     assert (asked, cost) == (2, 1)
+
+
+PATCHES = {
+    "projected": lambda model: APG.execute(model, 1.0, 0.0, 0.0).args[0],
+    "projected, to a norm": lambda model: APG.execute(model, 1.0, 5.0, 0.0).args[0],
+    "perturbed attention": lambda model: PerturbedAttentionGuidance.execute(model, 3.0).args[0],
+    "rescaled": lambda model: RescaleCFG().patch(model, 0.7)[0],
+}
+"""Of a guidance of two parts; the host itself doubles the one part that there is at cfg 1 under the first."""
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_what_patches_a_guidance_has_no_part_in_one_side_alone(name: str) -> None:
+    def sides(model: object) -> dict[str, torch.Tensor]:
+        def loop(session: host.Session) -> dict[str, torch.Tensor]:
+            denoiser = session.denoiser
+            asked = {"uncond": denoiser.uncond, "negative": denoiser.under(ALONE), "guided": denoiser}
+            return {name: each(latent(2), SIGMAS) for name, each in asked.items()}
+
+        return host.run(with_unconditional(guider_of(model), OTHER), loop, 8, 8, rows=2)
+
+    plain, patched = sides(tiny_model()), sides(PATCHES[name](tiny_model()))
+    assert torch.equal(patched["uncond"], plain["uncond"]) and torch.equal(patched["negative"], plain["negative"])
+    assert not torch.allclose(patched["guided"], plain["guided"], atol=1e-3), "which the guidance does have"
+
+
+@pytest.mark.parametrize("name", ["projected", "projected, to a norm"])
+def test_no_guidance_is_without_what_patches_its_two_parts(name: str) -> None:
+    """At a cfg of 1 by a method's own wish; a run's own cfg of 1 stays the host's."""
+
+    def off(model: object) -> torch.Tensor:
+        return host.run(guider_of(model), lambda session: session.denoiser.with_cfg(1.0)(latent(2), SIGMAS), 8, 8)
+
+    patched, plain = PATCHES[name](tiny_model()), off(tiny_model())
+    assert torch.equal(off(patched), plain)
+    of_host = of(host.make_guider(patched, POSITIVE, NEGATIVE, 1.0))
+    assert float(of_host.norm() / plain.norm()) > 1.2
 
 
 def test_what_has_no_second_prompt_is_refused() -> None:

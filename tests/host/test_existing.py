@@ -141,3 +141,12 @@ def test_every_task_runs(task: str, sockets: dict) -> None:
 def test_wrong_input(image: Tensor, mask: Tensor, message: str, sockets: dict) -> None:
     with pytest.raises(ValueError, match=message), torch.inference_mode():
         Inpaint.execute(image, mask, seed=0, steps=1, cfg=1.0, **sockets)
+
+
+def test_an_edit_without_its_negative_side_says_why_it_needs_one(sockets: dict, picture: Tensor) -> None:
+    """It has no cfg at which that may stay empty."""
+    given = {**sockets, "negative": None}
+    with pytest.raises(ValueError, match=r"^negative: not connected; .* \(an edit goes from the one prompt towards"):
+        Edit.execute(image_of(picture), steps=1, strength=0.2, **given)
+    with pytest.raises(ValueError, match=r"^negative: not connected; .* \(negative may stay empty at cfg = 1\)"):
+        Inpaint.execute(image_of(picture), torch.ones(1, 128, 128), seed=0, steps=1, cfg=2.0, **given)

@@ -161,7 +161,7 @@ def test_cancel_ends_it(method: str) -> None:
         ({}, {"truncation": 2.0}, "truncation: got 2.0 with the estimator 'exact'; allowed with split"),
         ({}, {"interval": "high"}, "interval: got 'high'"),
         ({}, {"interval": "2:1", "estimator": "split"}, "0 <= low < high"),
-        ({"representation": "latent", "channels": 16}, {}, r"the model works on \(B, 4, H, W\)"),
+        ({"representation": "latent", "channels": 16}, {}, r"^generator: .* \(SD15\) works on 4; set channels to 4 in"),
     ],
 )
 def test_wrong_inputs(generator: dict, inputs: dict, message: str) -> None:

@@ -10,13 +10,16 @@ from collections.abc import Callable
 
 import comfy.model_management
 import comfy.ops
+import comfy.samplers
 import comfy.sd
 import pytest
 import torch
+from comfy import latent_formats
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from msd_pack.nodes import host
-from msd_pack.nodes.vae import check_vae, encoder, plain_patcher, thaw
+from msd_pack.nodes.vae import check_vae, decoder, encoder, plain_patcher, shared_room, thaw, vae_bytes, vae_room
 from tiny_models import VAE, conditioning, fill, tiny_model, tiny_vae
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 MODEL = tiny_model()
 FORMAT = MODEL.get_model_object("latent_format")
@@ -133,7 +136,7 @@ def test_the_hosts_training_switch_is_on_around_the_encoder_alone(monkeypatch: p
     ("changed", "message"),
     [
         ({"latent_channels": 16}, "encodes to 16 channels, the model works on 4"),
-        ({"latent_dim": 3}, r"its latents have 3 dimensions \(audio or video\)"),
+        ({"latent_dim": 3}, r"its latents have 3 dimensions, as of video, those of this model \(SD15\) 2"),
         ({"output_channels": 4}, "works on pictures of 4 channels; allowed are 3"),
         ({"downscale_ratio": 16}, r"a latent's cell of 16 pixels a side, this model \(SD15\) has cells of 8"),
         ({"downscale_ratio": (None, 4, 4)}, "a latent's cell of 4 pixels a side"),
@@ -148,6 +151,76 @@ def test_a_foreign_vae_is_refused_by_name(changed: dict, message: str) -> None:
         check_vae(vae, FORMAT)
     with pytest.raises(ValueError, match=message):
         host.run(host.make_guider(MODEL, conditioning(3)), lambda session: None, 4, 4, vae=vae)
+
+
+class Elsewhere(torch.nn.Module):
+    """A VAE's network on a device of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.encode = torch.nn.Conv2d(3, 4, 8, 8, device=device)
+        self.decode = torch.nn.ConvTranspose2d(4, 3, 8, 8, device=device)
+
+
+def test_a_vae_on_another_device_gives_its_results_where_they_are_asked() -> None:
+    """As with `--cpu-vae`, or Select VAE Device; torch's tensors without numbers tell two devices apart."""
+    vae = tiny_vae()
+    vae.device = torch.device("cuda:0")
+    with FakeTensorMode():
+        module = Elsewhere(vae.device)
+        image, x = torch.rand(1, 3, 16, 16, requires_grad=True), torch.zeros(1, 4, 2, 2)
+        latent, picture = encoder(vae, FORMAT, module)(image), decoder(vae, FORMAT, module)(x)
+        assert latent.device == picture.device == torch.device("cpu")
+        assert latent.requires_grad and latent.shape == x.shape and picture.shape == image.shape
+        with pytest.raises(RuntimeError, match="two different devices"):  # what they would meet otherwise
+            _ = x + module.encode(image.to(vae.device))
+
+
+def test_the_room_of_a_vae_is_the_host_s_estimate() -> None:
+    """Of one picture; of all where a backward pass keeps them, and none of the card's for one beside it."""
+    vae = tiny_vae()
+    encode = vae.memory_used_encode((1, 3, 64, 64), vae.vae_dtype)
+    decode = vae.memory_used_decode((1, 4, 8, 8), vae.vae_dtype)
+    assert vae_room(vae, 64, 64) == vae_room(vae, 64, 64, n=3) == max(encode, decode)
+    assert vae_room(vae, 64, 64, latent=True) == decode
+    assert vae_room(vae, 64, 64, backward=True) == max(2 * encode, decode)
+    assert vae_room(vae, 64, 64, backward=True, n=3) == 6 * encode
+    assert vae_bytes(vae, 64, 64) == shared_room(vae, MODEL, 64, 64) == max(encode, decode)
+    card = MODEL.clone()
+    card.load_device = torch.device("cuda:0")
+    assert shared_room(vae, card, 64, 64, backward=True) == 0
+    vae.device = torch.device("cuda:0")
+    assert vae_bytes(vae, 64, 64) == 0 and shared_room(vae, card, 64, 64) == max(encode, decode)
+
+
+NONE = "vae: this checkpoint contains none; connect a Load VAE"
+
+
+def test_a_vae_that_is_none_is_refused() -> None:
+    """The host loads a checkpoint without one to a VAE without anything in it."""
+    for vae in (None, comfy.sd.VAE(sd={"weight": torch.zeros(1)})):
+        with pytest.raises(ValueError, match=NONE):
+            check_vae(vae, FORMAT)
+
+
+@pytest.mark.parametrize(("kind", "dimensions"), [("Wan21", 3), ("StableAudio1", 1)])
+def test_models_without_pictures_are_refused_as_such(kind: str, dimensions: int) -> None:
+    """Whatever else does not fit: such a model's VAE has three dimensions, too."""
+    theirs, vae = getattr(latent_formats, kind)(), tiny_vae()
+    vae.latent_dim = 3
+    message = rf"model: its latents \({kind}\) have {dimensions} dimensions; models with 3-D latents \(video"
+    with pytest.raises(ValueError, match=message):
+        check_vae(vae, theirs)
+    model = tiny_model()
+    model.add_object_patch("latent_format", theirs)
+    with pytest.raises(ValueError, match=message):
+        host.make_guider(model, conditioning(3))
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": conditioning(3)})
+    with pytest.raises(ValueError, match=message):
+        host.make_guider(guider=guider)
+    with pytest.raises(ValueError, match=message):
+        host.run(guider, lambda session: None, 4, 4)
 
 
 def test_the_model_of_a_session_knows_its_own_cell() -> None:

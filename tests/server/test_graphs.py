@@ -175,7 +175,7 @@ def error_of(server: Server, graph: dict) -> str:
     ("node", "inputs", "message"),
     [
         (PROMPT, {"text": "an astronaut"}, "words that the demo model does not know: astronaut"),
-        (START, {"representation": "latent", "channels": 16}, "the model works on (B, 4, H, W)"),
+        (START, {"representation": "latent", "channels": 16}, "set channels to 4 in Neural Image Generator"),
         (START, {"width": 60}, "width: got 60; allowed are multiples of 8"),
         (BANDWIDTHS, {"start": 0.5, "end": 0.7}, "allowed is end <= start"),
         (STEP, {"vae": None}, "vae: not connected"),
