@@ -53,8 +53,10 @@ COMMANDS = {
     "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
     "edit": ["--out", "--size", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
     "inpaint": ["--out", "--size", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
-    "invert": ["--out", "--size", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model", "--help"],
-    "restore": ["--out", "--size", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed", "--help"],
+    "invert": ["--out", "--size", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model",
+    "--help"],
+    "restore": ["--out", "--size", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed",
+    "--help"],
     "bench": ["--out", "--against", "--method", "--generator", "--size", "--steps", "--n", "--seed", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip

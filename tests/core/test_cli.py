@@ -87,6 +87,31 @@ def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: 
     assert Image.open(tmp_path / "contact_sheet.png").width > 600
 
 
+def test_compare_says_which_guidance_ddim_had(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msd_core.cli.contact_sheet.DDIM_STEPS", 1)
+    for words, cfg in (((), 3.0), (("--cfg", "5"), 5.0)):
+        out = tmp_path / str(cfg)
+        assert main(["compare", PROMPT, "--out", str(out), "--methods", "ddim", *words, "--model", str(model)]) == 0
+        told = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+        assert told["settings"]["ddim"] == {"steps": 1, "cfg": cfg}
+
+
+def test_compare_refuses_what_it_cannot_judge_before_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def drawn(*_: object) -> None:
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("msd_core.cli.contact_sheet._cell", drawn)
+    unseen = "a white circle on a white background"
+    assert main(["compare", PROMPT, unseen, "--out", str(tmp_path), "--methods", "ddim"]) == 2
+    told = capsys.readouterr().err
+    assert f"PROMPT: '{unseen}' cannot be judged" in told and "change one of the two" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_compare_refuses_an_unknown_pull(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", PROMPT, "--out", str(tmp_path), "--pull", "both"]) == 2
     assert "--pull: got 'both'; allowed are 'image', 'latent'" in capsys.readouterr().err
