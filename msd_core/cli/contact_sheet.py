@@ -22,7 +22,6 @@ from ..demo.judge import Verdict, check_visible, judge
 from ..demo.model import DemoModel, load_demo_model
 from ..demo.scenes import Scene, caption, parse
 from ..distil import run
-from ..distillation import METHODS
 from ..generators import NeuralImage
 from ..optimize import start
 from ..preset import Preset, preset_of
@@ -30,6 +29,7 @@ from ..pull import PULLS
 from ..sheet import PICTURE, Entry, contact_sheet
 from ..validation import check_choice
 from .pictures import to_pil
+from .settings import drawing
 from .signals import Stopped, signals
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
@@ -55,7 +55,7 @@ class Cell:
 def compare(arguments: argparse.Namespace, folder: Path) -> int:
     """Draw, judge and write; stopped, write the rows that are done. Returns the exit status."""
     for method in arguments.methods:
-        check_choice("--methods", method, ("ddim", *METHODS))
+        check_choice("--methods", method, ("ddim", *drawing()))
     if arguments.pull is not None:
         check_choice("--pull", arguments.pull, PULLS)
     scenes = _scenes(arguments)

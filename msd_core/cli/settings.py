@@ -154,6 +154,11 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     return Settings(prompt=arguments.prompt, preset=preset, model=digest, options=options, **run)
 
 
+def drawing() -> list[str]:
+    """Names of the methods that draw a picture from its prompt; the others edit one."""
+    return [name for name, kind in METHODS.items() if "source" not in getattr(kind, "needs", ())]
+
+
 def started(preset: str | None) -> str:
     """What a preset of this name begins with: nothing, or a "sample".
 

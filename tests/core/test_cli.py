@@ -87,9 +87,7 @@ def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: 
     assert Image.open(tmp_path / "contact_sheet.png").width > 600
 
 
-def test_compare_says_which_guidance_ddim_had(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compare_says_which_guidance_ddim_had(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("msd_core.cli.contact_sheet.DDIM_STEPS", 1)
     for words, cfg in (((), 3.0), (("--cfg", "5"), 5.0)):
         out = tmp_path / str(cfg)
@@ -120,6 +118,8 @@ def test_compare_refuses_an_unknown_pull(tmp_path: Path, capsys: pytest.CaptureF
 def test_compare_refuses_an_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "vsd"]) == 2
     assert "--methods: got 'vsd'" in capsys.readouterr().err
+    assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "dds"]) == 2
+    assert "--methods: got 'dds'; allowed are 'ddim', 'msd'" in capsys.readouterr().err
 
 
 def test_the_pull_decides(distil: Callable[..., int], finished: Path, tmp_path: Path) -> None:
