@@ -41,7 +41,7 @@ WORDS = [
 ]  # fmt: skip
 COMMANDS = {
     "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind",
-    "--method",
+    "--method", "--source", "--source-prompt",
                 "--steps", "--cfg", "--lr", "--estimator", "--bandwidth-schedule", "--bandwidth-points", "--optimizer",
                 "--samples", "--t-min", "--no-jitter", "--interval", "--device", "--dtype", "--offload", "--help"],
     "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model",

@@ -117,6 +117,15 @@ def test_none_is_written_none() -> None:
     assert parse("--method=sdi", "--inversion-cfg=none").preset.method.inversion_cfg is None  # pyright: ignore
 
 
+def test_an_option_of_another_method_is_refused_in_words_of_the_command_line() -> None:
+    with pytest.raises(
+        ValueError, match="^--bandwidth-start: got 3.0 with the method 'sds'; allowed with msd. Leave it"
+    ):
+        parse("--method=sds", "--bandwidth-start=3")
+    with pytest.raises(ValueError, match="^((?!widget).)*$"):
+        parse("--method=sds", "--bandwidth-start=3")
+
+
 def test_settings_survive_json() -> None:
     settings = parse("--estimator=split", "--truncation=2", "--interval", "0.1", "4", "--bandwidth-schedule=karras")
     assert Settings.from_json(settings.to_json()) == settings
