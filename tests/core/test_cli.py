@@ -283,20 +283,32 @@ def test_every_method_moves_every_generator(
     assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if "source" in needs_of(METHODS[name]())])
-def test_a_method_that_edits_says_that_it_needs_a_source(
-    distil: Callable[..., int], tmp_path: Path, method: str, capsys: pytest.CaptureFixture
-) -> None:
-    assert distil(PROMPT, "--out", tmp_path, "--method", method, "--steps", 2) == 2
-    assert f"source: got None with the method {method.upper()}, which edits a picture" in capsys.readouterr().err
-
-
 def test_render_draws_the_same_picture_at_any_size(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "small.png"
     assert main(["render", str(finished / "generator.safetensors"), "--size", "100x50", "--out", str(out)]) == 0
     large = Image.open(finished / "picture.png").resize((100, 50), Image.Resampling.BOX)
     assert pixels(out).shape == (50, 100, 3)
     assert np.abs(pixels(out) - np.asarray(large, dtype=int)).mean() < 3
+
+
+def test_render_keeps_the_proportions_unless_told_otherwise(
+    distil: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--steps", 1, "--size", "64x32") == 0
+    render = ["render", str(tmp_path / "generator.safetensors")]
+    for words, size, told in (
+        ((), (512, 256), ""),
+        (("--size", "100x50"), (100, 50), ""),
+        (("--size", "101x50"), (101, 50), ""),
+        (("--size", "128"), (128, 128), "--size 128x128 stretches a picture of 64x32; unstretched it is 128x64"),
+    ):
+        capsys.readouterr()
+        assert main([*render, *words]) == 0
+        said = capsys.readouterr()
+        assert Image.open(tmp_path / "generator.png").size == size and f"{size[0]}x{size[1]}" in said.out
+        assert told in said.err and ("stretches" in said.err) == bool(told)
+    assert main(render) == 0
+    assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
 
 
 def test_samples_depend_on_the_seed_alone(model: Path, tmp_path: Path) -> None:
