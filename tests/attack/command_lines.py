@@ -89,7 +89,7 @@ def work_stood_in_for() -> Iterator[None]:
         mock.patch("msd_core.cli.run.Run.optimise", nothing),
         mock.patch("msd_core.cli.contact_sheet._cell", side_effect=ValueError("methods: stood in for")),
         mock.patch("msd_core.demo.train.train", nothing),
-        mock.patch("msd_core.cli.reproduce._reproduce", nothing),
+        mock.patch("msd_core.cli.reproduce._reproduce", lambda *_: []),
         mock.patch("msd_core.cli.sweep._sweep", nothing),
         mock.patch("msd_core.warm.ddim_steps", lambda z, *_: iter([(0.0, z, z)])),
     ):

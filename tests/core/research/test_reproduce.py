@@ -518,6 +518,27 @@ def test_the_command_prints_writes_and_goes_on(
     assert {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()} == before
 
 
+def test_nothing_foreign_is_written_over(
+    inject: Callable[..., Counted], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Not a table or a figure either; what the command has written, it may write again, after other studies too."""
+    compute, command = inject(), ["reproduce", "mine", "--out", str(tmp_path)]
+    inject("other", alone=False)
+    for name in ("mine.csv", "mine-more.png", "mine.json", "README.md"):
+        (tmp_path / name).write_text("own")
+        line = refused(command, capsys)
+        assert f"{tmp_path / name}' is there already" in line and "--force" in line and compute.calls == 0
+        (tmp_path / name).unlink()
+    for name in ("notes.csv", "miner.csv", "other.csv"):
+        (tmp_path / name).write_text("own")
+    assert main(command) == 0 and main(command) == 0 and compute.calls == 3
+    assert "other.csv' is there already" in refused(["reproduce", "other", "--out", str(tmp_path)], capsys)
+    assert main(["reproduce", "other", "--out", str(tmp_path), "--force"]) == 0 and main(command) == 0
+    assert (tmp_path / "notes.csv").read_text() == (tmp_path / "miner.csv").read_text() == "own"
+    (tmp_path / "mine.csv").write_text("changed")
+    assert "mine.csv' is there already" in refused(command, capsys)
+
+
 def test_all_runs_what_belongs_to_it(
     inject: Callable[..., Counted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
