@@ -238,3 +238,21 @@ def test_a_picture_is_resampled_with_its_mask(folder: Path, picture: Tensor, hol
     assert found.shape == (1, 3, 128, 128) and psnr(found, other) > 30
     assert psnr(found[..., outside], cover(large, 128, 128)[..., outside]) > 50
     assert psnr(found[..., inside], cover(large, 128, 128)[..., inside]) < 40
+
+
+@pytest.mark.parametrize("command", ["edit", "inpaint", "restore", "invert"])
+def test_the_help_says_how_the_result_is_called(command: str, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    words = {
+        "edit": ["--to", AFTER],
+        "inpaint": [AFTER, "--mask", str(folder / "mask.png")],
+        "restore": [BEFORE, "--task", "grey"],
+        "invert": ["--inversion", "explicit"],
+    }[command]
+    assert main([command, str(folder / "picture.png"), *words, "--steps", "1"]) == 0
+    (made,) = folder.glob("picture-*.png")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {made.name.replace('picture', 'PICTURE')})" in told
+    assert command != "edit" or "how strongly --to acts, without --from; per 200 steps" in told

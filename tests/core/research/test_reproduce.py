@@ -513,6 +513,7 @@ def test_the_command_prints_writes_and_goes_on(
     assert report["seed"] == 5 and not report["quick"] and report["seconds"] > 0
     before = {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()}
     assert set(before) == {"mine.csv", "mine.json", "README.md"}
+    assert before["README.md"].startswith(b"# Results of the studies\n")
     again = inject()
     assert main(command) == 0 and again.calls == 0
     assert {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()} == before
@@ -592,6 +593,7 @@ def test_help_lists_the_studies_and_imports_none() -> None:
         "assert not studies | {'matplotlib', 'scipy'} & set(sys.modules), studies\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout  # noqa: S603
+    assert "dimensions" not in shown.partition("\nstudies\n")[0]
     listed = re.findall(r"^  ([a-z0-9]+)  +\S", shown.partition("\nstudies\n")[2], re.M)
     assert (
         listed
