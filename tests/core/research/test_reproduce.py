@@ -487,7 +487,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counted]:
             return Result(name, f"Study {name}", [Table(name, f"Calls of {name}", ["n", "call"], rows)])
 
         if alone:
-            for other in list(STUDIES):
+            for other in reversed(list(STUDIES)):  # put back the last one first, in the order of before
                 monkeypatch.delitem(STUDIES, other)
         module = types.ModuleType(f"injected_{name}")
         module.__dict__.update(run=run, IN_ALL=in_all)
