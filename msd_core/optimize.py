@@ -177,7 +177,7 @@ def _check(run: _Run, state: State) -> None:
     if run.tolerance is not None and any(row is not None for row in state.generator.groups().values()):
         raise ValueError(
             f"tolerance: got {run.tolerance} for a batch, whose members would stop at different steps; allowed is none "
-            "there. Set its widget to 0 or leave the argument out, or run the members one by one."
+            "there. Leave it out, or run the members one by one."
         )
     if state.step < state.steps:
         _check_bandwidth(run, bandwidth_of(run.method, 0, state.steps))

@@ -239,7 +239,7 @@ def _not_here(base: object, name: str, value: object) -> str:
             if users:
                 return (
                     f"{name}: got {shown(value)} with the {flag} {chosen[flag]!r}; allowed with {', '.join(users)}. "
-                    f"Leave it out, or set its widget back, or change the {flag}."
+                    f"Leave it out, or change the {flag}."
                 )
     return f"{name}: got {shown(value)}; allowed are {', '.join(chosen)}. Leave it out, or correct the name."
 

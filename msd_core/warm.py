@@ -8,7 +8,7 @@ noise of picture i is that of seed + i, whatever the others are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,7 +19,7 @@ from .finite import check_finite
 from .guidance import check_cfg
 from .model import Model, check_model, check_prompt, device_of
 from .randomness import normal, seeded
-from .sampling import ddim_sample
+from .sampling import as_sigmas, ddim_steps
 from .validation import MOST_STEPS, check_count, check_seed
 
 STEPS = 32
@@ -45,6 +45,8 @@ def sample(
     n: int = 1,
     seed: int | Sequence[int] = 0,
     steps: int = STEPS,
+    sigmas: Any = None,  # noqa: ANN401 - a tensor, list or array
+    on_step: Callable[[int, int], object] | None = None,
 ) -> Sampled:
     """Draw ``n`` DDIM samples of ``prompt`` (Song et al. 2021, Eq. 12, eta = 0).
 
@@ -56,6 +58,8 @@ def sample(
         n: pictures.
         seed: of the first picture's noise, or one a picture.
         steps: of DDIM.
+        sigmas: the levels to walk, falling, (steps + 1,), in the place of ``steps`` equal ones of the model's chain.
+        on_step: called with the steps done and all of them after each.
 
     Raises:
         ValueError: for an argument of another kind or out of range, a model without a chain, and pictures that are
@@ -76,13 +80,20 @@ def sample(
                 f"{side // model.cell * model.cell}."
             )
     denoiser = model.denoiser(prompt, negative, cfg)
-    levels = [level_at(denoiser, 1 - i / steps) for i in range(steps)]
+    if sigmas is None:
+        sigmas = torch.tensor([*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0], dtype=torch.float64)
+    levels, done = as_sigmas(sigmas), 0
     shape = model.channels, sides[0] // model.cell, sides[1] // model.cell
     noise = torch.stack([normal(shape, seeded(one)) for one in seeds]).to(device_of(model))
-    x = ddim_sample(noise * (1 + levels[0] ** 2) ** 0.5, denoiser, torch.tensor([*levels, 0.0], dtype=torch.float64))
+    x = noise * (1 + float(levels[0]) ** 2) ** 0.5
+    walk = ddim_steps(x, denoiser, levels)
+    for done, (_, state, _) in enumerate(walk, 1):
+        x = state
+        if on_step is not None:
+            on_step(done, len(levels) - 1)
     pictures = (x + 1) / 2 if model.decode is None else model.decode(x)
     check_finite("model", [pictures], "sample", "Run it in float32, or lower cfg.")
-    return Sampled(pictures.clamp(0, 1), n * steps * cost(denoiser))
+    return Sampled(pictures.clamp(0, 1), n * done * cost(denoiser))
 
 
 def _seeds(seed: int | Sequence[int], n: int) -> list[int]:

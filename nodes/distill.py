@@ -202,7 +202,10 @@ def step_preset(
     for flag in [flag for flag in options if flag not in used]:
         if flag in IGNORED or options[flag] == known[flag].default:
             del options[flag]
-    return build(base, options)
+    try:
+        return build(base, options)
+    except ValueError as error:  # a widget is always there: what is not to be said stands as it was made
+        raise ValueError(str(error).replace("Leave it out", "Set its widget back")) from error
 
 
 class StepNode(io.ComfyNode):

@@ -35,6 +35,12 @@ def any_size(text: str) -> Size:
     return int(sides[0] or 0), int(sides[-1] or 0)
 
 
+def scaled(size: Size, longest: int, cell: int = 1) -> Size:
+    """Width and height of the same proportions whose longer side is ``longest``, in whole cells."""
+    width, height = (max(1, round(side * longest / max(size) / cell)) * cell for side in size)
+    return width, height
+
+
 def check_cells(size: Size, cell: int) -> None:
     """Refuse a size whose sides are no multiples of the model's cell.
 

@@ -1,17 +1,19 @@
-"""Measure what a run's time goes into, part by part; --against an earlier file says what has become slower."""
+"""Measure what a run's time goes into, part by part; --against an earlier file of an equal run says what is slower."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import platform
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .arguments import any_size, count, file, seed
+from .arguments import any_size, check_cells, count, file, seed, writable_folder
 
 if TYPE_CHECKING:
     from ..bench import Bench
+    from .against import Earlier
 
 HELP = "time a run by part"
 
@@ -31,77 +33,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the generator and the noise (default: 0)")
     parser.add_argument("--model", type=Path, help="the model's file (default: the one that ships)")
     parser.add_argument("--model-kind", default="demo", help=f"what it is: {', '.join(MODELS)} (default: demo)")
-    parser.add_argument("--out", type=Path, help="JSON file of the figures (default: none)")
-    parser.add_argument("--against", type=file, help="JSON file of an earlier measurement")
+    parser.add_argument("--out", type=file, help="JSON file of the figures (default: none)")
+    parser.add_argument("--against", type=file, help="JSON file of an earlier measurement of an equal run")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print a table, write the JSON."""
-    import platform
-
-    import torch
+    """Check everything, measure, print a table, write the JSON."""
+    if arguments.out is not None:
+        writable_folder(arguments.out.parent)
 
     from ..atomic import write_whole
     from ..bench import bench
+    from ..generators import GENERATORS
     from ..model import load_model
+    from ..validation import check_choice
+    from .against import FORMAT, Earlier
+    from .settings import drawing
 
-    earlier = None if arguments.against is None else _earlier(arguments.against)
-    names = ("method", "generator", "size", "n", "seed")
-    settings = {name: getattr(arguments, name) for name in names}
+    check_choice("--method", arguments.method, drawing())
+    check_choice("--generator", arguments.generator, GENERATORS)
     model = load_model(arguments.model, arguments.model_kind)
+    size = arguments.size or (model.side, model.side)
+    check_cells(size, model.cell)
+    settings = {"size": size, **{name: getattr(arguments, name) for name in ("method", "generator", "n", "seed")}}
+    earlier = None if arguments.against is None else Earlier.read(arguments.against, model.side)
+    if earlier is not None:
+        earlier.check(settings)
     found = bench(arguments.prompt, steps=arguments.steps, model=model, **settings)
     print(told(found, earlier))
-    alone = None
+    figures = {"format": FORMAT, "prompt": arguments.prompt, **_about(arguments, settings, found)}
+    if earlier is not None:
+        each = {"evaluations a step": found.evaluations / found.steps}
+        if differences := earlier.differences({**figures, **figures["settings"], **each}):
+            print(f"msd: warning: --against: its run had other circumstances: {differences}", file=sys.stderr)
     if arguments.n > 1:
         one = bench(arguments.prompt, steps=arguments.steps, model=model, **settings | {"n": 1})
         alone, each = one.total / one.steps, found.total / found.steps / arguments.n
         print(f"one alone: {alone:.4f} s a step; side by side {each:.4f} s each: {alone / each:.2f} times as many")
+        figures["seconds a step of one alone"] = alone
     if arguments.out is not None:
-        figures = {
-            "format": FORMAT,
-            "prompt": arguments.prompt,
-            "settings": {**settings, "steps": found.steps, "model": str(arguments.model or arguments.model_kind)},
-            "evaluations": found.evaluations,
-            "seconds a step": {part: seconds / found.steps for part, seconds in found.seconds.items()},
-            "seconds a step of one alone": alone,
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "machine": platform.processor() or platform.machine(),
-        }
         write_whole(arguments.out, json.dumps(figures, indent=1).encode() + b"\n")
     return 0
 
 
-def told(found: Bench, earlier: Mapping[str, float] | None = None) -> str:
-    """What a measurement found, as lines, beside ``earlier`` seconds a step by part."""
+def _about(arguments: argparse.Namespace, settings: dict[str, Any], found: Bench) -> dict[str, Any]:
+    """What the file says of a measurement, beside its format and prompt."""
+    import torch
+
+    return {
+        "settings": {**settings, "steps": found.steps, "model": str(arguments.model or arguments.model_kind)},
+        "evaluations": found.evaluations,
+        "seconds a step": {part: seconds / found.steps for part, seconds in found.seconds.items()},
+        "seconds a step of one alone": None,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor() or platform.machine(),
+    }
+
+
+def told(found: Bench, earlier: Earlier | None = None) -> str:
+    """What a measurement found, as lines; beside ``earlier`` seconds a step, in which they are told too."""
     import torch
 
     lines = [
         f"{found.steps} steps, {found.evaluations} evaluations, {found.total:.3f} s, {torch.get_num_threads()} threads",
-        f"{'part':10}{'s a step':>10}{'share':>8}" + ("" if earlier is None else f"{'before':>10}"),
+        f"{'part':10}{'s a step':>10}{'share':>8}" + ("" if earlier is None else f"{'before':>10}{'times':>8}"),
     ]
     for part, seconds in found.seconds.items():
         line = f"{part:10}{seconds / found.steps:10.4f}{seconds / found.total:8.1%}"
-        lines.append(line + ("" if earlier is None else f"{earlier[part]:10.4f}"))
-    return "\n".join([*lines, f"all else over the parts: {found.overhead:.1%}"])
+        lines.append(line + ("" if earlier is None else _beside(seconds / found.steps, earlier.seconds[part])))
+    lines.append(f"all else over the parts: {found.overhead:.1%}")
+    return "\n".join(lines if earlier is None else [*lines, earlier.slower(found)])
 
 
-FORMAT = "msd-bench"
-
-
-def _earlier(path: Path) -> dict[str, float]:
-    """Seconds a step by part, of a file that `msd bench --out` wrote.
-
-    Raises:
-        ValueError: it is none.
-    """
-    from ..bench import PARTS
-
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        assert told["format"] == FORMAT  # noqa: S101 - caught below
-        return {part: float(told["seconds a step"][part]) for part in (*PARTS, "rest")}
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"--against: {str(path)!r} holds no figures; allowed is what `msd bench --out FILE` wrote. Name it."
-        ) from error
+def _beside(seconds: float, before: float) -> str:
+    """The columns of what it was before, and how many times as long it takes."""
+    return f"{before:10.4f}" + (f"{seconds / before:8.2f}" if before else f"{'-':>8}")

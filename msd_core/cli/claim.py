@@ -47,6 +47,11 @@ class Claim:
         there = [name for name in names if (self.folder / name).is_file()]
         self._mark(None, {name: digest_of(self.folder / name) for name in there})
 
+    def add(self, names: Iterable[str]) -> None:
+        """The files ``names`` were written here, beside what was recorded before."""
+        known = _marker(self.folder).get("files", {})
+        self._mark(None, {**known, **{name: digest_of(self.folder / name) for name in names}})
+
     def check_foreign(self, argument: str) -> None:
         """Refuse to replace a file that was not written here.
 

@@ -18,11 +18,10 @@ from tqdm import tqdm
 
 from ..atomic import replacing
 from ..demo.evaluate import SIDE, draw_scenes, sample_scenes
-from ..demo.judge import Verdict, judge
+from ..demo.judge import Verdict, check_visible, judge
 from ..demo.model import DemoModel, load_demo_model
 from ..demo.scenes import Scene, caption, parse
 from ..distil import run
-from ..distillation import METHODS
 from ..generators import NeuralImage
 from ..optimize import start
 from ..preset import Preset, preset_of
@@ -30,6 +29,7 @@ from ..pull import PULLS
 from ..sheet import PICTURE, Entry, contact_sheet
 from ..validation import check_choice
 from .pictures import to_pil
+from .settings import drawing
 from .signals import Stopped, signals
 
 DDIM_STEPS, DDIM_CFG = 32, 3.0
@@ -55,10 +55,10 @@ class Cell:
 def compare(arguments: argparse.Namespace, folder: Path) -> int:
     """Draw, judge and write; stopped, write the rows that are done. Returns the exit status."""
     for method in arguments.methods:
-        check_choice("--methods", method, ("ddim", *METHODS))
+        check_choice("--methods", method, ("ddim", *drawing()))
     if arguments.pull is not None:
         check_choice("--pull", arguments.pull, PULLS)
-    scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed, arguments.things)
+    scenes = _scenes(arguments)
     rows: list[list[Cell]] = []
     status = 0
     try:
@@ -79,6 +79,21 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
     for method, total in report["totals"].items():
         print(f"{method}: {total['accepted']} of {len(scenes)} accepted, {total['evaluations']} evaluations a picture")
     return status
+
+
+def _scenes(arguments: argparse.Namespace) -> list[Scene]:
+    """The scenes of the prompts, or drawn ones.
+
+    Raises:
+        ValueError: for a prompt that is none, or whose pictures could not be judged.
+    """
+    scenes = [parse(p) for p in arguments.prompts] or draw_scenes(arguments.count, arguments.seed, arguments.things)
+    for scene in scenes:
+        try:
+            check_visible(scene)
+        except ValueError as error:
+            raise ValueError(f"PROMPT: {caption(scene)!r} cannot be judged: {error}") from error
+    return scenes
 
 
 def _rows(arguments: argparse.Namespace, scenes: list[Scene]) -> Iterator[list[Cell]]:
@@ -104,9 +119,14 @@ def _cell(model: DemoModel, scene: Scene, method: str, arguments: argparse.Names
 
 def _ddim(model: DemoModel, scene: Scene, cfg: float | None, seed: int) -> tuple[Tensor, int]:
     """One DDIM sample and its evaluations."""
-    scale = DDIM_CFG if cfg is None else cfg
+    scale = _scale(cfg)
     ((_, picture),) = sample_scenes(model, [scene], cfg=scale, steps=DDIM_STEPS, seed=seed)
     return picture, DDIM_STEPS * model.denoiser("", cfg=scale).cost
+
+
+def _scale(cfg: float | None) -> float:
+    """DDIM's guidance scale: what was given, or the usual one."""
+    return DDIM_CFG if cfg is None else cfg
 
 
 def _distil(model: DemoModel, prompt: str, preset: Preset, seed: int) -> tuple[Tensor, int]:
@@ -160,5 +180,5 @@ def _report(scenes: list[Scene], rows: list[list[Cell]], arguments: argparse.Nam
     ]
     presets = {name: _preset(name, arguments).to_json() for name in arguments.methods if name != "ddim"}
     given = {name: getattr(arguments, name) for name in ("seed", "cfg", "pull", "things")}
-    settings = {**given, "ddim": {"steps": DDIM_STEPS, "cfg": DDIM_CFG}, **presets}
+    settings = {**given, "ddim": {"steps": DDIM_STEPS, "cfg": _scale(arguments.cfg)}, **presets}
     return {"totals": totals, "pictures": pictures, "settings": settings}

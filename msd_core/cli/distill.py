@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import any_size, count, seconds, seed, writable_folder
+from .arguments import any_size, count, file, seconds, seed, writable_folder
 from .parser import Parser
 
 HELP = "distil a neural image from a prompt: the main job"
@@ -32,6 +32,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--generator", help=f"{', '.join(GENERATORS)} (default: fourier)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT to optimise at, pixels (default: the model's)")
     parser.add_argument("--start", help="begin with this picture, cut to the size, or with a 'sample' (default: noise)")
+    source = "picture that dds, pds and lusd edit, cut to the size; the run begins with it, unless there is a --start"
+    parser.add_argument("--source", type=file, metavar="PICTURE", help=source)
+    parser.add_argument("--source-prompt", metavar="TEXT", help="what the source shows, for the same methods")
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
     parser.add_argument("--model", type=Path, help="the model's file or folder (default: the demo model that ships)")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..generators.registry import GENERATORS, options_of
@@ -22,15 +22,19 @@ _NONE = object()
 
 @dataclass(frozen=True)
 class Flag:
-    """A plain name, and the settings that it stands for, by the kinds that have them ("" for those of every run)."""
+    """A plain name, and the settings that it stands for, by the kinds that have them ("" for those of every run).
+
+    ``tabled`` are the kinds whose default stands in the table by method.
+    """
 
     name: str
     group: str
     uses: tuple[tuple[str, Setting], ...]
+    tabled: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
-        """The help: which kinds use it, and what it does; what two kinds say alike is said once."""
+        """The help: which kinds use it, what it does, and its default; what two kinds say alike is said once."""
         told: dict[str, list[str]] = {}
         for kind, entry in self.uses:
             told.setdefault(entry.help, []).append(kind)
@@ -39,7 +43,32 @@ class Flag:
             name for _, entry in self.uses for name in entry.choices or (menu(entry.family) if entry.family else ())
         ]
         choices = f" ({', '.join(dict.fromkeys(names))})" if names else ""
-        return ("; ".join(lines) + choices).replace("%", "%%")
+        return ("; ".join(lines) + choices + self._default).replace("%", "%%")
+
+    @property
+    def _default(self) -> str:
+        """The defaults that the table lacks in words, one for all kinds or each its own; "" where it has all."""
+        found: dict[str, list[str]] = {}
+        for kind, entry in self.uses:
+            if kind not in self.tabled:
+                found.setdefault(_default_of(entry), []).append(kind)
+        alike = len(found) == 1 and not self.tabled
+        told = ", ".join(value if alike else f"{', '.join(kinds)} {value}" for value, kinds in found.items())
+        return f" (default: {told})" if found else ""
+
+
+def _default_of(entry: Setting) -> str:
+    """A default as it is written on the command line."""
+    value = entry.default
+    if entry.family is not None:
+        return entry.family.name_of(value)
+    if value is None or value == ():
+        return NONE
+    if value == "":
+        return "empty"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def flags(owner: type = Preset) -> dict[str, Flag]:
@@ -47,12 +76,21 @@ def flags(owner: type = Preset) -> dict[str, Flag]:
     ``owner`` of settings, and of all that it may hold.
     """
     found: dict[str, Flag] = {}
+    table = {name: flatten(preset) for name, preset in named_presets().items()} if owner is Preset else {}
     for group, kind, name, entry in _walk(owner, "every method" if owner is Preset else "solvers", "", ""):
         if entry.hidden:
             continue
         known = found.get(name, Flag(name, group, ()))
-        found[name] = Flag(name, known.group, (*known.uses, (kind, entry)))
+        tabled = known.tabled | ({kind} if _in_table(table, kind, name, entry) else set())
+        found[name] = replace(known, uses=(*known.uses, (kind, entry)), tabled=tabled)
     return found
+
+
+def _in_table(table: Mapping[str, Mapping[str, Any]], kind: str, name: str, entry: Setting) -> bool:
+    """Whether the ``table`` by method tells the default: of a run or a method, or the same of another kind."""
+    if kind in table or not kind:
+        return name in table.get(kind or next(iter(table), ""), {})
+    return any(name in values and values[name] == entry.default for values in table.values())
 
 
 def generator_flags() -> dict[str, Flag]:
@@ -61,7 +99,7 @@ def generator_flags() -> dict[str, Flag]:
     for kind in GENERATORS:
         for name, entry in options_of(kind).items():
             known = found.get(name, Flag(name, "generators", ()))
-            found[name] = Flag(name, known.group, (*known.uses, (kind, entry)))
+            found[name] = replace(known, uses=(*known.uses, (kind, entry)))
     return found
 
 

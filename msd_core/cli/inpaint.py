@@ -9,11 +9,12 @@ from .arguments import file, number
 from .changed import add_shared, mask_of, prepared, written
 
 HELP = "fill a hole in a picture"
+WORD = "inpainted"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd inpaint`."""
-    add_shared(parser, 16)
+    add_shared(parser, 16, WORD)
     parser.add_argument("prompt", help="what the whole picture shows")
     parser.add_argument("--mask", type=file, help="picture that is white in the hole")
     parser.add_argument(
@@ -41,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mask is None and not arguments.region:
         raise ValueError("--mask: got none; allowed is the picture of a hole, or one --region or more. Pass one.")
     solver = solver_of(arguments, Inpainting)
-    model, picture, out = prepared(arguments, "inpainted")
-    mask = None if arguments.mask is None else mask_of(arguments.mask, picture)
-    regions = [(mask_of(Path(path), picture, "--region"), prompt) for path, prompt in arguments.region]
+    given = prepared(arguments, WORD)
+    mask = None if arguments.mask is None else mask_of(arguments.mask, given)
+    regions = [(mask_of(Path(path), given, "--region"), prompt) for path, prompt in arguments.region]
     options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
     options["regions"] = regions
-    result = inpaint(picture, mask, arguments.prompt, arguments.negative, model=model, **options)
-    return written(result, out, "outside of the hole, before the paste")
+    result = inpaint(given.picture, mask, arguments.prompt, arguments.negative, model=given.model, **options)
+    return written(result, given, "outside of the hole, before the paste")

@@ -9,14 +9,14 @@ from .arguments import number
 from .changed import add_shared, prepared
 
 HELP = "invert a picture to noise, and back"
-INVERSION = "implicit"
+INVERSION, WORD = "implicit", "returned"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd invert`."""
     from ..inversion import INVERSIONS
 
-    add_shared(parser, 50)
+    add_shared(parser, 50, WORD)
     parser.add_argument("--prompt", default="", help="what it shows (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance scale; 1 is off, and accurate (default: 1)")
     names = ", ".join(INVERSIONS)
@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .pictures import to_pil
 
     inversion = INVERSIONS.made("--inversion", arguments.inversion)
-    model, picture, out = prepared(arguments, "returned")
+    given = prepared(arguments, WORD)
+    model, picture, out = given.model, given.picture, given.out
     denoiser = model.denoiser(arguments.prompt, "", arguments.cfg)
     sigmas = sigma_schedule("normal", arguments.steps, schedule=model.schedule)
     rng = torch.Generator().manual_seed(arguments.seed)
@@ -55,4 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
     print(described(trajectory, back))
     psnr = float(round_trip_psnr(own, returned, peak=1.0))
     print(f"{out}: {picture.shape[3]}x{picture.shape[2]}, {psnr:.1f} dB against what the autoencoder alone gives back")
+    given.warn()
     return 0

@@ -1,4 +1,4 @@
-"""Reproduce the paper's tables and figures in two dimensions, and what goes past them.
+"""Reproduce the paper's studies, its tables and figures, and others that go past them.
 
 Prints each table, and writes JSON, CSV and PNG files and a page of all results, README.md, into --out. Ctrl-C keeps
 the parts that are done, and the same command goes on from there.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import path, seed, writable_folder
@@ -15,7 +16,7 @@ from .claim import claimed
 from .parser import Parser
 from .signals import Stopped
 
-HELP = "the paper's tables and figures in two dimensions"
+HELP = "the paper's studies, and others"
 ALL = "all"
 EXTRAS = {"scipy": "science", "matplotlib": "science", "diffusers": "diffusers", "transformers": "diffusers"}
 """Libraries that studies need, and the extra that brings them."""
@@ -34,26 +35,34 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check name, libraries and folder before any work, then run the studies one after the other."""
     from ..research.studies import STUDIES
+    from ..research.studies.page import PAGE
     from ..validation import check_choice
 
     check_choice("NAME", arguments.name, (*STUDIES, ALL))
     try:
         names = _chosen(arguments.name)
         folder = writable_folder(arguments.out or Path("results-quick" if arguments.quick else "results"))
-        with claimed(folder, ("README.md", *(f"{study}.json" for study in STUDIES))) as claim:
+        own = PAGE, *(f"{study}.json" for study in STUDIES), *_of_studies(folder, names)
+        with claimed(folder, own) as claim:
             if not arguments.force:
                 claim.check_foreign("--out")
             for name in names:
-                _reproduce(name, folder, arguments.quick, arguments.seed)
-                claim.record()
+                files = _reproduce(name, folder, arguments.quick, arguments.seed)
+                claim.add(file.name for file in files)
     except KeyboardInterrupt as stop:
         print("msd: stopped; finished parts are kept, the same command goes on", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 130
     return 0
 
 
-def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> None:
-    """Run one study, print its tables, write its files and the page."""
+def _of_studies(folder: Path, names: Sequence[str]) -> list[str]:
+    """The tables and figures in ``folder`` that a study may write over: their names begin with its own (`result`)."""
+    found = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".png"))
+    return [path.name for path in found if any(path.stem == name or path.stem.startswith(f"{name}-") for name in names)]
+
+
+def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> list[Path]:
+    """Run one study, print its tables, write its files and the page; returns these."""
     from tqdm import tqdm
 
     from ..research.studies import run_study
@@ -68,6 +77,7 @@ def _reproduce(name: str, folder: Path, quick: bool, seed: int) -> None:
         print_table(table)
         print()
     print(f"{name}: {', '.join(file.name for file in files)}; page {page}", flush=True)
+    return [*files, page]
 
 
 def _chosen(name: str) -> list[str]:

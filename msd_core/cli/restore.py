@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from ..measurement import Measurement
 
 HELP = "restore a small, blurred, noisy or grey picture"
+WORD = "restored"
 TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
 NOISE = {"noise": 0.1, "blur": 0.01}
 """In a picture of 0 to 1, unless it is told; what is blurred cannot be undone to the last digit of a file."""
+WIDTH = 4.0
+"""Of a blur, in pixels, unless it is told."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd restore`."""
-    add_shared(parser, 40)
+    add_shared(parser, 40, WORD)
     parser.add_argument("prompt", help="what the picture shows")
     parser.add_argument("--task", required=True, help=f"what it suffers from: {', '.join(TASKS)}")
     parser.add_argument(
-        "--width", type=number, default=4.0, help="standard deviation of the blur, in pixels (default: 4)"
+        "--width", type=number, help=f"of a blur: its standard deviation, in pixels after --size (default: {WIDTH:g})"
     )
     parser.add_argument("--noise", type=number, help="in the picture, of 0 to 1 (default: 0; noise 0.1, blur 0.01)")
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
@@ -44,15 +47,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_choice("--task", arguments.task, TASKS)
     solver = solver_of(arguments, Restoring)
-    measurement, factor = measurement_of(arguments.task, arguments.width)
-    model, picture, out = prepared(arguments, "restored", factor)
+    if arguments.width is not None and arguments.task != "blur":
+        raise ValueError(
+            f"--width: got {arguments.width} with --task {arguments.task}; allowed with blur alone. Leave it out, or "
+            "pass --task blur."
+        )
+    measurement, factor = measurement_of(arguments.task, WIDTH if arguments.width is None else arguments.width)
+    given = prepared(arguments, WORD, factor)
+    picture = given.picture
     noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
     b = picture.mean(dim=1, keepdim=True) if arguments.task == "grey" else picture
     size = picture.shape[3] * factor, picture.shape[2] * factor
     options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
     words = arguments.prompt, arguments.negative
-    result = restore(Observation(measurement, b, noise), size, *words, model=model, **options)
-    return written(result, out, "to what was given")
+    result = restore(Observation(measurement, b, noise), size, *words, model=given.model, **options)
+    return written(result, given, "to what was given")
 
 
 def measurement_of(task: str, width: float) -> tuple[Measurement, int]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..autosave import Autosave
@@ -33,6 +34,7 @@ from .pictures import read_picture
 from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
 from .settings import SAMPLE, Settings, by_flag, check_unchanged, new_settings
 from .signals import Stopped, signals
+from .source import check_source, load_source, read_source, save_source
 from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
 
 
@@ -50,6 +52,7 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
         digest = digest_of_model(path, arguments.model_kind, Digests())
         if kept is None:
             settings, done = new_settings(arguments, model, digest), None
+            check_source(arguments, settings.preset)
             if arguments.preset is not None:
                 numbers = said(settings.preset, units_of(model, *settings.size))
                 print(f"msd: {arguments.preset}: {numbers}", file=sys.stderr)
@@ -58,8 +61,18 @@ def distill(arguments: argparse.Namespace, folder: Path) -> int:
             check_unchanged(arguments, settings, digest)
         pull, options = settings.preset.pull, settings.options
         check_distillation(settings.generator, *settings.size, model, pull=pull, options=options)
-        begin = Path(arguments.start) if settings.start not in ("", SAMPLE) and kept is None else None
-        return _end(Run(claim, settings, model, done, again(arguments), begin), arguments.checkpoint)
+        begin = None
+        if settings.start not in ("", SAMPLE) and kept is None:
+            begin = Path(arguments.start or arguments.source)
+        source = _source(arguments, settings, folder)
+        return _end(Run(claim, settings, model, done, again(arguments), begin, source), arguments.checkpoint)
+
+
+def _source(arguments: argparse.Namespace, settings: Settings, folder: Path) -> Tensor | None:
+    """The picture that the run edits, if it edits one: from its file, or as it was kept with the run to resume."""
+    if not settings.source:
+        return None
+    return load_source(folder, settings.size) if arguments.resume else read_source(arguments.source, settings.size)
 
 
 def _model(arguments: argparse.Namespace, path: Path, dtype: str | None) -> Model:
@@ -118,15 +131,26 @@ class Run:
         done: where it was stopped; None for a new run.
         again: the command that goes on with it.
         begin: file of the picture that a new run starts from, if it does.
+        source: (1, 3, H, W), the picture that the run edits, if it does.
     """
 
     def __init__(
-        self, claim: Claim, settings: Settings, model: Model, done: Done | None, again: str, begin: Path | None = None
+        self,
+        claim: Claim,
+        settings: Settings,
+        model: Model,
+        done: Done | None,
+        again: str,
+        begin: Path | None = None,
+        source: Tensor | None = None,
     ) -> None:
         self.claim, self.folder, self.settings, self.model, self.again = claim, claim.folder, settings, model, again
         torch.set_num_threads(settings.threads)
         self.done = self._first(begin) if done is None else replace(done, state=self._on_canvas(done.state))
-        self.states = steps_of(self.done.state, settings.preset, model, settings.prompt, settings.negative)
+        self.unsaved = source if done is None else None
+        words = settings.prompt, settings.negative
+        edited = {} if source is None else {"source": source, "source_prompt": settings.source_prompt}
+        self.states = steps_of(self.done.state, settings.preset, model, *words, **edited)
         self.decode = model.decode if settings.generator == "latent" else None
 
     def _first(self, begin: Path | None) -> Done:
@@ -144,9 +168,18 @@ class Run:
                 picture, before = sample(self.model, *words, cfg=cfg, seed=seed, width=width, height=height)
             else:
                 picture = cover(read_picture(begin), width, height)
-            generator = fitted(generator, self.model, picture)
+            generator = self._fitted(generator, picture)
         state = start(generator, steps=settings.preset.steps, seed=settings.seed)
         return Done(state, {}, time.monotonic() - began, before)
+
+    def _fitted(self, generator: Generator, picture: Tensor) -> Generator:
+        """The generator fitted to what the run begins with; an error names the flag that gave that."""
+        try:
+            return fitted(generator, self.model, picture)
+        except ValueError as error:
+            flag = "--source" if self.settings.start == self.settings.source else "--start"
+            name, _, text = str(error).partition(": ")
+            raise ValueError(f"{flag}: {text}" if name == "start" else str(error)) from error
 
     def _from_svg(self, begin: Path) -> Generator:
         """The shapes of a document on the canvas; how many there are is its own affair."""
@@ -190,6 +223,9 @@ class Run:
 
     def _save(self, done: Done) -> None:
         with signals.held():
+            if self.unsaved is not None:
+                save_source(self.folder, self.unsaved)
+                self.unsaved = None
             save_unfinished(self.folder, self.settings, done)
 
     def finished(self) -> int:

@@ -27,6 +27,7 @@ from ..atomic import replacing
 from ..generators import GENERATORS, save_generator
 from ..plot import history_curves, plot_curves
 from ..state import State
+from .arguments import scaled
 from .pictures import Decode, picture_of
 from .settings import Settings
 
@@ -70,12 +71,6 @@ def is_frame(step: int, steps: int) -> bool:
 def frame_of(settings: Settings, state: State, decode: Decode | None) -> Image.Image:
     """A frame of the animation."""
     return picture_of(state.generator, *scaled(settings.size, FRAME_SIZE), decode)
-
-
-def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Width and height of the same proportions whose longer side is ``longest``."""
-    width, height = (max(1, round(side * longest / max(size))) for side in size)
-    return width, height
 
 
 def write_results(

@@ -1,4 +1,7 @@
-"""Draw pictures of a prompt with DDIM: the reference that distilled pictures are compared with."""
+"""Draw pictures of a prompt with DDIM: the reference that distilled pictures are compared with.
+
+Picture i of --n is that of --seed + i alone, and the one that `--start sample` of `msd distill` begins with.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 AT_ONCE = 2**18
 """Pixels that go through the model as one batch: 16 pictures of 128 x 128, or one of 512 x 512."""
 STEPS = 1_000_000
+CHAIN = "sgm_uniform"
+"""What `warm.sample` walks: equal steps of the model's chain."""
 HELP = "draw the DDIM reference of a prompt"
 
 
@@ -41,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", default="", help="what not to draw (default: nothing)")
     parser.add_argument("--n", type=count, default=1, help="how many, side by side (default: 1)")
     parser.add_argument("--steps", type=count, default=32, help="DDIM steps (default: 32)")
-    parser.add_argument("--scheduler", default="normal", help="noise levels, named as in ComfyUI (default: normal)")
+    parser.add_argument("--scheduler", default=CHAIN, help=f"noise levels, named as in ComfyUI (default: {CHAIN})")
     parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
-    parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the first picture's noise (default: 0)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
     parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
 
@@ -78,24 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _pictures(arguments: argparse.Namespace, model: DemoModel, size: Size, rows: int) -> Iterator[Tensor]:
     """The pictures (3, H, W) one by one, drawn ``rows`` at a time; the noise of a row does not depend on that."""
-    import torch
     from tqdm import tqdm
 
-    from .. import ddim_steps, sigma_schedule
-    from .pictures import check_finite
+    from ..schedule import sigma_schedule
+    from ..warm import sample
 
-    denoiser = model.denoiser(arguments.prompt, arguments.negative, arguments.cfg)
-    sigmas = sigma_schedule(arguments.scheduler, arguments.steps, schedule=model.schedule)
-    rng = torch.Generator().manual_seed(arguments.seed)
-    shape = model.channels, size[1] // model.cell, size[0] // model.cell
-    batches = [min(rows, arguments.n - done) for done in range(0, arguments.n, rows)]
-    with tqdm(total=len(batches) * (len(sigmas) - 1), desc="ddim") as bar:
-        for count in batches:
-            noise = torch.stack([torch.randn(shape, generator=rng) for _ in range(count)])
-            z = x = noise * (1 + sigmas[0] ** 2).sqrt()  # latents have unit variance, and the noise is added to them
-            with torch.no_grad():
-                for _, state, _ in ddim_steps(z, denoiser, sigmas):
-                    x = check_finite(state)
-                    bar.update()
-                pictures = model.decode(x)
-            yield from pictures
+    chain, words = arguments.scheduler == CHAIN, (arguments.prompt, arguments.negative)
+    sigmas = None if chain else sigma_schedule(arguments.scheduler, arguments.steps, schedule=model.schedule)
+    options = {"cfg": arguments.cfg, "width": size[0], "height": size[1], "steps": arguments.steps, "sigmas": sigmas}
+    batches = range(0, arguments.n, rows)
+    with tqdm(total=len(batches) * arguments.steps, desc="ddim") as bar:
+        for first in batches:
+            seeds = [arguments.seed + i for i in range(first, min(first + rows, arguments.n))]
+            yield from sample(
+                model, *words, n=len(seeds), seed=seeds, on_step=lambda *_: bar.update(), **options
+            ).pictures

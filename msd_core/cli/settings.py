@@ -38,6 +38,8 @@ DEFAULTS: dict[str, Any] = {
     "negative": "",
     "threads": None,
     "start": "",
+    "source": "",
+    "source_prompt": "",
     "dtype": None,
 }
 """Of what is no part of a preset; the size is the model's own, the threads are torch's."""
@@ -47,7 +49,8 @@ DEFAULTS: dict[str, Any] = {
 class Settings:
     """One run; two runs of equal settings give equal files.
 
-    ``model`` is the SHA-256 of the model's file, ``start`` that of the picture to begin with, or "sample", or nothing.
+    ``model`` is the SHA-256 of the model's file, ``start`` that of the picture to begin with, or "sample", or nothing;
+    ``source`` that of the picture to edit, or nothing, and ``source_prompt`` what it shows.
     ``options`` are the generator's own, all of them, by plain name. ``dtype`` is a pipeline's, None where its device
     decides.
     ``threads`` of the processor belong to it: sums are split among them, and the last bits of a result depend on how.
@@ -64,6 +67,8 @@ class Settings:
     start: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
+    source: str = ""
+    source_prompt: str = ""
 
     @property
     def method(self) -> str:
@@ -99,7 +104,7 @@ class Settings:
 
     def _check(self) -> None:
         """Refuse entries that are not a preset's and not what `new_settings` makes."""
-        for name in ("prompt", "negative", "model", "start"):
+        for name in ("prompt", "negative", "model", "start", "source", "source_prompt"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed is a text. Start a new run.")
         checked_options(self.generator, self.options)
@@ -136,7 +141,8 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     }
     run["size"] = run["size"] or (model.side, model.side)
     run["threads"] = run["threads"] or torch.get_num_threads()
-    run["start"] = start_of(run["start"] or started(arguments.preset))
+    run["source"] = source_of(run["source"])
+    run["start"] = start_of(run["start"] or started(arguments.preset)) or run["source"]
     check_cells(run["size"], model.cell)
     check_choice("--generator", run["generator"], GENERATORS)
     changes = given(arguments)
@@ -149,6 +155,11 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
     except ValueError as error:
         raise ValueError(by_flag(str(error))) from error
     return Settings(prompt=arguments.prompt, preset=preset, model=digest, options=options, **run)
+
+
+def drawing() -> list[str]:
+    """Names of the methods that draw a picture from its prompt; the others edit one."""
+    return [name for name, kind in METHODS.items() if "source" not in getattr(kind, "needs", ())]
 
 
 def started(preset: str | None) -> str:
@@ -177,6 +188,18 @@ def start_of(given: str) -> str:
     return digest
 
 
+def source_of(given: Path | str) -> str:
+    """What `Settings` says of ``--source``.
+
+    Raises:
+        ValueError: it is no file.
+    """
+    digest = digest_of(Path(given)) if given else ""
+    if given and not digest:
+        raise ValueError(f"--source: got {shown(str(given))}, which is no file; allowed is a picture: name one")
+    return digest
+
+
 def by_flag(message: str) -> str:
     """An error's text that begins with a plain name, beginning with its flag instead."""
     names, colon, text = message.partition(":")
@@ -201,6 +224,8 @@ def check_unchanged(arguments: argparse.Namespace, settings: Settings, digest: s
     names = {name: getattr(arguments, name) for name in ("prompt", *DEFAULTS) if getattr(arguments, name) is not None}
     if "start" in names:
         names["start"] = start_of(names["start"])
+    if "source" in names:
+        names["source"] = source_of(names["source"])
     for name, value in {**names, **given(arguments), **given(arguments, generator_flags())}.items():
         if _plain(value) != _plain(saved.get(name)):
             flag = "PROMPT" if name == "prompt" else flag_of(name)

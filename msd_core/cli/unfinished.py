@@ -2,8 +2,9 @@
 
     state.safetensors      the state, with the run's settings
     frames.safetensors     the animation's frames so far, written first: a run does without them
+    source.safetensors     the picture that the run edits, if it edits one (`source`)
 
-Both are there from a run's first step until its results are in place.
+All are there from a run's first step until its results are in place.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..tensorfile import read_tensors, write_tensors
 from ..validation import check_count, check_number
 from .run_folder import FRAME_SIZE, FRAMES, Done, Frames
 from .settings import Settings
+from .source import SOURCE_FILE
 
 STATE, FRAMES_FILE = "state.safetensors", "frames.safetensors"
 MOST_FRAMES = 2 * FRAMES
@@ -132,6 +134,6 @@ def check_no_unfinished(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """The run is finished: nothing is left to resume, nor what a run that was killed in mid-saving has left."""
-    for name in (STATE, FRAMES_FILE):
+    for name in (STATE, FRAMES_FILE, SOURCE_FILE):
         (folder / name).unlink(missing_ok=True)
         remove_partial(folder / name)

@@ -215,13 +215,12 @@ def _thing_verdict(
     )
 
 
-def _checked(picture: Tensor, scene: Scene | str) -> tuple[Tensor, Scene]:
-    """The picture (3, SIDE, SIDE) and the scene that can be judged; errors as `judge`."""
-    if picture.ndim == 4 and picture.shape[0] == 1:
-        picture = picture[0]
-    if picture.ndim != 3 or picture.shape[0] != 3:
-        raise ValueError(f"picture: got shape {tuple(picture.shape)}; the judge takes one picture (3, H, W) in [0, 1]")
-    scene = parse(scene) if isinstance(scene, str) else scene
+def check_visible(scene: Scene) -> None:
+    """Refuse a scene that no picture can be judged against.
+
+    Raises:
+        ValueError: a thing cannot be seen on its ground.
+    """
     told = ground_picture(scene.ground, 32)
     for thing in scene.things:
         if float(distance(told, torch.tensor(COLOURS[thing.colour])[:, None, None]).mean()) < MIN_CONTRAST:
@@ -229,6 +228,16 @@ def _checked(picture: Tensor, scene: Scene | str) -> tuple[Tensor, Scene]:
                 f"scene: a {thing.colour} thing cannot be seen on this ground ({scene.ground or 'light grey'}); change "
                 f"one of the two"
             )
+
+
+def _checked(picture: Tensor, scene: Scene | str) -> tuple[Tensor, Scene]:
+    """The picture (3, SIDE, SIDE) and the scene that can be judged; errors as `judge`."""
+    if picture.ndim == 4 and picture.shape[0] == 1:
+        picture = picture[0]
+    if picture.ndim != 3 or picture.shape[0] != 3:
+        raise ValueError(f"picture: got shape {tuple(picture.shape)}; the judge takes one picture (3, H, W) in [0, 1]")
+    scene = parse(scene) if isinstance(scene, str) else scene
+    check_visible(scene)
     return F.interpolate(picture[None].detach().float(), (SIDE, SIDE), mode="area")[0].clamp(0, 1), scene
 
 

@@ -143,12 +143,16 @@ def surprise(model: Model, prompts: Sequence[str], pictures: Tensor) -> list[flo
 
 
 def judged(prompt: str, picture: Tensor) -> dict[str, Any]:
-    """The judge's verdict on ``picture`` (3, H, W); nothing for a prompt that is no caption of the demo's world."""
-    from ..demo.judge import judge
+    """The judge's verdict on ``picture`` (3, H, W).
+
+    Nothing for a prompt that is no caption of the demo's world, or one of a thing that cannot be seen on its ground.
+    """
+    from ..demo.judge import check_visible, judge
     from ..demo.scenes import parse
 
     try:
         scene = parse(prompt)
+        check_visible(scene)
     except ValueError:
         return {}
     verdict = judge(picture, scene)

@@ -41,7 +41,7 @@ WORDS = [
 ]  # fmt: skip
 COMMANDS = {
     "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind",
-    "--method",
+    "--method", "--source", "--source-prompt",
                 "--steps", "--cfg", "--lr", "--estimator", "--bandwidth-schedule", "--bandwidth-points", "--optimizer",
                 "--samples", "--t-min", "--no-jitter", "--interval", "--device", "--dtype", "--offload", "--help"],
     "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model",
@@ -51,10 +51,12 @@ COMMANDS = {
     "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],
     "reproduce": ["--quick", "--out", "--seed", "--help"],
     "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
-    "edit": ["--out", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
-    "inpaint": ["--out", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
-    "invert": ["--out", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model", "--help"],
-    "restore": ["--out", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed", "--help"],
+    "edit": ["--out", "--size", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
+    "inpaint": ["--out", "--size", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
+    "invert": ["--out", "--size", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model",
+    "--help"],
+    "restore": ["--out", "--size", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed",
+    "--help"],
     "bench": ["--out", "--against", "--method", "--generator", "--size", "--steps", "--n", "--seed", "--help"],
     "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
 }  # fmt: skip
@@ -87,9 +89,9 @@ def work_stood_in_for() -> Iterator[None]:
         mock.patch("msd_core.cli.run.Run.optimise", nothing),
         mock.patch("msd_core.cli.contact_sheet._cell", side_effect=ValueError("methods: stood in for")),
         mock.patch("msd_core.demo.train.train", nothing),
-        mock.patch("msd_core.cli.reproduce._reproduce", nothing),
+        mock.patch("msd_core.cli.reproduce._reproduce", lambda *_: []),
         mock.patch("msd_core.cli.sweep._sweep", nothing),
-        mock.patch("msd_core.ddim_steps", lambda z, *_: iter([(0.0, z, z)])),
+        mock.patch("msd_core.warm.ddim_steps", lambda z, *_: iter([(0.0, z, z)])),
     ):
         yield
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from msd_core import sd15_schedule, with_levels
-from msd_core.bench import PARTS, Stopwatch, bench
+from msd_core.bench import PARTS, Bench, Stopwatch, bench
+from msd_core.cli.against import Earlier
+from msd_core.cli.bench import told
 from msd_core.cli.main import main
 from msd_core.generators import NeuralImage
 
@@ -67,7 +69,7 @@ def test_the_command_writes_and_compares(tmp_path: Path, capsys: pytest.CaptureF
     assert told["format"] == "msd-bench" and told["evaluations"] == 2 and told["seconds a step"]["network"] > 0
     assert main([*quick, "--against", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "before" in said and all(part in said for part in PARTS)
+    assert "before" in said and all(part in said for part in PARTS) and "slower than before: " in said
     (tmp_path / "other.json").write_text("{}")
     assert main([*quick, "--against", str(tmp_path / "other.json")]) == 2
     assert "--against: " in capsys.readouterr().err
@@ -82,6 +84,81 @@ def test_pictures_side_by_side_are_told_beside_one_alone(tmp_path: Path, capsys:
     assert main([*words, "--out", str(tmp_path / "one.json")]) == 0
     assert "one alone" not in capsys.readouterr().out
     assert json.loads((tmp_path / "one.json").read_text())["seconds a step of one alone"] is None
+
+
+def figures(network: float, **changes: object) -> dict:
+    """A file's content, of a run of two steps; ``changes`` are of its settings and of itself, by name."""
+    seconds = {"network": network, "encode": 0.0, "decode": 0.2, "render": 0.001, "update": 0.1, "rest": 0.1}
+    told = {"format": "msd-bench", "prompt": "x", "evaluations": 8, "torch": "1", "threads": 1, "machine": "m"}
+    settings = {"method": "msd", "generator": "fourier", "size": None, "n": 1, "seed": 0, "steps": 2, "model": "demo"}
+    settings |= {name: value for name, value in changes.items() if name in settings}
+    told |= {name: value for name, value in changes.items() if name in told}
+    return {**told, "settings": settings, "seconds a step": seconds}
+
+
+def test_what_is_slower_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(figures(0.5)))
+    earlier = Earlier.read(path, 128)
+    seconds = {"network": 2.0, "encode": 0.2, "decode": 0.4, "render": 0.02, "update": 0.1, "rest": 0.2}
+    found = Bench(2, 8, seconds, sum(seconds.values()))
+    assert "slower than before: network 2.00 times, encode, which is new; all of it takes 1.62 times" in told(
+        found, earlier
+    )
+    lines = {line.split()[0]: line.split() for line in told(found, earlier).splitlines() if line}
+    assert lines["network"][3:] == ["0.5000", "2.00"] and lines["update"][4] == "0.50" and lines["encode"][4] == "-"
+    same = {part: 2 * value for part, value in earlier.seconds.items()}
+    assert "no part by more than a tenth; all of it takes 1.00 times" in told(
+        Bench(2, 8, same, sum(same.values())), earlier
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "sds"}, "is of --method sds, this run of msd"),
+        ({"generator": "siren"}, "is of --generator siren, this run of fourier"),
+        ({"n": 2}, "is of --n 2, this run of 1"),
+        ({"size": [64, 32]}, "is of --size 64x32, this run of 128x128; .* Pass --size 64x32"),
+    ],
+)
+def test_unlike_runs_are_not_compared(changes: dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(figures(0.5, **changes)))
+    with pytest.raises(ValueError, match=message):
+        Earlier.read(path, 128).check({"method": "msd", "generator": "fourier", "size": (128, 128), "n": 1})
+
+
+def test_other_circumstances_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(figures(0.5, method="sds", size=[32, 32])))
+    quick = ["bench", "a red circle", "--steps", "1", "--method", "sds", "--size", "32x32", "--against", str(path)]
+    assert main(quick) == 0
+    said = capsys.readouterr().err
+    assert "prompt x then and a red circle now" in said and f"torch 1 then and {torch.__version__} now" in said
+    assert "evaluations a step 4 then and 2 now" in said and "model" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size", "30x30"], "--size: got '30x30'; allowed are multiples of 8"),
+        (["--method", "none"], "--method: got 'none'"),
+        (["--method", "dds"], "--method: got 'dds'; allowed are 'msd'"),
+        (["--generator", "none"], "--generator: got 'none'"),
+        (["--out", "{file}/x.json"], "--out: got"),
+    ],
+)
+def test_wrong_flags_are_refused_before_the_measurement(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(*_: object, **__: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("msd_core.bench.bench", measured)
+    (tmp_path / "file").write_text("in the way")
+    assert main(["bench", *(word.format(file=tmp_path / "file") for word in words)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_wrong_input_is_named() -> None:

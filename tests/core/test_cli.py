@@ -87,6 +87,29 @@ def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: 
     assert Image.open(tmp_path / "contact_sheet.png").width > 600
 
 
+def test_compare_says_which_guidance_ddim_had(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("msd_core.cli.contact_sheet.DDIM_STEPS", 1)
+    for words, cfg in (((), 3.0), (("--cfg", "5"), 5.0)):
+        out = tmp_path / str(cfg)
+        assert main(["compare", PROMPT, "--out", str(out), "--methods", "ddim", *words, "--model", str(model)]) == 0
+        told = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+        assert told["settings"]["ddim"] == {"steps": 1, "cfg": cfg}
+
+
+def test_compare_refuses_what_it_cannot_judge_before_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def drawn(*_: object) -> None:
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("msd_core.cli.contact_sheet._cell", drawn)
+    unseen = "a white circle on a white background"
+    assert main(["compare", PROMPT, unseen, "--out", str(tmp_path), "--methods", "ddim"]) == 2
+    told = capsys.readouterr().err
+    assert f"PROMPT: '{unseen}' cannot be judged" in told and "change one of the two" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_compare_refuses_an_unknown_pull(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", PROMPT, "--out", str(tmp_path), "--pull", "both"]) == 2
     assert "--pull: got 'both'; allowed are 'image', 'latent'" in capsys.readouterr().err
@@ -95,6 +118,8 @@ def test_compare_refuses_an_unknown_pull(tmp_path: Path, capsys: pytest.CaptureF
 def test_compare_refuses_an_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "vsd"]) == 2
     assert "--methods: got 'vsd'" in capsys.readouterr().err
+    assert main(["compare", PROMPT, "--out", str(tmp_path), "--methods", "ddim", "dds"]) == 2
+    assert "--methods: got 'dds'; allowed are 'ddim', 'msd'" in capsys.readouterr().err
 
 
 def test_the_pull_decides(distil: Callable[..., int], finished: Path, tmp_path: Path) -> None:
@@ -258,20 +283,32 @@ def test_every_method_moves_every_generator(
     assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if "source" in needs_of(METHODS[name]())])
-def test_a_method_that_edits_says_that_it_needs_a_source(
-    distil: Callable[..., int], tmp_path: Path, method: str, capsys: pytest.CaptureFixture
-) -> None:
-    assert distil(PROMPT, "--out", tmp_path, "--method", method, "--steps", 2) == 2
-    assert f"source: got None with the method {method.upper()}, which edits a picture" in capsys.readouterr().err
-
-
 def test_render_draws_the_same_picture_at_any_size(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "small.png"
     assert main(["render", str(finished / "generator.safetensors"), "--size", "100x50", "--out", str(out)]) == 0
     large = Image.open(finished / "picture.png").resize((100, 50), Image.Resampling.BOX)
     assert pixels(out).shape == (50, 100, 3)
     assert np.abs(pixels(out) - np.asarray(large, dtype=int)).mean() < 3
+
+
+def test_render_keeps_the_proportions_unless_told_otherwise(
+    distil: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--steps", 1, "--size", "64x32") == 0
+    render = ["render", str(tmp_path / "generator.safetensors")]
+    for words, size, told in (
+        ((), (512, 256), ""),
+        (("--size", "100x50"), (100, 50), ""),
+        (("--size", "101x50"), (101, 50), ""),
+        (("--size", "128"), (128, 128), "--size 128x128 stretches a picture of 64x32; unstretched it is 128x64"),
+    ):
+        capsys.readouterr()
+        assert main([*render, *words]) == 0
+        said = capsys.readouterr()
+        assert Image.open(tmp_path / "generator.png").size == size and f"{size[0]}x{size[1]}" in said.out
+        assert told in said.err and ("stretches" in said.err) == bool(told)
+    assert main(render) == 0
+    assert np.array_equal(pixels(tmp_path / "generator.png"), pixels(tmp_path / "picture.png"))
 
 
 def test_samples_depend_on_the_seed_alone(model: Path, tmp_path: Path) -> None:

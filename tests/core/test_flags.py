@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,16 @@ import pytest
 import torch
 
 from msd_core.bandwidth import BANDWIDTHS
-from msd_core.cli.flags import flag_of, flags, generator_flags, given
+from msd_core.cli.flags import Flag, flag_of, flags, generator_flags, given
 from msd_core.cli.main import main, make_parser
 from msd_core.cli.settings import Settings, new_settings
+from msd_core.cli.solver import Inpainting, Restoring
 from msd_core.cli.unfinished import load_unfinished
 from msd_core.demo.model import load_demo_model
 from msd_core.distillation import METHODS
 from msd_core.generators import load_generator
 from msd_core.mean_shift import ESTIMATORS
-from msd_core.preset import Preset, preset_of
+from msd_core.preset import Preset, named_presets, preset_of
 from msd_core.settings import Setting, build, flatten, menu, settings_of
 from msd_core.tensorfile import write_tensors
 
@@ -117,6 +120,15 @@ def test_none_is_written_none() -> None:
     assert parse("--method=sdi", "--inversion-cfg=none").preset.method.inversion_cfg is None  # pyright: ignore
 
 
+def test_an_option_of_another_method_is_refused_in_words_of_the_command_line() -> None:
+    with pytest.raises(
+        ValueError, match="^--bandwidth-start: got 3.0 with the method 'sds'; allowed with msd. Leave it"
+    ):
+        parse("--method=sds", "--bandwidth-start=3")
+    with pytest.raises(ValueError, match="^((?!widget).)*$"):
+        parse("--method=sds", "--bandwidth-start=3")
+
+
 def test_settings_survive_json() -> None:
     settings = parse("--estimator=split", "--truncation=2", "--interval", "0.1", "4", "--bandwidth-schedule=karras")
     assert Settings.from_json(settings.to_json()) == settings
@@ -197,3 +209,34 @@ def test_a_generator_s_settings_share_no_name_with_those_of_a_run() -> None:
     """`distil(..., name=value)` and the command line tell them apart by name alone."""
     own = set(generator_flags())
     assert {"paths", "cells", "palette", "tile", "symmetry", "field"} <= own and not own & set(flags())
+
+
+def shown(entry: Setting) -> str:
+    """The default as the help has it."""
+    value = entry.default if entry.family is None else entry.family.name_of(entry.default)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    words = {None: "none", (): "none", "": "empty"}
+    return words[value] if value in words else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("made", [generator_flags, lambda: flags(Inpainting), lambda: flags(Restoring)])
+def test_the_help_of_generators_and_solvers_tells_every_default(made: Callable[[], dict[str, Flag]]) -> None:
+    for flag in made().values():
+        told = flag.text.rpartition(" (default: ")[2].removesuffix(")")
+        defaults = {kind: shown(entry) for kind, entry in flag.uses}
+        if len(set(defaults.values())) == 1:
+            assert told == next(iter(defaults.values())), flag.name
+        else:
+            assert all(re.search(rf"{kind}[^0-9]* {re.escape(value)}(,|$)", told) for kind, value in defaults.items())
+
+
+def test_the_help_of_methods_tells_the_defaults_that_the_table_lacks() -> None:
+    table = {name: flatten(preset) for name, preset in named_presets().items()}
+    for flag in flags().values():
+        told = flag.text.partition(" (default: ")[2]
+        for kind, entry in flag.uses:
+            tabled = any(values.get(flag.name, math) == entry.default for values in table.values())
+            assert kind in ("", *METHODS) or tabled or shown(entry) in told, (flag.name, kind)
+    assert flags()["solver_steps"].text.endswith("(default: naive, split, one-step 8)")
+    assert flags()["truncation"].text.endswith("(default: none)") and "(default" not in flags()["steps"].text

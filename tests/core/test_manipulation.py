@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from msd_core.cli.pictures import read_picture, to_pil
 from msd_core.demo.grammar import parse
 from msd_core.demo.judge import judge
 from msd_core.demo.scenes import draw
+from msd_core.generators import cover
 from msd_core.manipulation.result import pasted
 from msd_core.measurement import Observation, observe
 from msd_core.measurement.blur import Blur
@@ -184,6 +186,8 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
         (["restore", "small.png", BEFORE, "--task", "x3"], "--task: got 'x3'"),
         (["restore", "small.png", BEFORE, "--task", "blur", "--width", "0"], "width: got 0.0"),
         (["restore", "small.png", BEFORE, "--task", "grey", "--noise", "-1"], "noise: got -1.0"),
+        (["restore", "small.png", BEFORE, "--task", "x2", "--width", "9"], "--width: got 9.0 with --task x2; allowed"),
+        (["edit", "picture.png", "--to", AFTER, "--size", "60x64"], "--size: got '60x64'; allowed are multiples of 8"),
         (["edit", "picture.png", "--to", "a purple dog"], "dog"),
         (["edit", "picture.png"], "--to"),
     ],
@@ -195,3 +199,60 @@ def test_wrong_command_lines(words: list[str], message: str, folder: Path, capsy
         status = stop.code
     error = capsys.readouterr().err
     assert status == 2 and message in error and len(error.splitlines()) == 1
+
+
+def test_the_commands_warn_of_a_size_that_the_model_does_not_draw(
+    folder: Path, picture: Tensor, capsys: pytest.CaptureFixture
+) -> None:
+    to_pil(cover(picture, 256, 192)[0]).save(folder / "large.png")
+    to_pil(Pool(2).apply(picture)[0]).save(folder / "half.png")
+    to = ["--to", AFTER, "--steps", "1"]
+    for words, told in (
+        (
+            ["edit", "large.png", *to],
+            "draws best at 128x128; got 256x192: things may be repeated or lost. Pass --size 128x96$",
+        ),
+        (["invert", "large.png", "--steps", "1", "--inversion", "explicit"], "got 256x192"),
+        (["restore", "half.png", BEFORE, "--task", "x4", "--steps", "1"], "got 256x256: .* Pass --size 32$"),
+        (["restore", "small.png", BEFORE, "--task", "grey", "--steps", "1"], "got 32x32: .* Pass --size 128$"),
+        (["edit", "large.png", *to, "--size", "128x96"], ""),
+        (["edit", "picture.png", *to], ""),
+        (["restore", "half.png", BEFORE, "--task", "x4", "--size", "32", "--steps", "1"], ""),
+        (["restore", "small.png", BEFORE, "--task", "x4", "--steps", "1"], ""),
+    ):
+        assert main([str(folder / word) if word.endswith(".png") else word for word in words]) == 0
+        error = capsys.readouterr().err.strip()
+        assert bool(re.search(told, error)) if told else error == "", (words, error)
+
+
+def test_a_picture_is_resampled_with_its_mask(folder: Path, picture: Tensor, hole: Tensor) -> None:
+    """As if both had come at that size."""
+    large, mask = cover(picture, 256, 256), cover(hole.expand(1, 3, -1, -1), 256, 256)
+    to_pil(large[0]).save(folder / "large.png")
+    to_pil(mask[0]).save(folder / "large-mask.png")
+    words = ["edit", str(folder / "large.png"), "--to", AFTER, "--size", "128", "--steps", "2"]
+    assert main([*words, "--mask", str(folder / "large-mask.png"), "--out", str(folder / "a.png")]) == 0
+    assert main([*words, "--mask", str(folder / "mask.png"), "--out", str(folder / "b.png")]) == 0
+    found, other = read_picture(folder / "a.png"), read_picture(folder / "b.png")
+    inside, outside = cover(mask, 128, 128)[0, 0] > 0.99, cover(mask, 128, 128)[0, 0] == 0
+    assert found.shape == (1, 3, 128, 128) and psnr(found, other) > 30
+    assert psnr(found[..., outside], cover(large, 128, 128)[..., outside]) > 50
+    assert psnr(found[..., inside], cover(large, 128, 128)[..., inside]) < 40
+
+
+@pytest.mark.parametrize("command", ["edit", "inpaint", "restore", "invert"])
+def test_the_help_says_how_the_result_is_called(command: str, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    words = {
+        "edit": ["--to", AFTER],
+        "inpaint": [AFTER, "--mask", str(folder / "mask.png")],
+        "restore": [BEFORE, "--task", "grey"],
+        "invert": ["--inversion", "explicit"],
+    }[command]
+    assert main([command, str(folder / "picture.png"), *words, "--steps", "1"]) == 0
+    (made,) = folder.glob("picture-*.png")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {made.name.replace('picture', 'PICTURE')})" in told
+    assert command != "edit" or "how strongly --to acts, without --from; per 200 steps" in told

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import msd_core
-from msd_core.cli.main import make_parser
+from msd_core.cli.main import main, make_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,3 +51,18 @@ def test_the_picture_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(msd_core, "distil", quick)
     names = run_example(0)
     assert names["state"].step == 2 and names["picture"].shape == (1, 3, 768, 1024)
+
+
+def test_the_pictures_that_exist_are_changed_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """In few steps: every file is there when it is asked for, of a size that fits."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = (part for part in re.findall(r"```sh\n(.*?)```", README, re.S) if "msd edit" in part)
+    first, drawing, rest = re.split(r"^python - <<'END'\n|^END\n", block, flags=re.M)
+    for line in first.splitlines():
+        assert main([*shlex.split(line)[1:], "--steps", "1"]) == 0
+    exec(compile(drawing, "README.md", "exec"), {})  # noqa: S102
+    for line in rest.splitlines():
+        assert main([*shlex.split(line)[1:], "--steps", "1"]) == 0, line
+    assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 7

@@ -96,6 +96,16 @@ def test_surprise_is_that_of_any_parametrisation(kind: str, unit: float) -> None
     assert surprise(model, [PROMPT] * 2, x) != pytest.approx(want.tolist(), rel=error)
 
 
+def test_a_thing_that_cannot_be_seen_is_drawn_and_not_judged() -> None:
+    unseen = "a white circle on a white background"
+    cell = Cell("", {"method": "ddim", "steps": 1}, unseen, 0)
+    ((row, picture),) = run_batch([cell], load_model(), (32, 32), "fourier")
+    assert row.accepted is None and row.iou is None and row.surprise > 0 and picture.shape == (3, 32, 32)
+    assert cells.judged(PROMPT, picture)["accepted"] is False
+    with pytest.raises(ValueError, match="picture: got shape"):
+        cells.judged(PROMPT, picture[0])
+
+
 class Gaussian:
     """A model of pictures in another unit, with a network of each kind that is exact for N(mean, spread^2)."""
 

@@ -77,3 +77,23 @@ def test_the_command_begins_with_a_picture(tmp_path: Path, capsys: pytest.Captur
     Image.new("RGBA", (8, 8)).save(photo)
     with pytest.raises(ValueError, match="is transparent"):
         read_picture(photo)
+
+
+def test_other_levels_may_be_walked_and_each_step_is_told() -> None:
+    model, told = load_model(), []
+    levels = torch.tensor([5.0, 1.0, 0.0])
+    made = sample(model, PROMPT, seed=3, sigmas=levels, on_step=lambda *where: told.append(where), **SMALL)
+    noise = torch.randn(1, 4, 4, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        by_hand = model.decode(ddim_sample(noise * 26**0.5, model.denoiser(PROMPT), levels)).clamp(0, 1)
+    assert psnr(by_hand, made.pictures) > 100 and made.evaluations == 2 and told == [(1, 2), (2, 2)]
+    assert psnr(sample(model, PROMPT, seed=3, steps=2, **SMALL).pictures, made.pictures) < 40
+
+
+def test_the_command_draws_the_sample_that_all_else_begins_with(tmp_path: Path) -> None:
+    out, words = tmp_path / "two.png", ("--size", "64x32", "--steps", "4", "--seed", "7", "--n", "2")
+    assert main(["sample", PROMPT, "--out", str(out), *words]) == 0
+    wanted = sample(load_model(), PROMPT, cfg=3.0, n=2, seed=7, steps=4, **SMALL).pictures
+    assert psnr(read_picture(out), torch.cat(list(wanted[:, None]), dim=3)) > 55
+    assert main(["sample", PROMPT, "--out", str(out), *words, "--scheduler", "normal"]) == 0
+    assert psnr(read_picture(out), torch.cat(list(wanted[:, None]), dim=3)) < 40

@@ -1,4 +1,4 @@
-"""The studies behind `msd reproduce`: tables and figures of the paper in two dimensions, and what goes past them.
+"""The studies behind `msd reproduce`: tables and figures of the paper, and what goes past them.
 
 A study is a module with
 

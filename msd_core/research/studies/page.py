@@ -46,7 +46,7 @@ def make_page(reports: list[dict[str, Any]]) -> str:
     environments = {_environment(report) for report in reports}
     common = environments.pop() if len(environments) == 1 else None
     made = "Made by `msd reproduce` from the JSON files beside it; never edited by hand: run the command again instead."
-    blocks = ["# Results of the two-dimensional studies", f"{made} {common}." if common else made]
+    blocks = ["# Results of the studies", f"{made} {common}." if common else made]
     if len(reports) > 1:
         blocks.append("\n".join(f"- [{_title(r)}](#{_anchor(_title(r))})" for r in reports))
     for report in reports:

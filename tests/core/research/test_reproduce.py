@@ -487,7 +487,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counted]:
             return Result(name, f"Study {name}", [Table(name, f"Calls of {name}", ["n", "call"], rows)])
 
         if alone:
-            for other in list(STUDIES):
+            for other in reversed(list(STUDIES)):  # put back the last one first, in the order of before
                 monkeypatch.delitem(STUDIES, other)
         module = types.ModuleType(f"injected_{name}")
         module.__dict__.update(run=run, IN_ALL=in_all)
@@ -513,9 +513,31 @@ def test_the_command_prints_writes_and_goes_on(
     assert report["seed"] == 5 and not report["quick"] and report["seconds"] > 0
     before = {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()}
     assert set(before) == {"mine.csv", "mine.json", "README.md"}
+    assert before["README.md"].startswith(b"# Results of the studies\n")
     again = inject()
     assert main(command) == 0 and again.calls == 0
     assert {f.name: f.read_bytes() for f in (tmp_path / "results").glob("[!.]*") if f.is_file()} == before
+
+
+def test_nothing_foreign_is_written_over(
+    inject: Callable[..., Counted], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Not a table or a figure either; what the command has written, it may write again, after other studies too."""
+    compute, command = inject(), ["reproduce", "mine", "--out", str(tmp_path)]
+    inject("other", alone=False)
+    for name in ("mine.csv", "mine-more.png", "mine.json", "README.md"):
+        (tmp_path / name).write_text("own")
+        line = refused(command, capsys)
+        assert f"{tmp_path / name}' is there already" in line and "--force" in line and compute.calls == 0
+        (tmp_path / name).unlink()
+    for name in ("notes.csv", "miner.csv", "other.csv"):
+        (tmp_path / name).write_text("own")
+    assert main(command) == 0 and main(command) == 0 and compute.calls == 3
+    assert "other.csv' is there already" in refused(["reproduce", "other", "--out", str(tmp_path)], capsys)
+    assert main(["reproduce", "other", "--out", str(tmp_path), "--force"]) == 0 and main(command) == 0
+    assert (tmp_path / "notes.csv").read_text() == (tmp_path / "miner.csv").read_text() == "own"
+    (tmp_path / "mine.csv").write_text("changed")
+    assert "mine.csv' is there already" in refused(command, capsys)
 
 
 def test_all_runs_what_belongs_to_it(
@@ -571,6 +593,7 @@ def test_help_lists_the_studies_and_imports_none() -> None:
         "assert not studies | {'matplotlib', 'scipy'} & set(sys.modules), studies\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout  # noqa: S603
+    assert "dimensions" not in shown.partition("\nstudies\n")[0]
     listed = re.findall(r"^  ([a-z0-9]+)  +\S", shown.partition("\nstudies\n")[2], re.M)
     assert (
         listed
