@@ -203,10 +203,14 @@ def planned_evaluations(preset: Preset, units: Units, *, cost: int = 2) -> int:
     return between(0, preset.steps - 1)
 
 
-def said(preset: Preset, units: Units, *, cost: int = 2) -> str:
-    """The numbers of a preset in words: both ends of lambda, steps, updates, evaluations."""
+def in_words(preset: Preset) -> str:
+    """Both ends of lambda, steps and updates of a preset."""
     method: Method = preset.method
     first, last = (bandwidth_of(method, step, preset.steps) for step in (0, preset.steps - 1))
     updates = f" of {preset.inner_steps} updates" if preset.inner_steps > 1 else ""
-    spent = planned_evaluations(preset, units, cost=cost)
-    return f"λ {first:.3g} to {last:.3g}, {preset.steps} steps{updates}, {spent:,} evaluations"
+    return f"λ {first:.3g} to {last:.3g}, {preset.steps} steps{updates}"
+
+
+def said(preset: Preset, units: Units, *, cost: int = 2) -> str:
+    """The numbers of a preset in words: those of `in_words`, and evaluations."""
+    return f"{in_words(preset)}, {planned_evaluations(preset, units, cost=cost):,} evaluations"

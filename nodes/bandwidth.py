@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .generators import HostGenerator
 
 CATEGORY = "mean-shift distillation"
+ALONE = "By hand, λ 8 to 0.7 is for the demo model at 128 pixels; other models and sizes begin higher."
+"""What a scheduler cannot know better: no model need be connected to it."""
 FIRST = ("start", "end", "steps", "rho", "points")
 """The order of the widgets; a curve's further settings follow."""
 
@@ -65,7 +67,7 @@ class BandwidthScheduler(io.ComfyNode):
             inputs=[
                 schedule_menu(family),
                 *(widget(known[name], name, optional=name not in FIRST[:4]) for name in order),
-                menu_of_presets("λ and steps of a preset, in the units of the model."),
+                menu_of_presets("λ and steps of a preset, in the units of the model.", ALONE, BY_HAND),
                 io.Model.Input("model", optional=True, tooltip="Whose units a preset is in; nothing else needs it."),
                 GeneratorSocket.Input("generator", optional=True, tooltip="Whose size a preset is made for."),
                 *curves.inputs(),

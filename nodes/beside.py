@@ -37,6 +37,11 @@ def is_measured(guider: CFGGuider) -> bool:
     return MEASURED in guider.model_patcher.wrappers.get(WrappersMP.PREDICT_NOISE, {})
 
 
+def cfg_of(guider: CFGGuider) -> float | None:
+    """The cfg of a guider with the host's rule, also of a measurement's; None for one with a rule of its own."""
+    return float(guider.cfg) if getattr(type(guider), "predict_noise", None) is CFGGuider.predict_noise else None
+
+
 def name_of(guider: CFGGuider) -> str:
     """What an error calls it."""
     return "one from Measurement" if is_measured(guider) else type(guider).__name__
@@ -62,6 +67,12 @@ def with_unconditional(guider: CFGGuider, conditioning: list) -> CFGGuider:
     made = _carrying(guider, {"negative": conditioning})
     made.original_conds[MARK + NEGATIVE] = guider.original_conds["negative"]
     return made
+
+
+def carrying(guider: CFGGuider, source: list | None, unconditional: list | None) -> CFGGuider:
+    """``guider`` with what is given of the two; errors of `with_source` and `with_unconditional`."""
+    guider = guider if source is None else with_source(guider, source)
+    return guider if unconditional is None else with_unconditional(guider, unconditional)
 
 
 def _carrying(guider: CFGGuider, conditionings: Mapping[str, list]) -> CFGGuider:

@@ -21,19 +21,18 @@ from ..msd_core.bandwidth import Listed
 from ..msd_core.distillation import METHODS
 from ..msd_core.distillation.base import needs_of
 from ..msd_core.mean_shift.exact import Exact
-from ..msd_core.named import preset_named
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
 from . import host
 from .bandwidth import CATEGORY, spread
-from .beside import with_source, with_unconditional
+from .beside import carrying, cfg_of
 from .fits import check_conditioning
 from .generators import GeneratorSocket, HostGenerator
 from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
-from .named import BY_HAND, menu, note, units_at
+from .named import DEFAULT, menu, note, of_name, told
 from .run import Run
-from .schema import FOLDED, schema
+from .schema import FIXED, FOLDED, schema
 from .widgets import default_of, value_of, widget
 
 LEARNING_RATE = "learning_rate"
@@ -58,7 +57,14 @@ ADDED = ("walk_from",)
 IGNORED = {entry.flag for entry in settings_of(Exact).values()}
 """Options of the walk, which stand in a node for all estimators, and mean nothing for one without them."""
 
-SEED = io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise. The same seed, the same picture.")
+SEED = io.Int.Input(
+    "seed",
+    default=0,
+    min=0,
+    max=2**63 - 1,
+    control_after_generate=FIXED,
+    tooltip="Of the noise. The same seed, the same picture.",
+)
 
 CHECKPOINT = io.Float.Input(
     EVERY,
@@ -80,6 +86,9 @@ MASK = io.Mask.Input(
     tooltip="White: where the picture may change; grey: less. One, or one a picture of a batch. Outside, a neural "
     "image is held to what it began with; pixels and latents stay to the bit.",
 )
+
+
+RUNNING = "The node tells the numbers as it runs. By hand: every widget as it stands."
 
 
 BESIDE: dict[str, tuple[io.Input, ...]] = {
@@ -172,7 +181,7 @@ def step_inputs(name: str, node_id: str) -> list[io.Input]:
         CHECKPOINT,
         MASK,
         *(socket for need in needs_of(METHODS[name]) for socket in BESIDE[need]),
-        *([menu("Settings by name, in the units of the model.")] if has_presets(name) else []),
+        *([menu("Settings by name, in the units of the model.", RUNNING, DEFAULT)] if has_presets(name) else []),
         *(widget(known[flag], flag, optional=True) for flag in ADDED if flag in known),
     ]
 
@@ -246,7 +255,7 @@ class StepNode(io.ComfyNode):
         source: Tensor | None = None,
         source_positive: host.Conditioning | None = None,
         unconditional: host.Conditioning | None = None,
-        preset: str = BY_HAND,
+        preset: str = DEFAULT,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
         given = {"source": source, "source_positive": source_positive, "unconditional": unconditional}
@@ -256,32 +265,33 @@ class StepNode(io.ComfyNode):
                 check_conditioning(name, value)
         every, node_id = float(widgets.pop(EVERY, CHECKPOINT.default)), cls.hidden.unique_id if cls.hidden else None
         patcher = model if guider is None else guider.model_patcher
-        usual = None if preset == BY_HAND or patcher is None else of_name(preset, patcher, generator)
+        usual = of_name(preset, patcher, generator) if has_presets(cls.method) else None
+        shown, asked = {**widgets, "cfg": cfg}, None if guider is None else cfg_of(guider)
         with host.grad_mode():
-            chosen = step_preset(cls.method, {**widgets, "cfg": cfg}, bandwidths, usual)
-            place = (
-                kept_for(cls.hidden.dynprompt, node_id, generator.generator, chosen, seed)
-                if every and node_id
-                else None
-            )
+            chosen = step_preset(cls.method, shown, bandwidths, usual)
+            chosen = chosen if asked is None else build(chosen, {"cfg": asked})
             confined = None if mask is None else mask_for(mask, generator)
             edited = None if source is None else source_for(source, generator)
+            place = None
+            if every and node_id:
+                beside = {"mask": confined, "source": edited}
+                place = kept_for(cls.hidden.dynprompt, node_id, generator.generator, chosen, seed, beside)
         guider = host.make_guider(model, positive, negative, chosen.cfg, guider)
-        note(cls.hidden.extra_pnginfo if cls.hidden else None, node_id, chosen.to_json())
-        if source_positive is not None:
-            guider = with_source(guider, source_positive)
-        if unconditional is not None:
-            guider = with_unconditional(guider, unconditional)
-        return Run(generator, guider, vae, chosen, seed, place, every, node_id, confined, edited)(cls)
+        line = ""
+        if has_presets(cls.method):
+            line = told(preset, usual is not None, chosen, cfg_of(guider), replaced(cls.method, shown, chosen))
+        guider = carrying(guider, source_positive, unconditional)
+        run = Run(generator, guider, vae, chosen, seed, place, every, node_id, confined, edited, line)
+        note(cls.hidden.extra_pnginfo if cls.hidden else None, node_id, run.written())
+        return run(cls)
 
 
-def of_name(preset: str, model: ModelPatcher, generator: HostGenerator) -> Preset:
-    """What the name of a preset stands for with this model, at the size of this generator.
-
-    Raises:
-        ValueError: for an unknown name, or a model or generator that has none.
-    """
-    return preset_named(preset, units_at(model, generator.canvas), generator=generator.generator)
+def replaced(name: str, widgets: Mapping[str, Any], chosen: Preset) -> dict[str, Any]:
+    """What a run of a method is ``chosen`` to have, and its ``widgets`` do not show, by their names."""
+    known, used = step_settings(name), flatten(chosen)
+    shown = {flag: widgets[widget_id(flag)] for flag in known if flag in used and widget_id(flag) in widgets}
+    said = {flag: value_of(known[flag], flag, raw) for flag, raw in shown.items()}
+    return {widget_id(flag): used[flag] for flag, value in said.items() if value != used[flag]}
 
 
 def check_beside(method: str, given: Mapping[str, object]) -> None:

@@ -28,8 +28,9 @@ from ..msd_core.validation import check_choice
 from . import fitted, host, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
+from .named import note_all
 from .progress import Progress, tell
-from .schema import FOLDED, schema
+from .schema import FIXED, FOLDED, schema
 from .schema import GeneratorSocket as GeneratorSocket
 from .widgets import widget
 
@@ -48,11 +49,13 @@ class HostGenerator:
 
     Never mutated: a step node returns a new one. `latent_format` is that of the model that a latent generator was last
     optimised with, None before. `about` says how it was made: what the step was, or what the file says that it is from.
+    `noted` are the settings of the steps that moved it, by their node, for the workflow of later pictures.
     """
 
     generator: Generator
     latent_format: LatentFormat | None = None
     about: Mapping[str, str] = field(default_factory=dict)
+    noted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def canvas(self) -> Canvas:
@@ -85,7 +88,14 @@ class NeuralImageGenerator(io.ComfyNode):
                 ),
                 io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
                 io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
-                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of the first parameters."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=FIXED,
+                    tooltip="Of the first parameters.",
+                ),
                 io.Int.Input(
                     "hidden",
                     default=64,
@@ -223,7 +233,7 @@ class RenderGenerator(io.ComfyNode):
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -240,6 +250,7 @@ class RenderGenerator(io.ComfyNode):
         bottom: float = 1.0,
         repeat: int = 1,
     ) -> io.NodeOutput:
+        note_all(cls.hidden.extra_pnginfo if cls.hidden else None, generator)
         across = repeats_of(generator, repeat)
         vae = None if vae is None else host.check_there(vae)
         latent_space = generator.generator.space == "latent"

@@ -28,8 +28,9 @@ from ..msd_core.settings import settings_of
 from . import fitted, host, stored
 from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator, bounded, render_image
+from .named import note_all
 from .progress import tell
-from .schema import FOLDED, schema
+from .schema import FIXED, FOLDED, schema
 from .widgets import widget
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def _canvas() -> list[io.Input]:
     return [
         io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip=at),
         io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip=at),
-        io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of where it starts."),
+        io.Int.Input(
+            "seed", default=0, min=0, max=2**64 - 1, control_after_generate=FIXED, tooltip="Of where it starts."
+        ),
         io.Int.Input(
             "batch",
             default=1,
@@ -273,10 +276,12 @@ class StickerToImage(io.ComfyNode):
                 io.Int.Input("height", default=512, min=1, max=4096, tooltip="Pixels."),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Mask.Output("mask", display_name="mask")],
+            hidden=[io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(cls, generator: HostGenerator, width: int, height: int) -> io.NodeOutput:
+        note_all(cls.hidden.extra_pnginfo if cls.hidden else None, generator)
         drawn = members(generator, "sticker", "Sticker Generator")
         check_render(width, height, n=2 * len(drawn))
         with torch.no_grad():

@@ -2,9 +2,10 @@
 
     output/msd_unfinished/<digest>.safetensors
 
-The digest is of everything that decides the result: the node and all that leads to it in the graph, the generator that
-came in, the settings and the seed. So queueing the same graph goes on from there, in this session of the host or in a
-later one, and a changed graph starts anew. A file is removed when its step is finished.
+The digest is of the node and all that leads to it in the graph, where it knows models by their names; of the numbers of
+the generator that came in, and of the mask and the source, whose files may have changed; of the settings and the seed.
+So queueing the same graph goes on from there, in this session of the host or in a later one, and a changed
+graph starts anew. A file is removed when its step is finished.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 import torch
 from comfy_execution.graph_utils import is_link
+from torch import Tensor
 
 if TYPE_CHECKING:
     from comfy_execution.graph import DynamicPrompt
@@ -92,15 +94,24 @@ class Kept:
 
 
 def kept_for(
-    graph: DynamicPrompt | None, node_id: str | None, generator: Generator, preset: Preset, seed: int
+    graph: DynamicPrompt | None,
+    node_id: str | None,
+    generator: Generator,
+    preset: Preset,
+    seed: int,
+    beside: Mapping[str, Tensor | None],
 ) -> Kept | None:
-    """Where the state of this step is kept; None outside of a graph, whose results nobody could find again."""
+    """Where the state of this step is kept; None outside of a graph, whose results nobody could find again.
+
+    ``beside`` are the pictures that the run takes beside its generator, by name.
+    """
     if graph is None or node_id is None or not graph.has_node(node_id):
         return None
     sha = hashlib.sha256()
     for part in (ancestry(graph, node_id), json.dumps(preset.to_json(), sort_keys=True), str(seed)):
         sha.update(part.encode() + b"\0")
-    for name, tensor in sorted(generator.state_dict().items()):
+    given = {name: tensor for name, tensor in beside.items() if tensor is not None}
+    for name, tensor in [*sorted(generator.state_dict().items()), *sorted(given.items())]:
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return Kept(Path(folder_paths.get_output_directory(), FOLDER, f"{sha.hexdigest()[:32]}.safetensors"))

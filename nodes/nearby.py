@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import CFGGuider, Sampler
@@ -28,7 +29,7 @@ from .axis import Axis
 from .bandwidth import CATEGORY
 from .progress import Progress, tell
 from .run import plot
-from .schema import FOLDED, schema
+from .schema import FIXED, FOLDED, schema
 
 BANDWIDTH = "Standard deviation λ of what may change, in the units of the model's latents, whose own spread is about 1."
 
@@ -158,7 +159,9 @@ class MeanShiftRefine(io.ComfyNode):
                     tooltip="Last λ, at most the first.",
                 ),
                 io.Float.Input("cfg", default=3.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1: no guidance."),
-                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of the noise."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**63 - 1, control_after_generate=FIXED, tooltip="Of the noise."
+                ),
                 io.Model.Input("model", optional=True),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the picture shows."),
                 io.Conditioning.Input("negative", optional=True, tooltip="May stay empty at cfg 1."),
@@ -232,11 +235,15 @@ class MeanShiftRefine(io.ComfyNode):
 
 
 def _mask_of(latent: dict[str, Tensor], samples: Tensor) -> Tensor | None:
-    """Where a LATENT may change, (B or 1, 1, H, W) in [0, 1]; None without a noise mask."""
+    """Where a LATENT may change, (B, 1, H, W) in [0, 1]; None without a noise mask.
+
+    Of fewer masks than pictures the first ones come again, and more are left out, as in the host's samplers.
+    """
     mask = latent.get("noise_mask")
     if mask is None:
         return None
     own = host.own(mask).reshape(-1, 1, *mask.shape[-2:])
+    own = comfy.utils.repeat_to_batch_size(own, len(samples))
     return torch.nn.functional.interpolate(own, samples.shape[-2:], mode="area").clamp(0, 1)
 
 

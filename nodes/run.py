@@ -24,7 +24,7 @@ from ..msd_core.preset import Preset
 from ..msd_core.settings import flatten
 from . import host
 from .about import FORMAT
-from .beside import NEGATIVE, SOURCE
+from .beside import NEGATIVE, SOURCE, cfg_of
 from .fits import check_channels, check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
 from .kept import Kept
@@ -46,6 +46,7 @@ class Run:
     `kept` is where its state is kept every `every` seconds, and when something stops it; None: nowhere. `mask`
     (B, 1, H, W) says where the picture may change; None: everywhere.
     `source` (B, 3, H, W) is the picture that is edited, for a method that needs it; the guider carries its prompt.
+    `numbers` is what is told of the settings while it runs.
     """
 
     start: HostGenerator
@@ -58,6 +59,7 @@ class Run:
     node_id: str | None = None
     mask: Tensor | None = None
     source: Tensor | None = None
+    numbers: str = ""
 
     def __call__(self, cls: type[io.ComfyNode]) -> io.NodeOutput:
         """Optimise, and return the new generator with its picture and the plot of the run.
@@ -67,11 +69,14 @@ class Run:
         from ..msd_core.symptoms import warning_of
 
         self._check()
+        if self.numbers:
+            tell(self.node_id, self.numbers)
+            logging.info("%s", self.numbers)
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
             warning = warning_of(state, self.preset, session.denoiser.data_std, confined=self.mask is not None)
-            made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state))
+            made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state), self._noted())
             return made, state.history, warning
 
         canvas, pictures = self.start.canvas, self._pictures
@@ -114,7 +119,8 @@ class Run:
             for made in rescued(partial(self._states, session.model()), state, session):
                 state = made
                 keep(state)
-                tell(self.node_id, report(state, total, (time.monotonic() - began) / (state.step - before)))
+                line = report(state, total, (time.monotonic() - began) / (state.step - before))
+                tell(self.node_id, f"{line}\n{self.numbers}" if self.numbers else line)
                 progress.update(lambda: self._preview(state, session))  # noqa: B023  (called at once)
         except BaseException as error:
             self._stopped(state, total, error)
@@ -140,10 +146,21 @@ class Run:
         """Whether the VAE's encoder is differentiated."""
         return self.preset.pull == "latent" and self.start.generator.space == "image"
 
+    def written(self) -> dict[str, Any]:
+        """The settings as the workflow holds them: without a cfg that a guider with a rule of its own does not ask."""
+        return self._effective(self.preset.to_json())
+
+    def _effective(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if name != "cfg" or cfg_of(self.guider) is not None}
+
+    def _noted(self) -> dict[str, dict[str, Any]]:
+        """What the new generator brings into the workflow of later pictures: the settings of its steps by node."""
+        return {**self.start.noted, **({} if self.node_id is None else {self.node_id: self.written()})}
+
     def _about(self, state: State) -> dict[str, str]:
         """What the new generator says of how it was made."""
         name = METHODS.name_of(self.preset.method)
-        settings = json.dumps(flatten(self.preset), ensure_ascii=False)
+        settings = json.dumps(self._effective(flatten(self.preset)), ensure_ascii=False)
         return {"method": name, "steps": str(state.step), "seed": str(self.seed), "settings": settings}
 
     def _beside(self) -> dict[str, Any]:

@@ -15,6 +15,11 @@ from comfy_api.latest import io
 GeneratorSocket = io.Custom("MSD_GENERATOR")
 """A generator on its way from node to node: `generators.HostGenerator`."""
 
+FIXED = io.ControlAfterGenerate.fixed if hasattr(io, "ControlAfterGenerate") else None
+"""What "control after generate" of a new node's seed is set to: the front end's own choice is another seed after each
+run, and then the same graph would not go on from where a run was stopped. Hosts that know no such choice keep it.
+"""
+
 FOLDED = {"advanced": True}
 """``extra_dict`` of an input that is seen after "show advanced inputs" alone."""
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ UNFINISHED = f".partial{ENDING}"
 OUTPUT = " [output]"
 GENERATOR, STATE = "msd-generator", "msd-state"
 """Formats, as files name them."""
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a folder's time tells that nothing came later: some file systems count it in two seconds."""
 TIMES = 3
 """Memory that reading takes, of the file's size: its tensors, the generator that they fill, and a look at them."""
 
@@ -35,16 +38,20 @@ TIMES = 3
 def listed() -> list[str]:
     """Names of the generators and kept states in the two folders, the newest first."""
     roots = {folder_paths.get_input_directory(): "", folder_paths.get_output_directory(): OUTPUT}
-    found = [(time, name + mark) for root, mark in roots.items() for time, name in _found_below(Path(root))]
+    found = [(when, name + mark) for root, mark in roots.items() for when, name in _found_below(Path(root))]
     return [name for _, name in sorted(found, key=lambda one: (-one[0], one[1]))]
 
 
 def _found_below(root: Path) -> Iterator[tuple[int, str]]:
     """Time and name of each file below ``root`` that says that it holds a generator or a state."""
-    for folder, _, names in os.walk(root):
+    waiting = [str(root)]
+    while waiting:
+        folder = waiting.pop()
+        below, names = _held_by(folder)
+        waiting += [os.path.join(folder, name) for name in below]
         for name in names:
             path = Path(folder, name)
-            if not name.lower().endswith(ENDING) or name.endswith(UNFINISHED) or not _is_within(root, path):
+            if not _is_within(root, path):
                 continue
             try:
                 about = path.stat()
@@ -56,8 +63,43 @@ def _found_below(root: Path) -> Iterator[tuple[int, str]]:
                 yield about.st_mtime_ns, written
 
 
+def _held_by(folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The folders in a folder, and the names in it that a generator's file may have; what cannot be read holds none.
+
+    The host asks for the list several times a queue, and its output folder may hold any number of pictures: a folder
+    is read again only when its own time says that a name has come or gone, or may have come since that time.
+    """
+    try:
+        changed = os.stat(folder).st_mtime_ns
+        if time.time_ns() - changed < SETTLED:
+            return _read_folder(folder)
+        return _known_folder(folder, changed)
+    except OSError:
+        return (), ()
+
+
+def _read_folder(folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    with os.scandir(folder) as entries:
+        here = [(entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
+    below = tuple(name for name, is_folder, linked in here if is_folder and not linked)
+    names = (name for name, is_folder, _ in here if not is_folder and name.lower().endswith(ENDING))
+    return below, tuple(name for name in names if not name.endswith(UNFINISHED))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
 @functools.lru_cache(maxsize=4096)
-def _says(path: str, time: int, size: int) -> bool:
+def _known_folder(folder: str, changed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return _read_folder(folder)
+
+
+@functools.lru_cache(maxsize=4096)
+def _says(path: str, when: int, size: int) -> bool:
     """Whether the header of a file, as it is at that time, names one of the formats."""
     try:
         return text_entries(path).get("format") in (GENERATOR, STATE)
@@ -134,7 +176,7 @@ def digest(name: object) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _digest(path: str, time: int, size: int, number: int) -> str:
+def _digest(path: str, when: int, size: int, number: int) -> str:
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):

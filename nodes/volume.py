@@ -24,8 +24,9 @@ from . import host, stored
 from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator, bounded, on_host
 from .graphics import born, members
+from .named import note_all
 from .progress import Progress, tell, wait_until, withdraw_preview
-from .schema import FOLDED, schema
+from .schema import FIXED, FOLDED, schema
 from .sides import SIDES, marked
 from .widgets import widget
 
@@ -79,7 +80,9 @@ class VolumeGenerator(io.ComfyNode):
             inputs=[
                 io.Int.Input("width", default=512, min=8, max=2048, step=8, tooltip=size),
                 io.Int.Input("height", default=512, min=8, max=2048, step=8, tooltip=size),
-                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of where it starts."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**64 - 1, control_after_generate=FIXED, tooltip="Of where it starts."
+                ),
                 *(widget(entry, name) for name, entry in _settings().items() if name not in OF_CAMERAS + OF_PROMPTS),
                 CamerasSocket.Input("cameras", optional=True, tooltip="Without it: that node's defaults."),
             ],
@@ -263,7 +266,7 @@ class RenderTurntable(io.ComfyNode):
                 io.Image.Output("depth", display_name="depth", tooltip="White is near."),
                 io.Image.Output("normal", display_name="normal", tooltip="Red right, green up, blue towards you."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -272,6 +275,7 @@ class RenderTurntable(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..msd_core.generators.volume.files import shown_from
 
+        note_all(cls.hidden.extra_pnginfo if cls.hidden else None, generator)
         volume = _volume(generator)
         if width % 2 or height % 2:
             raise ValueError(

@@ -258,6 +258,51 @@ def test_only_generators_and_states_are_listed_the_newest_first(folders: tuple[P
         assert stored.listed() == expected
 
 
+def test_a_folder_of_pictures_is_read_once(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host makes the list several times a queue: what has not changed is not read again, and what has, is."""
+    _, output = folders
+    saved(born())
+    many = output / "many"
+    many.mkdir()
+    for i in range(50):
+        (many / f"{i}.png").touch()
+    long_ago = [folder for folder, _, _ in os.walk(output)] + [str(folders[0])]
+    for folder in long_ago:
+        os.utime(folder, ns=(0, 10**15))
+    reading: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: (reading.append(str(folder)), scandir(folder))[1])
+    first = stored.listed()
+    assert len(first) == 1 and sorted(reading) == sorted(long_ago)
+    reading.clear()
+    assert stored.listed() == first and reading == []
+    (elsewhere,) = (output / "generators").glob(f"*{stored.ENDING}")
+    reading.clear()
+    (many / "mine.safetensors").write_bytes(elsewhere.read_bytes())
+    assert set(stored.listed()) == {*first, "many/mine.safetensors [output]"} and reading == [str(many)]
+    reading.clear()
+    elsewhere.unlink()
+    assert stored.listed() == ["many/mine.safetensors [output]"] and str(output / "generators") in reading
+
+
+def test_a_name_that_comes_in_the_instant_of_the_last_is_not_missed(folders: tuple[Path, Path]) -> None:
+    """A file system may count a folder's time in two seconds: young ones are read each time."""
+    saved(born())
+    assert len(stored.listed()) == 1
+    folder = folders[1] / "generators"
+    when = folder.stat().st_mtime_ns
+    (first,) = folder.iterdir()
+    first.with_name("later.safetensors").write_bytes(first.read_bytes())
+    os.utime(folder, ns=(when, when))
+    assert len(stored.listed()) == 2
+
+
+def test_a_file_anywhere_in_the_folders_loads_by_its_name(folders: tuple[Path, Path]) -> None:
+    saved(born(), "my/own/place")
+    assert stored.listed() == ["my/own/place_00001_.safetensors [output]"]
+    assert_same(born(), loaded("my/own/place_00001_.safetensors [output]"))
+
+
 def test_a_changed_file_runs_again() -> None:
     saved(born())
     (name,) = stored.listed()

@@ -148,6 +148,40 @@ def test_another_graph_starts_anew(graph: dict, inputs: dict, goes_on: bool, sto
     assert (steps[0] == 4) is goes_on
 
 
+@pytest.mark.parametrize("name", ["mask", "source"])
+def test_another_picture_beside_the_generator_starts_anew(name: str, output: Path, stop_after, monkeypatch) -> None:  # noqa: ANN001
+    """Its file may have been changed under the same name, which the graph does not tell."""
+    one = {"mask": torch.tensor([[1.0, 0.0]]).repeat(16, 16), "source": torch.full((1, 16, 32, 3), 0.25)}
+    given = one if name == "source" else {"mask": one["mask"]}
+
+    def run(beside: dict) -> None:
+        if name == "mask":
+            step(**beside)
+            return
+        node = type("InGraph", (STEPS["dds"],), {"method": "dds", "node_id": "MSD_DDSStep"})
+        node.hidden = io.HiddenHolder.from_dict({io.Hidden.unique_id: "9", io.Hidden.dynprompt: DynamicPrompt(GRAPH)})
+        inputs = node.GET_SCHEMA().inputs
+        made = {entry.id: entry.default for entry in inputs if getattr(entry, "default", None) is not None}
+        sockets = {"model": tiny_model("eps"), "positive": conditioning(3), "negative": conditioning(4)}
+        sockets |= {"source_positive": conditioning(5), "vae": tiny_vae()}
+        with torch.inference_mode():
+            node.execute(born(), **made | sockets | {"steps": 4} | beside)
+
+    stop_after(2, RuntimeError())
+    with pytest.raises(RuntimeError):
+        run(given)
+    monkeypatch.undo()
+    steps = stop_after(2, RuntimeError())
+    with pytest.raises(RuntimeError):
+        run({**given, name: given[name] * 0.5})
+    assert steps == [1, 2] and len(list(output.iterdir())) == 2
+    steps.clear()
+    monkeypatch.undo()
+    steps = stop_after(99, RuntimeError())
+    run(given)
+    assert steps[0] == 3, "the same ones go on"
+
+
 def test_it_is_kept_by_time_as_for_a_kill(output: Path, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
     whole = step()
     monkeypatch.setattr(run_module.Run, "_stopped", lambda *_: None)  # nothing runs after a kill

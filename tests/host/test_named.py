@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.latent_formats
+import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType
+from comfy_extras.nodes_custom_sampler import DualCFGGuider
 from msd_pack.msd_core.named import DETAIL, KEPT, LAYOUT, NAMED, preset_named
 from msd_pack.msd_core.preset import preset_of
 from msd_pack.msd_core.settings import flatten
@@ -21,9 +25,9 @@ from msd_pack.nodes.axis import Axis, data_std_of
 from msd_pack.nodes.bandwidth import BandwidthScheduler
 from msd_pack.nodes.demo import LoadDemoModel
 from msd_pack.nodes.distill import STEPS
-from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
+from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
 from msd_pack.nodes.graphics import VectorGenerator
-from msd_pack.nodes.named import BY_HAND, WORKFLOW, note, units_at
+from msd_pack.nodes.named import BY_HAND, DEFAULT, WORKFLOW, note, units_at
 from msd_pack.nodes.volume import VolumeGenerator
 from tiny_families import FAMILIES, conditioning_of, model_of, sampling_of, vae_of
 
@@ -203,6 +207,120 @@ def test_a_preset_by_hand_is_the_step_as_it_was() -> None:
     assert not torch.equal(moved("balanced", solver_steps=1), spelled)
 
 
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a step tells of itself as it begins."""
+    told: list[str] = []
+    monkeypatch.setattr(run_module, "tell", lambda node_id, text: told.append(text))
+    return told
+
+
+def test_a_step_is_made_with_the_default_and_so_is_a_graph_that_names_none() -> None:
+    generator, model = born("sd15"), model_of("sd15")
+    first, last = NAMED[DEFAULT].bandwidths(units_at(model, generator.canvas))
+    assert as_made()["preset"] == DEFAULT and first != 8.0
+    named, by_hand = (step("sd15", generator, preset, **QUICK) for preset in (DEFAULT, BY_HAND))
+    assert (numbers(named[0])["bandwidth_start"], numbers(named[0])["bandwidth_end"]) == (first, last)
+    assert numbers(by_hand[0])["bandwidth_start"] == 8.0
+    sockets = {"positive": conditioning_of("sd15", 3), "negative": conditioning_of("sd15", 4), "model": model}
+    given = {name: value for name, value in as_made().items() if name != "preset"} | {"checkpoint_every": 0.0}
+    with torch.inference_mode():
+        unnamed = STEPS["msd"].execute(generator, **given | sockets | QUICK).args[0]
+    assert numbers(unnamed) == numbers(named[0])
+    curve = torch.tensor([5.0, 1.0])
+    wins = [step("sd15", generator, preset, **QUICK, bandwidths=curve)[0] for preset in (DEFAULT, BY_HAND)]
+    assert numbers(wins[0]) == numbers(wins[1]), "a connected curve wins"
+    moved = [torch.cat([p.detach().flatten() for p in made.generator.parameters()]) for made in wins]
+    assert torch.equal(*moved)
+
+
+def test_the_default_refuses_nothing(lines: list[str]) -> None:
+    """A generator with settings of its own, and a model of which nothing is known, run as the widgets show."""
+    volume = VolumeGenerator.execute(**{**as_made(VolumeGenerator), "width": 16, "height": 16}).args[0]
+    made = step("sd15", volume, DEFAULT, **QUICK, vae=vae_of("sd15"))[0]
+    assert numbers(made) == numbers(step("sd15", volume, BY_HAND, **QUICK, vae=vae_of("sd15"))[0])
+    assert lines[0].startswith(f"by hand ({DEFAULT} has no numbers here): λ 8 to 0.7, 2 steps, cfg 3")
+    model = model_of("sd15")
+    sampling = sampling_of(ModelType.EPS)
+    sampling.set_sigmas(torch.linspace(0.1, 0.5, 100))
+    model.add_object_patch("model_sampling", sampling)
+    low = step("sd15", born("sd15"), DEFAULT, **QUICK, model=model)[0]
+    assert numbers(low)["bandwidth_start"] == 8.0, "all its levels lie below the last λ of a preset"
+    with pytest.raises(ValueError, match="preset: got 'fast', which ends at λ 0.7, for a model whose highest level"):
+        step("sd15", born("sd15"), "fast", **QUICK, model=model)
+
+
+def test_a_step_tells_the_numbers_that_it_runs_with(lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Also where widgets that mean their defaults are filled: 20 steps of cfg 3 become 400 of 7.5."""
+    with caplog.at_level(logging.INFO):
+        generator = NeuralImageGenerator.execute("pixels", 40, 24, 0, 8, 1, 4).args[0]
+        step("sd15", generator, "paper", solver_steps=1, min_bandwidth=900.0, vae=vae_of("sd15"))
+    told = (
+        "paper: λ 1e+03 to 0.01, 400 steps, cfg 7.5; in place of the widgets: steps 400, cfg 7.5, inner_steps 1, "
+        "estimator split, centre inversion, pull latent"
+    )
+    assert sorted(lines[0].split(", ")) == sorted(told.split(", ")) and lines[0] in caplog.text
+
+
+def test_what_stands_under_a_running_step(lines: list[str]) -> None:
+    step("sd15", born("sd15"), "fast", **QUICK, cfg=1.0)
+    head = "fast: λ 1.94 to 0.7, 2 steps, cfg 1"
+    assert lines[0] == head and [line.split("\n")[1] for line in lines[1:3]] == [head, head]
+    lines.clear()
+    step("sd15", born("sd15"), BY_HAND, **QUICK)
+    assert lines[0] == "by hand: λ 8 to 0.7, 2 steps, cfg 3"
+
+
+def test_the_cfg_that_is_written_is_the_guiders(lines: list[str]) -> None:
+    """The widget's is not asked with a guider; one with a rule of its own has none."""
+    model = model_of("sd15")
+    stock = comfy.samplers.CFGGuider(model)
+    stock.set_conds(conditioning_of("sd15", 3), conditioning_of("sd15", 4))
+    stock.set_cfg(5.5)
+    made = step("sd15", born("sd15"), DEFAULT, **QUICK, guider=stock)[0]
+    assert numbers(made)["cfg"] == 5.5 and ", cfg 5.5" in lines[0]
+    three = [conditioning_of("sd15", seed) for seed in (3, 4, 5)]
+    own = DualCFGGuider.execute(model, *three, 5.5, 2.0, "regular").args[0]
+    lines.clear()
+    made = step("sd15", born("sd15"), DEFAULT, **QUICK, guider=own)[0]
+    assert "cfg" not in numbers(made) and "cfg" not in lines[0].split(";")[0]
+
+
+TWINS = Path(__file__).parents[1] / "server" / "workflows"
+BY_NAME = {
+    "balanced": {"start": 8.0, "end": 0.7, "steps": 20, "inner_steps": 15, "lr": 0.01},
+    "faithful": {"start": 2.0, "end": 0.7, "steps": 12, "inner_steps": 5, "lr": 0.005},
+}
+NAMING = [
+    (path.stem, node["inputs"])
+    for path in sorted(TWINS.glob("*.json"))
+    for node in json.loads(path.read_text(encoding="utf-8")).values()
+    if node["class_type"] == "MSD_BandwidthScheduler" and "preset" in node["inputs"]
+]
+
+
+@pytest.mark.parametrize(("template", "inputs"), NAMING, ids=[name for name, _ in NAMING])
+def test_a_template_by_name_has_the_numbers_that_it_had_by_hand(template: str, inputs: dict) -> None:
+    """On the demo model at the template's size, to the bit; on another model they are in its units."""
+    graph = json.loads((TWINS / f"{template}.json").read_text(encoding="utf-8"))
+    made, plain = graph[inputs["generator"][0]]["inputs"], BY_NAME[inputs["preset"]]
+    moved = next(node["inputs"] for node in graph.values() if node["class_type"] == "MSD_MeanShiftDistillStep")
+    with torch.inference_mode():
+        model = LoadDemoModel.execute().args[0]
+        generator = NeuralImageGenerator.execute("fourier", made["width"], made["height"], 0, 8, 1, 4).args[0]
+        sockets = {"model": model, "generator": generator}
+        curve = BandwidthScheduler.execute(**inputs | sockets).args[0]
+        ends = {name: plain[name] for name in ("start", "end", "steps")}
+        assert torch.equal(curve, BandwidthScheduler.execute(**MADE | ends).args[0])
+        larger = NeuralImageGenerator.execute("fourier", 512, 512, 0, 8, 1, 4).args[0]
+        assert float(BandwidthScheduler.execute(**inputs | sockets | {"generator": larger}).args[0][0]) > plain["start"]
+    usual = preset_named(moved["preset"], units_at(model, generator.canvas))
+    run = flatten(distill_nodes.step_preset("msd", moved, curve, usual))
+    changed = moved["learning_rate"] if moved["learning_rate"] != 0.01 else plain["lr"]
+    assert (run["steps"], run["inner_steps"], run["lr"]) == (plain["steps"], plain["inner_steps"], changed)
+    assert len(NAMING) == 10 and moved["preset"] == inputs["preset"]
+
+
 def test_the_guidance_of_the_paper_reaches_the_guider(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
     plain = distill_nodes.host.make_guider
@@ -254,8 +372,34 @@ def test_a_step_writes_into_the_hosts_workflow() -> None:
     sockets = {"positive": conditioning_of("sd15", 3), "negative": conditioning_of("sd15", 4)}
     with torch.inference_mode():
         bound.execute(born("sd15"), **given | sockets | QUICK | {"model": model_of("sd15"), "preset": "fast"})
-    assert extra["workflow"]["extra"][WORKFLOW]["7"]["steps"] == 2
+    written = extra["workflow"]["extra"][WORKFLOW]["7"]
+    assert written["steps"] == 2 and written["cfg"] == 3.0
     assert "extra_pnginfo" in [entry.name for entry in node.GET_SCHEMA().hidden]
+
+
+def test_a_picture_that_is_drawn_later_holds_the_numbers_too() -> None:
+    """The host keeps what a step made, and does not run it again: its generator brings the settings of its steps."""
+    generator, settings = born("sd15"), {"steps": 2}
+    moved = HostGenerator(generator.generator, model_of("sd15").get_model_object("latent_format"), {}, {"7": settings})
+    extra: dict = {"workflow": {"extra": {"ds": {}}}}
+    hidden = SimpleNamespace(unique_id="9", prompt=None, extra_pnginfo=extra)
+    bound = type("Bound", (RenderGenerator,), {"hidden": hidden, "__module__": RenderGenerator.__module__})
+    with torch.inference_mode():
+        bound.execute(moved, generator.canvas.width, generator.canvas.height)
+    assert extra["workflow"]["extra"] == {"ds": {}, WORKFLOW: {"7": settings}}
+    assert "extra_pnginfo" in [entry.name for entry in RenderGenerator.GET_SCHEMA().hidden]
+
+
+def test_a_chain_of_steps_brings_all_of_them() -> None:
+    node, first = STEPS["msd"], born("sd15")
+    sockets = {"positive": conditioning_of("sd15", 3), "negative": conditioning_of("sd15", 4)}
+    sockets |= {"model": model_of("sd15"), "checkpoint_every": 0.0}
+    for node_id in ("7", "9"):
+        hidden = SimpleNamespace(unique_id=node_id, dynprompt=None, prompt=None, extra_pnginfo={})
+        bound = type("Bound", (node,), {"hidden": hidden, "__module__": node.__module__})
+        with torch.inference_mode():
+            first = bound.execute(first, **as_made() | sockets | QUICK).args[0]
+    assert list(first.noted) == ["7", "9"] and all(settings["steps"] == 2 for settings in first.noted.values())
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.sampler_helpers
 import comfy.samplers
 import pytest
 import torch
@@ -123,6 +124,20 @@ def test_it_depends_on_the_seed_alone_and_a_batch_is_a_loop() -> None:
     assert torch.equal(both, refined(pictures)) and not torch.equal(both, refined(pictures, seed=9))
     second = refined(pictures[1:], seed=2)
     assert torch.allclose(both[1:], second, atol=1e-2)
+
+
+@pytest.mark.parametrize(("masks", "pictures"), [(3, 1), (3, 2), (2, 3), (1, 2)])
+def test_a_noise_mask_of_another_batch_is_repeated_or_cut_as_in_the_hosts_samplers(masks: int, pictures: int) -> None:
+    picture = 4 * torch.cat([latent(seed=seed) for seed in range(5, 5 + pictures)])
+    mask = torch.rand(masks, 64, 64, generator=torch.Generator().manual_seed(1)).round()
+    found = refined(picture, latent={"samples": picture, "noise_mask": mask})
+    wanted = comfy.sampler_helpers.prepare_mask(mask, picture.shape, torch.device("cpu"))[:, :1].flatten(1)
+    assert found.shape == picture.shape
+    spelled = mask[[i % masks for i in range(pictures)]]
+    assert torch.equal(found, refined(picture, latent={"samples": picture, "noise_mask": spelled}))
+    for i in range(pictures):
+        same = torch.nn.functional.interpolate(mask[None], (8, 8), mode="bilinear")[0, i % masks].flatten()
+        assert torch.equal(wanted[i], same), "the host takes them in this order"
 
 
 def test_a_noise_mask_is_heeded() -> None:

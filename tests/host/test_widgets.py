@@ -103,6 +103,21 @@ def seen_at_first(inputs: list[io.Input]) -> list[str]:
     return seen + ["control"] * seen.count("seed")
 
 
+STEPS_AND_GENERATORS = [
+    *(node.GET_SCHEMA().node_id for node in STEPS.values()),
+    *(f"MSD_{name}Generator" for name in ("NeuralImage", "Vector", "PixelArt", "Sticker", "Volume")),
+    "MSD_MeanShiftRefine",
+]
+
+
+@pytest.mark.parametrize("node_id", STEPS_AND_GENERATORS)
+def test_a_new_seed_stays_as_it_is(node_id: str) -> None:
+    """Or the same graph would not go on from where it was stopped; hosts that know no such choice are asked nothing."""
+    (seed,) = [entry for entry in SCHEMAS[node_id].inputs if entry.id == "seed"]
+    told = json.loads(json.dumps(seed.as_dict())).get("control_after_generate")
+    assert told == ("fixed" if hasattr(io, "ControlAfterGenerate") else None)
+
+
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_at_most_twelve_widgets_are_seen_at_first(node_id: str) -> None:
     assert len(seen_at_first(SCHEMAS[node_id].inputs)) <= 12
