@@ -51,13 +51,13 @@ class LUSD(Drawing):
     keep: float = setting(0.02, "share of the way back to the source in every step", low=0, high=1, expert=True)
     strength: float = setting(
         0.15,
-        "upper end of the sigmoid of the gradients' sizes; the first is 0.73 of the way from the lower one to it",
+        "upper end of the sigmoid along which the gradients' sizes fall; a run begins 0.73 of the way up",
         above=0,
         usual=(0.001, 10),
     )
     strength_end: float = setting(
         0.01,
-        "lower end of the sigmoid of the gradients' sizes; the last is 0.27 of the way from it to the upper one",
+        "lower end of the sigmoid along which the gradients' sizes fall; a run ends 0.27 of the way up",
         above=0,
         usual=(0.001, 10),
         expert=True,
