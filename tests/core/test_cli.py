@@ -262,7 +262,7 @@ def test_a_real_ctrl_c(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_early_end_by_the_smallest_bandwidth_is_a_finished_run(distil: Callable[..., int], tmp_path: Path) -> None:
-    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--min-bandwidth", 2) == 0
+    assert distil(PROMPT, "--out", tmp_path, *QUICK, "--bandwidth-start", 8, "--min-bandwidth", 2) == 0
     told = metrics(tmp_path)
     assert told["finished"] and len(told["steps"]) == 3 and told["steps"][-1]["bandwidth"] >= 2
 

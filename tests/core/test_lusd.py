@@ -90,7 +90,7 @@ def test_what_is_said_of_its_sizes_is_so() -> None:
     assert "from {:.3f} to {:.3f}".format(*sizes) in " ".join(str(lusd.__doc__).split())
     shares = [(size - 0.01) / (0.15 - 0.01) for size in sizes]
     for name, share in zip(("strength", "strength_end"), shares, strict=True):
-        assert f"is {share:.2f} of the way" in known[name].help
+        assert f" {share:.2f} of the way" in known[name].help
         assert "first gradient" not in known[name].help and "last gradient" not in known[name].help
 
 

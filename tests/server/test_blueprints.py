@@ -103,6 +103,8 @@ def test_an_edit_is_what_the_prompt_says_and_stays_outside_of_the_mask(server: S
     }
     result = output(blueprint(EDIT), "image", OUTER)
     graph = graph_of(EDIT, image=["2", 0], mask=["3", 0]) | loaders | {SAVE: saved("edit", result)}
+    (step,) = (node for node in graph.values() if node["class_type"] == "MSD_MeanShiftDistillStep")
+    step["inputs"]["preset"] = "fast"  # in less than half of the time
     entry = server.run(graph)
     png = server.image(entry, SAVE)
     made = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
