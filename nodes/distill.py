@@ -32,7 +32,7 @@ from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
 from .named import DEFAULT, menu, note, of_name, told
 from .run import Run
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 from .widgets import default_of, value_of, widget
 
 LEARNING_RATE = "learning_rate"
@@ -57,14 +57,7 @@ ADDED = ("walk_from",)
 IGNORED = {entry.flag for entry in settings_of(Exact).values()}
 """Options of the walk, which stand in a node for all estimators, and mean nothing for one without them."""
 
-SEED = io.Int.Input(
-    "seed",
-    default=0,
-    min=0,
-    max=2**63 - 1,
-    control_after_generate=FIXED,
-    tooltip="Of the noise. The same seed, the same picture.",
-)
+SEED = seed_input("Of the noise. The same seed, the same picture.", 2**63 - 1)
 
 CHECKPOINT = io.Float.Input(
     EVERY,

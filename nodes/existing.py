@@ -24,7 +24,7 @@ from .cells import cell_of
 from .precision import is_bfloat16
 from .progress import Progress
 from .room import is_out_of_memory, out_of_memory
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 
 if TYPE_CHECKING:
     from ..msd_core.manipulation import Manipulated
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SOLVERS = [name for name, kind in INVERSE_SOLVERS.items() if not getattr(kind, "backwards", False)]
 """The host evaluates the network in inference mode, so those that go backwards through it are left out."""
 TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
-SEED = io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=FIXED, tooltip="Of the noise.")
+SEED = seed_input("Of the noise.")
 
 
 def _model(prompt: str) -> list[io.Input]:

@@ -30,7 +30,7 @@ from .bandwidth import CATEGORY
 from .cells import CELL, check_size
 from .named import note_all
 from .progress import Progress, tell
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 from .schema import GeneratorSocket as GeneratorSocket
 from .widgets import widget
 
@@ -88,14 +88,7 @@ class NeuralImageGenerator(io.ComfyNode):
                 ),
                 io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
                 io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip="Optimised at this size, pixels."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=FIXED,
-                    tooltip="Of the first parameters.",
-                ),
+                seed_input("Of the first parameters."),
                 io.Int.Input(
                     "hidden",
                     default=64,

@@ -30,7 +30,7 @@ from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator, bounded, render_image
 from .named import note_all
 from .progress import tell
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 from .widgets import widget
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def _canvas() -> list[io.Input]:
     return [
         io.Int.Input("width", default=512, min=8, max=8192, step=8, tooltip=at),
         io.Int.Input("height", default=512, min=8, max=8192, step=8, tooltip=at),
-        io.Int.Input(
-            "seed", default=0, min=0, max=2**64 - 1, control_after_generate=FIXED, tooltip="Of where it starts."
-        ),
+        seed_input("Of where it starts."),
         io.Int.Input(
             "batch",
             default=1,

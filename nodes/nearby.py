@@ -29,7 +29,7 @@ from .axis import Axis
 from .bandwidth import CATEGORY
 from .progress import Progress, tell
 from .run import plot
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 
 BANDWIDTH = "Standard deviation λ of what may change, in the units of the model's latents, whose own spread is about 1."
 
@@ -159,9 +159,7 @@ class MeanShiftRefine(io.ComfyNode):
                     tooltip="Last λ, at most the first.",
                 ),
                 io.Float.Input("cfg", default=3.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1: no guidance."),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=2**63 - 1, control_after_generate=FIXED, tooltip="Of the noise."
-                ),
+                seed_input("Of the noise.", 2**63 - 1),
                 io.Model.Input("model", optional=True),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the picture shows."),
                 io.Conditioning.Input("negative", optional=True, tooltip="May stay empty at cfg 1."),

@@ -20,6 +20,12 @@ FIXED = io.ControlAfterGenerate.fixed if hasattr(io, "ControlAfterGenerate") els
 run, and then the same graph would not go on from where a run was stopped. Hosts that know no such choice keep it.
 """
 
+
+def seed_input(tooltip: str, highest: int = 2**64 - 1) -> io.Input:
+    """The widget ``seed``, 0 to ``highest``, which stays as it is from run to run (`FIXED`)."""
+    return io.Int.Input("seed", default=0, min=0, max=highest, control_after_generate=FIXED, tooltip=tooltip)
+
+
 FOLDED = {"advanced": True}
 """``extra_dict`` of an input that is seen after "show advanced inputs" alone."""
 

@@ -26,7 +26,7 @@ from .generators import GeneratorSocket, HostGenerator, bounded, on_host
 from .graphics import born, members
 from .named import note_all
 from .progress import Progress, tell, wait_until, withdraw_preview
-from .schema import FIXED, FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 from .sides import SIDES, marked
 from .widgets import widget
 
@@ -80,9 +80,7 @@ class VolumeGenerator(io.ComfyNode):
             inputs=[
                 io.Int.Input("width", default=512, min=8, max=2048, step=8, tooltip=size),
                 io.Int.Input("height", default=512, min=8, max=2048, step=8, tooltip=size),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=2**64 - 1, control_after_generate=FIXED, tooltip="Of where it starts."
-                ),
+                seed_input("Of where it starts."),
                 *(widget(entry, name) for name, entry in _settings().items() if name not in OF_CAMERAS + OF_PROMPTS),
                 CamerasSocket.Input("cameras", optional=True, tooltip="Without it: that node's defaults."),
             ],

@@ -12,6 +12,7 @@ import torch
 
 from ..demo.model import former_model
 from ..distillation import METHODS
+from ..distillation.base import needs_of
 from ..echo import shown
 from ..generators import GENERATORS, Generator, generator_for_size
 from ..generators.base import SIDE
@@ -159,7 +160,7 @@ def new_settings(arguments: argparse.Namespace, model: Model, digest: str) -> Se
 
 def drawing() -> list[str]:
     """Names of the methods that draw a picture from its prompt; the others edit one."""
-    return [name for name, kind in METHODS.items() if "source" not in getattr(kind, "needs", ())]
+    return [name for name, kind in METHODS.items() if "source" not in needs_of(kind)]
 
 
 def started(preset: str | None) -> str:
