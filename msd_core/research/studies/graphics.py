@@ -35,8 +35,10 @@ from ...measurement import Measurement, Observation, observe
 from ...measurement.blur import Blur
 from ...measurement.mask import Mask
 from ...measurement.pool import Pool
+from ...named import preset_at
 from ...optimize import optimize, start
 from ...randomness import Rng
+from ...units import units_of
 from ...warm import sample
 from .graphics_sheet import kept, sheets
 from .result import Result, Table
@@ -92,10 +94,15 @@ def traced(picture: Tensor) -> bytes:
     return needed()[1].convert_raw_image_to_svg(file.getvalue(), img_format="png").encode()
 
 
+def settings_with(method: str) -> dict[str, Any]:
+    """What a method's runs are given."""
+    return {} if method == "sds" else FROM_MEAN
+
+
 def last_of(prompt: str, generator: Generator, model: DemoModel, **settings: Any) -> tuple[Generator, int]:  # noqa: ANN401
     """The generator at the end of a distillation, and its network rows."""
-    walk = {} if settings.get("method") == "sds" else FROM_MEAN
-    *_, state = distil(prompt, generator=generator, model=model, **walk, **settings)
+    given = settings_with(settings.get("method", "msd"))
+    *_, state = distil(prompt, generator=generator, model=model, **given, **settings)
     return state.generator, state.evaluations
 
 
@@ -260,6 +267,18 @@ def scenes_of(seed: int) -> list[Scene]:
     return draw_scenes(PICTURES, seed + 41_000, (1, 2, 3))
 
 
+def keyed(task: str, way: str) -> dict[str, Any]:
+    """The whole run of a way that distils, defaults included: with other ones a cell is another one."""
+    method = next((name for name in ("msd", "sds") if name in way), None)
+    if method is None:
+        return {}
+    warm = WARM if "from the" in way else {}
+    kind = PixelArt if task == "pixel art" else Vector
+    model = load_demo_model()
+    given = {**settings_with(method), **warm}
+    return preset_at(lambda: units_of(model, model.side, model.side), method, given, kind).to_json()
+
+
 def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cell:
     """The figures of one picture, computed once and kept."""
 
@@ -268,6 +287,7 @@ def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cel
         return found if isinstance(found, Cell) else Cell(found)
 
     key = {"task": task, "way": way, "picture": picture, "model": model_digest(DEMO_MODEL_PATH)}
+    key["run"] = keyed(task, way)
     if (task, way) == ON_SHEET:
         key["version"] = 2  # with its SVG
     return context.cell("graphics", key, compute)

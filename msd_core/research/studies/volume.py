@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -25,7 +26,8 @@ from ...demo.solids.world import Scene, random_scene
 from ...distil import distil
 from ...generators.volume.camera import Camera
 from ...generators.volume.volume import Volume, VolumeSettings
-from ...preset import preset_for
+from ...preset import Preset, preset_for
+from ...settings import to_json
 from .result import Figure, Result, Table
 from .study import Cell, Context, OnStep, model_digest
 from .volume_cost import GRIDS, QUICK_REPEATS, REPEATS, SIDES, measured
@@ -53,16 +55,24 @@ STEPS = {"msd": 60, "sds": 540, "sdi": 72}
 def last_of(prompt: str, model: Any, method: str, seed: int, progress: OnStep, **settings: Any) -> tuple[Volume, int]:  # noqa: ANN401
     """The volume at the end of a run, and its network rows."""
     state = None
-    steps = preset_for(Volume, method, settings_of_run(settings)).steps
+    steps = resolved(method, settings)[0].steps
     for state in distil(prompt, method=method, generator="volume", model=model, seed=seed, **settings):
         progress(state.step, steps)
     assert state is not None and isinstance(state.generator, Volume)  # noqa: S101 - a run has a step
     return state.generator, state.evaluations
 
 
-def settings_of_run(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of the settings that are the run's, not the volume's."""
-    return {name: value for name, value in settings.items() if name not in VolumeSettings.__dataclass_fields__}
+def resolved(method: str, settings: Mapping[str, Any]) -> tuple[Preset, VolumeSettings]:
+    """What a run and its volume are made with, defaults included."""
+    own = {name: value for name, value in settings.items() if name in VolumeSettings.__dataclass_fields__}
+    rest = {name: value for name, value in settings.items() if name not in own}
+    return preset_for(Volume, method, rest), VolumeSettings(**own)
+
+
+def keyed(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `resolved` says, as entries of a cell's key: with other defaults a cell is another one."""
+    run, volume = resolved(method, settings)
+    return {"run": run.to_json(), "volume": to_json(volume)}
 
 
 def seen_from_four_sides(volume: Volume) -> dict[str, Tensor]:
@@ -131,18 +141,17 @@ def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnSte
 
 def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     """A cell of the first table."""
-    inner = preset_for(Volume, "msd", {}).inner_steps
-    key = {"what": "round", "prompt": prompt, "seed": seed, "inner": inner, "model": model_digest(DEMO_MODEL_PATH)}
     quick = {"steps": 2, "rays": 16} if context.quick else {}
+    key = {"what": "round", "prompt": prompt, "seed": seed, "model": model_digest(DEMO_MODEL_PATH)}
+    key |= keyed("msd", LEVEL | quick)
     return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 
 
 def solid_cell(context: Context, number: int, method: str, words: str, seed: int) -> Cell:
     """A cell of the second table."""
     scene, steps = scenes_of(context.seed)[number], 2 if context.quick else STEPS[method]
-    key = {"what": "solid", "scene": scene.caption(), "method": method, "words": words, "seed": seed, "steps": steps}
-    key |= {"inner": preset_for(Volume, method, {}).inner_steps}
-    key |= {"model": model_digest(SOLID_MODEL_PATH)}
+    key = {"what": "solid", "scene": scene.caption(), "words": words, "seed": seed}
+    key |= {"model": model_digest(SOLID_MODEL_PATH)} | keyed(method, {"steps": steps})
     return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, steps))
 
 

@@ -45,6 +45,16 @@ def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [table.rows for table in study.run(Context(tmp_path, quick=True)).tables] == [table.rows for table in tables]
 
 
+def test_ways_that_distil_are_keyed_by_their_whole_run() -> None:
+    """And no other; a run from the drawn sample by its own λ."""
+    runs = {key: study.keyed(*key) for key in study.cases()}
+    assert {key for key, run in runs.items() if run} == {key for key in runs if "msd" in key[1] or key[1] == "sds"}
+    walks = {key[1]: run["method"]["estimator"]["walk_from"] for key, run in runs.items() if "msd" in key[1]}
+    assert set(walks.values()) == {"mean"}
+    warm = {key for key, run in runs.items() if "msd" in key[1] and run["method"]["bandwidths"]["start"] == 2.0}
+    assert warm == {("vector", "msd from the drawn sample"), ("pixel art", "msd from the sample")}
+
+
 def test_the_sheets_hold_every_caption_and_compute_none_of_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("scipy")
 
 from msd_core.research.studies import volume as study
-from msd_core.research.studies.study import Context
+from msd_core.research.studies.study import Cell, Context
 
 pytestmark = pytest.mark.core
 
@@ -44,6 +44,19 @@ def test_the_best_round_solid_has_any_width_height_and_place() -> None:
 def test_every_way_takes_the_same_rows() -> None:
     """As near as whole iterations come: 18 rows a step of MSD and a view, 2 of SDS, 2 (i + 1) of SDI's inversion."""
     assert study.STEPS["msd"] * 4 * 18 == study.STEPS["sds"] * 4 * 2 == 4320
+
+
+def test_another_default_is_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read back that was made with the defaults of before."""
+    monkeypatch.setattr(study, "solid_case", lambda *_: Cell({"IoU": 1.0}))
+
+    def cells() -> int:
+        study.solid_cell(Context(tmp_path), 0, "msd", "four words", 0)
+        return len(list((tmp_path / "cells").glob("volume-*")))
+
+    assert cells() == cells() == 1
+    monkeypatch.setattr(study.Volume, "recommended", {"msd": {"inner_steps": 3}})
+    assert cells() == 2
 
 
 def test_the_scenes_are_of_every_solid_and_always_the_same() -> None:
