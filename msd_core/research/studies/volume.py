@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from functools import cache
+from statistics import median
 from typing import Any
 
 import torch
@@ -45,11 +46,18 @@ FINEST = 0.01
 SEEDS, QUICK_SEEDS = 3, 1
 SOLID_SCENES, SOLID_SEEDS, QUICK_SCENES = 8, 3, 1
 WORDINGS = {"four words": "{view}", "three words": "{side}", "no words": ""}
+ONE = "msd, one update"
 WAYS = (
-    ("msd", "four words"), ("msd", "three words"), ("msd", "no words"), ("sds", "four words"), ("sdi", "four words")
+    ("msd", "four words"), (ONE, "four words"), (ONE, "three words"), (ONE, "no words"), ("sds", "four words"),
+    ("sdi", "four words"),
 )  # fmt: skip
-STEPS = {"msd": 60, "sds": 540, "sdi": 72}
-"""Iterations of four views that take 4,320 rows, or as near as whole ones come."""
+RUNS: dict[str, tuple[str, dict[str, int]]] = {
+    "msd": ("msd", {"steps": 60}),
+    ONE: ("msd", {"steps": 60, "inner_steps": 1}),
+    "sds": ("sds", {"steps": 540}),
+    "sdi": ("sdi", {"steps": 72}),
+}
+"""Method and settings of a way: iterations of four views that take 4,320 rows, or as near as whole ones come."""
 
 
 def last_of(prompt: str, model: Any, method: str, seed: int, progress: OnStep, **settings: Any) -> tuple[Volume, int]:  # noqa: ANN401
@@ -132,10 +140,10 @@ def scenes_of(seed: int) -> list[Scene]:
     return found
 
 
-def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnStep, steps: int) -> Cell:
+def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnStep, settings: dict[str, int]) -> Cell:
     """A caption of the solid world in space, and the judge's marks."""
     prompt = scene.caption(WORDINGS[words])
-    volume, rows = last_of(prompt, load_solid_model(), method, seed, progress, steps=steps)
+    volume, rows = last_of(prompt, load_solid_model(), method, seed, progress, **settings)
     return Cell({**judge_solid(volume, scene).figures(), "rows": float(rows)}, seen_from_four_sides(volume))
 
 
@@ -147,12 +155,13 @@ def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 
 
-def solid_cell(context: Context, number: int, method: str, words: str, seed: int) -> Cell:
+def solid_cell(context: Context, number: int, way: str, words: str, seed: int) -> Cell:
     """A cell of the second table."""
-    scene, steps = scenes_of(context.seed)[number], 2 if context.quick else STEPS[method]
+    method, settings = RUNS[way]
+    scene, settings = scenes_of(context.seed)[number], settings | ({"steps": 2} if context.quick else {})
     key = {"what": "solid", "scene": scene.caption(), "words": words, "seed": seed}
-    key |= {"model": model_digest(SOLID_MODEL_PATH)} | keyed(method, {"steps": steps})
-    return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, steps))
+    key |= {"model": model_digest(SOLID_MODEL_PATH)} | keyed(method, settings)
+    return context.cell("volume", key, lambda progress: solid_case(scene, method, words, seed, progress, settings))
 
 
 def cost_cell(context: Context, grid: str, rays: int) -> Cell:
@@ -178,7 +187,7 @@ def run(context: Context) -> Result:
         _table("solid", "Captions of the solid world in space", ("method", "prompt"), solids),
     ]
     tables.append(_cost_table({(grid, rays): cost_cell(context, grid, rays) for grid in GRIDS for rays in SIDES}))
-    settings = {"steps": STEPS, "pitches": LEVEL, "scenes": SOLID_SCENES, "seeds": SOLID_SEEDS}
+    settings = {"runs": RUNS, "pitches": LEVEL, "scenes": SOLID_SCENES, "seeds": SOLID_SEEDS}
     figures = [
         _sheet("volume-round", "Captions of the demo model, each seed from four sides", rounds, (0, 1, 2, 3), 1),
         _sheet("volume-solids", "Captions of the solid world, each from the front and from behind", solids, (0, 2),
@@ -226,9 +235,12 @@ def _table(name: str, title: str, heads: tuple[str, ...], found: dict[tuple[str,
     for key, cells in found.items():
         means = [_mean([cell.numbers[c] for cell in cells]) for c in columns]
         accepted = [cell.numbers["accepted"] for cell in cells]
-        rows.append([*key, *means, _half_width(accepted), _mean([cell.seconds for cell in cells])])
+        rows.append([*key, *means, _half_width(accepted), median(cell.seconds for cell in cells)])
     count = len(next(iter(found.values())))
-    note = f"Means of {count} runs. Rows: of the network. ±: half of the 95 % interval of what is accepted."
+    note = (
+        f"Means of {count} runs; of seconds, the median. Rows: of the network. ±: half of the 95 % interval of what is "
+        "accepted."
+    )
     formats = {column: ".0f" if column in ("rows", "seconds") else ".2f" for column in (*columns, "±", "seconds")}
     return Table(name, title, (*heads, *columns, "±", "seconds"), rows, note, formats)
 

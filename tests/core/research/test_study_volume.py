@@ -43,7 +43,8 @@ def test_the_best_round_solid_has_any_width_height_and_place() -> None:
 
 def test_every_way_takes_the_same_rows() -> None:
     """As near as whole iterations come: 18 rows a step of MSD and a view, 2 of SDS, 2 (i + 1) of SDI's inversion."""
-    assert study.STEPS["msd"] * 4 * 18 == study.STEPS["sds"] * 4 * 2 == 4320
+    steps = {way: settings["steps"] for way, (_, settings) in study.RUNS.items()}
+    assert steps["msd"] * 4 * 18 == steps["sds"] * 4 * 2 == 4320 and steps[study.ONE] == steps["msd"]
 
 
 def test_another_default_is_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
