@@ -106,6 +106,12 @@ def data_std(denoiser: Denoiser) -> float:
     return 1.0 if stated is None else float(stated)
 
 
+def gaussian_error2(denoiser: Denoiser, sigma: Tensor) -> Tensor:
+    """Variance s² σ² / (s² + σ²) of y given z, per number, if p is Gaussian with the deviation s of `data_std`."""
+    variance = data_std(denoiser) ** 2
+    return variance * sigma**2 / (variance + sigma**2)
+
+
 def differentiable(denoiser: Denoiser) -> bool:
     """Whether autograd may go through ``denoiser`` (its ``differentiable`` attribute; yes if it has none)."""
     check_denoiser(denoiser)

@@ -8,12 +8,14 @@ hole through them. PSLD measures the known pixels, through the decoder. The pixe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..denoiser import data_std
 from ..echo import shown
 from ..measurement import Observation
 from ..measurement.mask import Mask
@@ -83,7 +85,7 @@ def inpaint(
     if getattr(solver, "decodes", False):
         pixels = Mask(1 - hole)
         seen = Observation(through(model, pixels), pixels.apply(old))
-    z = draw_normal(x, rng)[0] * (1 + float(sigmas[0]) ** 2) ** 0.5
+    z = draw_normal(x, rng)[0] * math.hypot(data_std(denoiser), float(sigmas[0]))
     z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng)
     new, kept = pasted(decoded(model, z), old, hole, feather)
     return Manipulated(new, steps * rows_of(solver, denoiser), kept)

@@ -5,7 +5,7 @@ A measurement of pixels is not linear in a latent. So each evaluation goes out a
     p = dec D,   p* = argmin_q |b - A q|^2 / s^2 + |q - p|^2 / r^2,   y = D + enc p* - enc p
 
 (DreamSampler's inner problem; the difference of the two encodings lets the autoencoder's own error cancel), r =
-`SPREAD` sigma / sqrt(1 + sigma^2).
+`SPREAD` sigma / sqrt(d^2 + sigma^2), for latents of the deviation d.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, Wrapped, ask, at_least_float32, check_denoiser, checked, expand_sigma
+from ..denoiser import (
+    Denoiser,
+    Sigma,
+    Wrapped,
+    ask,
+    at_least_float32,
+    check_denoiser,
+    checked,
+    data_std,
+    expand_sigma,
+)
 from ..measurement import Observation
 from ..posterior.proximal import Proximal
 from ..validation import as_floating, check_callable, check_instance
@@ -64,7 +74,9 @@ class PixelPosterior(Wrapped):
         level = expand_sigma(sigma, z)
         x = ask(self.denoiser, z, level.flatten())
         shown = self.decode(x).clamp(0, 1)
-        error = SPREAD * level / (1 + level**2).sqrt() if self.step.error is None else self.step.error
+        error = self.step.error
+        if error is None:
+            error = SPREAD * level / (data_std(self.denoiser) ** 2 + level**2).sqrt()
         agreed = agreeing(shown, self.observation, error, self.step.steps)
         change = checked("encode", self.encode(agreed), z) - checked("encode", self.encode(shown), z)
         return x + change.to(x)

@@ -7,12 +7,13 @@ as it is.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 import torch
 
-from ..denoiser import cost
+from ..denoiser import cost, data_std
 from ..dreamsampler import Denoised, dream_sample, unit_share
 from ..echo import shown
 from ..measurement import Observation
@@ -78,7 +79,7 @@ def restore(
     _check_size(size, model)
     shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
     observation.missing(torch.zeros(1, 3, size[1], size[0]))
-    z = normal(shape, rng).to(device_of(model)) * (1 + float(sigmas[0]) ** 2) ** 0.5
+    z = normal(shape, rng).to(device_of(model)) * math.hypot(data_std(denoiser), float(sigmas[0]))
     solver = RESTORERS.made("solver", solver)
     if isinstance(solver, Proximal):
         ways = partial(encoded, model), partial(decoded, model)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, ask
+from ..denoiser import Denoiser, ask, gaussian_error2
 from ..measurement import Observation
 from ..settings import check_settings, setting
 from .solve import conjugate_gradients
@@ -37,9 +37,12 @@ class Kalman:
         0.05, "of z, for the Jacobian, in units of its noise; half precision wants more", above=0, high=10, expert=True
     )
     floor: float = setting(
-        0.02, "error of the model that is taken for noise of the measurement, in units of σ/√(1+σ²)", low=0, high=1,
+        0.02,
+        "error of the model taken for noise of the measurement, as a share of that of Gaussian data",
+        low=0,
+        high=1,
         expert=True,
-    )  # fmt: skip
+    )
     exact_known: bool = setting(True, "put what is measured without noise into the result as it is", expert=True)
 
     def __post_init__(self) -> None:
@@ -64,7 +67,7 @@ class Kalman:
 
         def operator(u: Tensor) -> Tensor:
             found.append(covariance(measurement.adjoint(u)))
-            noise2 = observation.noise**2 + (self.floor * sigma / (1 + sigma**2).sqrt()) ** 2
+            noise2 = observation.noise**2 + self.floor**2 * gaussian_error2(denoiser, sigma)
             return measurement.apply(found[-1]) + noise2 * u
 
         y = denoised

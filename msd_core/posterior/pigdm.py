@@ -1,9 +1,10 @@
 """Pseudo-inverse guidance (Song et al. 2023, Pi-GDM, Eq. 9, Alg. 1): the transposed Jacobian times an isotropic gain.
 
-    K = r^2 J^T A^T (r^2 A A^T + s^2 I)^-1,   J = dD/dz,   r = sigma / sqrt(1 + sigma^2)
+    K = r^2 J^T A^T (r^2 A A^T + s^2 I)^-1,   J = dD/dz,   r = sigma d / sqrt(d^2 + sigma^2)
 
-J^T is one pass backwards through the denoiser, which has to be differentiable. By itself it walks as published: the
-step takes the noise that the network says, as if nothing were known, and jumps by all of K (b - A D),
+d is the deviation of the data (`data_std`), 1 as published. J^T is one pass backwards through the denoiser, which has
+to be differentiable. By itself it walks as published: the step takes the noise that the network says, as if nothing
+were known, and jumps by all of K (b - A D),
 
     z' = D + sigma' n + K (b - A D),   n = sqrt(1 - eta^2 u) eps + eta sqrt(u) xi,   u = 1 - sigma'^2 / sigma^2
 
@@ -21,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, ask, eps, expand_sigma
+from ..denoiser import Denoiser, ask, eps, expand_sigma, gaussian_error2
 from ..dreamsampler import renoised
 from ..measurement import Observation
 from ..randomness import Rng
@@ -81,7 +82,7 @@ class PiGDM:
 
     def _parts(self, z: Tensor, sigma: Tensor, denoiser: Denoiser, observation: Observation) -> tuple[Tensor, Tensor]:
         """D and K (b - A D), (B, *); ``sigma`` (B, 1, ...)."""
-        measurement, error2 = observation.measurement, sigma**2 / (1 + sigma**2)
+        measurement, error2 = observation.measurement, gaussian_error2(denoiser, sigma)
         with torch.inference_mode(False), torch.enable_grad():
             at = z.detach().clone().requires_grad_()
             denoised = ask(denoiser, at, sigma.flatten())

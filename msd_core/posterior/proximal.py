@@ -3,7 +3,8 @@
     D_post = argmin_y |b - A y|^2 / s^2 + |y - D|^2 / r^2,   K = r^2 A^T (r^2 A A^T + s^2 I)^-1
 
 It is the Kalman gain where the covariance is taken for r^2 I (DiffPIR, Zhu et al. 2023, Eq. 13a; the inner problem of
-DreamSampler's inpainting, with r = 1). r = sigma / sqrt(1 + sigma^2) is the error of a denoiser of unit Gaussian data.
+DreamSampler's inpainting, with r = 1). r = sigma d / sqrt(d^2 + sigma^2) is the error of a denoiser of Gaussian data of
+the deviation d, its `data_std`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, ask
+from ..denoiser import Denoiser, ask, gaussian_error2
 from ..measurement import Observation
 from ..settings import check_settings, setting
 from .solve import conjugate_gradients
@@ -27,7 +28,7 @@ class Proximal:
     """
 
     error: float | None = setting(
-        None, "r, the denoiser's error; none is σ/√(1+σ²)", kind=float, above=0, high=1e6, optional=True
+        None, "r, the denoiser's error; none is that of Gaussian data", kind=float, above=0, high=1e6, optional=True
     )
     steps: int = setting(
         20, "conjugate-gradient steps at most; they cost no evaluation", flag="cg_steps", low=1, high=1000
@@ -44,7 +45,7 @@ class Proximal:
     def __call__(self, z: Tensor, sigma: Tensor, denoiser: Denoiser, observation: Observation) -> Tensor:
         """As `Gain`."""
         denoised, measurement = ask(denoiser, z, sigma.flatten()), observation.measurement
-        error2 = sigma**2 / (1 + sigma**2) if self.error is None else self.error**2
+        error2 = gaussian_error2(denoiser, sigma) if self.error is None else self.error**2
 
         def operator(u: Tensor) -> Tensor:
             return measurement.apply(measurement.adjoint(u)) * error2 + observation.noise**2 * u

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from msd_core import GaussianMixture, ProductDenoiser, ddim_sample, sigma_schedule
-from msd_core.denoiser import RowCounter
+from msd_core.denoiser import RowCounter, Wrapped
 from msd_core.measurement import MEASUREMENTS, Observation, observe
 from msd_core.measurement.blur import Blur
 from msd_core.measurement.grey import Grey
@@ -49,6 +49,17 @@ class Dense:
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Stated(Wrapped):
+    """A denoiser that says the deviation of its data."""
+
+    denoiser: GaussianMixture
+    data_std: float
+
+    def __call__(self, z: Tensor, sigma: object) -> Tensor:
+        return self.denoiser(z, sigma)
 
 
 def mixture(components: int, dimensions: int = 3) -> GaussianMixture:
@@ -164,6 +175,19 @@ def test_the_proximal_step_is_kalman_s_for_an_isotropic_gaussian() -> None:
     assert (other - kalman).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_proximal_step_knows_the_deviation_of_the_data(noise: float) -> None:
+    """Exact for Gaussian data of .5 about any mean, with its own r; taken for data of 1 it is not."""
+    c, sigma, z = 0.25, 1.3, random(4, 3, seed=6)
+    p = GaussianMixture(torch.ones(1).double(), random(1, 3), c * torch.eye(3).double()[None])
+    observation = Observation(A, random(4, 2, seed=7), noise)
+    stated = Stated(p, c**0.5)
+    found = PosteriorDenoiser(stated, observation, Proximal())(z, sigma)
+    torch.testing.assert_close(found, exact(p, z, sigma, observation), rtol=1e-6, atol=1e-6)
+    if noise:
+        assert (PosteriorDenoiser(p, observation, Proximal())(z, sigma) - found).abs().max() > 0.01
+
+
 def test_the_proximal_step_overwrites_or_leaves_alone() -> None:
     p, z = mixture(3), random(4, 3, seed=6)
     observation = Observation(A, random(4, 2, seed=7), 0.3)
@@ -226,15 +250,17 @@ def test_the_proximal_step_is_its_closed_form_and_a_mask_s_is_one_step() -> None
     torch.testing.assert_close(few, many, rtol=1e-12, atol=1e-12)
 
 
-def test_pigdm_is_its_closed_form() -> None:
+@pytest.mark.parametrize("d", [1.0, 0.5])
+def test_pigdm_is_its_closed_form(d: float) -> None:
     p, z = mixture(1), random(2, 3, seed=6)
     observation, sigma = Observation(A, random(2, 2, seed=7), 0.3), 1.5
-    r2 = sigma**2 / (1 + sigma**2)
+    r2 = d**2 * sigma**2 / (d**2 + sigma**2)
     jacobian = p.covariances[0] @ torch.linalg.inv(p.covariances[0] + sigma**2 * torch.eye(3))
     inner = r2 * A.matrix @ A.matrix.T + 0.3**2 * torch.eye(2)
     missing = observation.b - p(z, sigma) @ A.matrix.T
     wanted = p(z, sigma) + r2 * torch.linalg.solve(inner, missing.T).T @ A.matrix @ jacobian
-    torch.testing.assert_close(PosteriorDenoiser(p, observation, PiGDM())(z, sigma), wanted, rtol=1e-7, atol=1e-7)
+    found = PosteriorDenoiser(Stated(p, d), observation, PiGDM())(z, sigma)
+    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("gain", GAINS)
