@@ -83,7 +83,9 @@ def symptoms_of(state: State, data_std: float = 1.0) -> Symptoms:
     return Symptoms(shifts[-1], max(shifts), last.bandwidth / data_std, clipped, deviation)
 
 
-def warning_of(state: State, preset: Preset, data_std: float = 1.0, *, confined: bool = False) -> str:
+def warning_of(
+    state: State, preset: Preset, data_std: float = 1.0, *, confined: bool = False, own_guidance: bool = False
+) -> str:
     """One sentence about a run that has not ended at a picture, with the likely cause and what to change; "" if it has.
 
     Args:
@@ -91,6 +93,7 @@ def warning_of(state: State, preset: Preset, data_std: float = 1.0, *, confined:
         preset: of the run.
         data_std: as in `symptoms_of`.
         confined: whether a mask kept a part of the picture.
+        own_guidance: whether the model was guided by a rule that does not ask the preset's cfg.
 
     Raises:
         ValueError: as `symptoms_of`.
@@ -99,23 +102,25 @@ def warning_of(state: State, preset: Preset, data_std: float = 1.0, *, confined:
     if found.shift is None:
         if found.deviation >= FLAT:
             return ""
-        rates = f"the learning rate {preset.lr:g}, or cfg {preset.cfg:g}, is too high"
+        guidance = "the guidance" if own_guidance else f"cfg {preset.cfg:g}"
+        rates = f"the learning rate {preset.lr:g}, or {guidance}, is too high"
         return f"the picture has one colour, so {rates}: lower it"
     most = SHIFT if state.generator.universal and not confined else BOUND
     if found.shift < most:
         return ""
     measured = f"the last shift is {found.shift:.2f} deviations of the data, of a finished picture below {most:g}"
-    return f"the run has not ended at a picture: {measured}; {_cause(found, preset)}"
+    return f"the run has not ended at a picture: {measured}; {_cause(found, preset, own_guidance)}"
 
 
-def _cause(found: Symptoms, preset: Preset) -> str:
+def _cause(found: Symptoms, preset: Preset, own_guidance: bool) -> str:
     """The likely cause, and what to change."""
     if found.clipped >= CLIPPED:
         share = f"{found.clipped:.0%} of the values are clipped"
         return f"{share}, so the learning rate {preset.lr:g} is too high: divide it by 5"
     if found.largest >= GUIDED:
         size = f"the largest shift was {found.largest:.0f} deviations"
-        return f"{size}, so the guidance is too strong: lower cfg from {preset.cfg:g}, 3 to 8 are usual"
+        lower = "it" if own_guidance else f"cfg from {preset.cfg:g}, 3 to 8 are usual"
+        return f"{size}, so the guidance is too strong: lower {lower}"
     if found.bandwidth > COARSE:
         return (
             f"the bandwidth stopped at λ {found.bandwidth:.2g} deviations, where pictures still differ as a whole: "

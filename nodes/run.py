@@ -75,7 +75,8 @@ class Run:
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
-            warning = warning_of(state, self.preset, session.denoiser.data_std, confined=self.mask is not None)
+            ruled = {"confined": self.mask is not None, "own_guidance": cfg_of(self.guider) is None}
+            warning = warning_of(state, self.preset, session.denoiser.data_std, **ruled)
             made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state), self._noted())
             return made, state.history, warning
 

@@ -81,6 +81,14 @@ def test_the_likely_cause() -> None:
     assert CLIPPED <= 1.0 and COARSE < 8.0
 
 
+def test_cfg_is_not_named_where_it_is_not_asked() -> None:
+    """A guider with a rule of its own has a scale of its own."""
+    for state in (state_of([1.01 * GUIDED, 0.9]), state_of([1.0], None, grey(0.5 * FLAT))):
+        told = warning_of(state, PRESET, own_guidance=True)
+        assert "guidance" in told and "cfg" not in told
+        assert "cfg" in warning_of(state, PRESET)
+
+
 def test_a_method_without_kernel_is_warned_of_for_one_colour_alone() -> None:
     preset = preset_of("sds")
     assert warning_of(state_of([50.0, 40.0], None), preset) == ""

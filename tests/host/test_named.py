@@ -14,6 +14,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy_extras.nodes_custom_sampler import DualCFGGuider
+from msd_pack.msd_core import symptoms
 from msd_pack.msd_core.named import DETAIL, KEPT, LAYOUT, NAMED, preset_named
 from msd_pack.msd_core.preset import preset_of
 from msd_pack.msd_core.settings import flatten
@@ -271,8 +272,11 @@ def test_what_stands_under_a_running_step(lines: list[str]) -> None:
     assert lines[0] == "by hand: λ 8 to 0.7, 2 steps, cfg 3"
 
 
-def test_the_cfg_that_is_written_is_the_guiders(lines: list[str]) -> None:
-    """The widget's is not asked with a guider; one with a rule of its own has none."""
+def test_the_cfg_that_is_written_is_the_guiders(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widget's is not asked with a guider; one with a rule of its own has none, and no warning that names one."""
+    warned: list[bool] = []
+    plain = symptoms.warning_of
+    monkeypatch.setattr(symptoms, "warning_of", lambda *a, **k: (warned.append(k["own_guidance"]), plain(*a, **k))[1])
     model = model_of("sd15")
     stock = comfy.samplers.CFGGuider(model)
     stock.set_conds(conditioning_of("sd15", 3), conditioning_of("sd15", 4))
@@ -284,6 +288,7 @@ def test_the_cfg_that_is_written_is_the_guiders(lines: list[str]) -> None:
     lines.clear()
     made = step("sd15", born("sd15"), DEFAULT, **QUICK, guider=own)[0]
     assert "cfg" not in numbers(made) and "cfg" not in lines[0].split(";")[0]
+    assert warned == [False, True]
 
 
 TWINS = Path(__file__).parents[1] / "server" / "workflows"
