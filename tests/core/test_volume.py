@@ -17,6 +17,7 @@ from msd_core.generators.volume.fields import DenseGrid, HashGrid, _gathered, tr
 from msd_core.generators.volume.ground import solved
 from msd_core.generators.volume.march import March, Rays, chord, normals, weights
 from msd_core.generators.volume.occupancy import CELLS, looked, lookup, occupied, unseen
+from msd_core.generators.volume.table import weighted_rows
 from msd_core.generators.volume.volume import Volume
 from msd_core.randomness import seeded
 
@@ -302,6 +303,38 @@ def test_the_hash_grid_tells_positions_apart() -> None:
     assert float(apart.min()) > 1e-2
     near = field.features(place + 1e-5)
     assert float((near - field.features(place)).abs().max()) < 0.02, "it is continuous"
+
+
+def test_a_lookup_is_an_embedding_and_a_sum() -> None:
+    """With its gradients, and the same ones with any number of threads."""
+    table = torch.randn(50, 3, generator=seeded(0), dtype=torch.float64, requires_grad=True)
+    rows = torch.randint(0, 50, (40, 8), generator=seeded(1))
+    weight = torch.rand(40, 8, generator=seeded(2), dtype=torch.float64, requires_grad=True)
+    wanted = (weight[..., None] * table[rows]).sum(dim=1)
+    for numbers in (rows, rows.int()):
+        torch.testing.assert_close(weighted_rows(table, numbers, weight), wanted, rtol=1e-12, atol=1e-12)
+        assert torch.autograd.gradcheck(lambda t, w, r=numbers: weighted_rows(t, r, w), (table, weight))
+    many, entries = torch.randint(0, 9, (50_000, 8), generator=seeded(3)), torch.zeros(9, 2, requires_grad=True)
+    shares, threads = torch.rand(50_000, 8, generator=seeded(4)), torch.get_num_threads()
+    found = []
+    for count in (1, 2, 4):
+        torch.set_num_threads(count)
+        found.append(torch.autograd.grad(weighted_rows(entries, many, shares).sum(), entries)[0])
+    torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_coarse_levels_of_the_hash_grid_are_lattices_and_fine_ones_share_their_entries() -> None:
+    """At a corner a level is the entry that the formula names."""
+    field = HashGrid(0.0, seeded(0))
+    for side, table in zip(field.sides, field.tables, strict=True):
+        x, y, z = corner = torch.tensor([side // 2, side // 3, side - 1])
+        place = (2 * corner / (side - 1) - 1)[None]
+        number = x + side * y + side**2 * z if side**3 <= len(table) else None
+        if number is None:
+            assert len(table) == field.ENTRIES
+            number = (x ^ y * field.PRIMES[1] ^ z * field.PRIMES[2]) % field.ENTRIES
+        torch.testing.assert_close(field._level(side, table, place)[0], table[number], rtol=1e-3, atol=1e-9)
 
 
 def test_normals_point_outward() -> None:

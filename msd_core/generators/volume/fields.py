@@ -23,12 +23,15 @@ from torch.nn import functional as F
 
 from ...registry import Registry
 from ..layers import linear
+from .table import weighted_rows
 
 FEATURE_UNIT, LAYER_UNIT = 9.0, 1.5
 """What 1 of a stored number counts, of the features and of the layers: a third of it, and 60 iterations leave a fog
 through which the colours of the far side shine."""
 BLOB_RADIUS = 0.5
 """Of the blob, in radii of the ball."""
+CORNERS = tuple((i & 1, i >> 1 & 1, i >> 2) for i in range(8))
+"""Of a cell: whether each lies at its lower or its upper end, along x, y and z."""
 FIELDS = Registry("grid", __package__ or "", {"dense": "fields:DenseGrid", "hash": "fields:HashGrid"})
 """Name to the class of a field."""
 
@@ -97,26 +100,28 @@ def trilinear(lattice: Tensor, place: Tensor) -> Tensor:
 def _gathered(lattice: Tensor, place: Tensor) -> Tensor:
     """`trilinear` from the eight corners of each cell."""
     channels, side = lattice.shape[1], lattice.shape[2]
-    rows, weight = corners_of(place, side)
-    corner = F.embedding((rows * rows.new_tensor([1, side, side**2])).sum(dim=-1), lattice.reshape(channels, -1).T)
-    return (weight[..., None] * corner).sum(dim=1)
+    (x, y, z), weight = corners_of(place, side)
+    rows = torch.stack([x[i] + side * y[j] + side**2 * z[k] for i, j, k in CORNERS], dim=1)
+    return weighted_rows(lattice.reshape(channels, -1).T, rows, weight)
 
 
-def corners_of(place: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Numbers (x, y, z) (N, 8, 3) of the corners of the cells that positions (N, 3) lie in, and their weights (N, 8).
+def corners_of(place: Tensor, side: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """The two numbers (N,) along each axis of the cells that positions (N, 3) lie in, and weights of `CORNERS` (N, 8).
 
     The lattice has ``side`` points a side over [-1, 1]^3.
     """
     at = ((place + 1) / 2).clamp(0, 1) * (side - 1)
     low = at.floor().clamp(max=side - 2)
-    along = (at - low)[:, None]
-    corner = torch.tensor([[i & 1, i >> 1 & 1, i >> 2] for i in range(8)], device=place.device)
-    weight = torch.where(corner.bool(), along, 1 - along).prod(dim=-1)
-    return low.long()[:, None] + corner, weight
+    x, y, z = ((1 - share, share) for share in (at - low).unbind(dim=1))
+    weight = torch.stack([x[i] * y[j] * z[k] for i, j, k in CORNERS], dim=1)
+    return [(number, number + 1) for number in low.long().unbind(dim=1)], weight
 
 
 class HashGrid(SolidField):
-    """Eight lattices of 8 to 128 points a side, two features each of at most 2^15 entries, and 32 hidden units."""
+    """Eight lattices of 8 to 128 points a side, two features each of at most 2^15 entries, and 32 hidden units.
+
+    The number of entries is a power of two: a remainder is its last bits.
+    """
 
     weight = 4
     LEVELS, FEATURES, ENTRIES, COARSEST, FINEST, HIDDEN = 8, 2, 2**15, 8, 128, 32
@@ -134,10 +139,9 @@ class HashGrid(SolidField):
         return torch.cat([self._level(*one, place) for one in zip(self.sides, self.tables, strict=True)], dim=1)
 
     def _level(self, side: int, table: Tensor, place: Tensor) -> Tensor:
-        rows, weight = corners_of(place, side)
         if side**3 <= self.ENTRIES:
-            number = (rows * rows.new_tensor([1, side, side**2])).sum(dim=-1)
-        else:
-            x, y, z = (rows * rows.new_tensor(self.PRIMES)).unbind(dim=-1)
-            number = (x ^ y ^ z) % self.ENTRIES
-        return (weight[..., None] * F.embedding(number, table)).sum(dim=1)
+            return trilinear(table.T.reshape(1, self.FEATURES, side, side, side), place)
+        axes, weight = corners_of(place, side)
+        x, y, z = ((low * prime, high * prime) for (low, high), prime in zip(axes, self.PRIMES, strict=True))
+        rows = torch.stack([x[i] ^ y[j] ^ z[k] for i, j, k in CORNERS], dim=1) & (self.ENTRIES - 1)
+        return weighted_rows(table, rows.int(), weight)
