@@ -109,22 +109,29 @@ def round_case(prompt: str, seed: int, progress: OnStep, **settings: Any) -> Cel
 
 
 def best_round(solid: str, filled: Tensor) -> float:
-    """IoU of ``filled`` (48, 48, 48) with the round solid of its kind that fits best: width, height and place upright.
+    """IoU of ``filled`` (48, 48, 48) with the upright round solid of its kind that fits best: width, height and place.
 
-    A drawn triangle says nothing of how high it is for its width. Searched coarsely over all three, then finely.
+    A drawn triangle says nothing of how high it is for its width, nor of where it stands. Searched coarsely over width,
+    height and place upright, then finely over these and the place sideways in turn.
     """
     place, step = grid_of(filled), 0.1
     sizes, heights = [0.3 + step * i for i in range(7)], [-0.3 + step * i for i in range(7)]
-    best = max((_overlap(solid, filled, place, *shape), shape) for shape in itertools.product(sizes, sizes, heights))
+    coarse = itertools.product(sizes, sizes, heights, (0.0,), (0.0,))
+    best = max((_overlap(solid, filled, place, *shape), shape) for shape in coarse)
     while step > FINEST:
         step /= 2
-        near = itertools.product(*([value - step, value, value + step] for value in best[1]))
-        best = max((_overlap(solid, filled, place, *shape), shape) for shape in near)
+        for moved in (range(3), range(3, 5)):
+            shifts = ((-step, 0.0, step) if i in moved else (0.0,) for i in range(5))
+            near = [tuple(map(sum, zip(best[1], shift, strict=True))) for shift in itertools.product(*shifts)]
+            best = max((_overlap(solid, filled, place, *shape), shape) for shape in near)
     return best[0]
 
 
-def _overlap(solid: str, filled: Tensor, place: Tensor, width: float, height: float, up: float) -> float:
-    own = torch.stack([place[..., 0] / width, (place[..., 1] - up) / height, place[..., 2] / width], dim=-1)
+def _overlap(
+    solid: str, filled: Tensor, place: Tensor, width: float, height: float, up: float, right: float, front: float
+) -> float:
+    x, y, z = place.unbind(dim=-1)
+    own = torch.stack([(x - right) / width, (y - up) / height, (z - front) / width], dim=-1)
     inside = distance(solid, own, 1.0) < 0
     return float((inside & filled).sum() / (inside | filled).sum().clamp(min=1))
 
@@ -150,7 +157,7 @@ def solid_case(scene: Scene, method: str, words: str, seed: int, progress: OnSte
 def round_cell(context: Context, prompt: str, seed: int) -> Cell:
     """A cell of the first table."""
     quick = {"steps": 2, "rays": 16} if context.quick else {}
-    key = {"what": "round", "prompt": prompt, "seed": seed, "model": model_digest(DEMO_MODEL_PATH)}
+    key = {"what": "round", "version": 2, "prompt": prompt, "seed": seed, "model": model_digest(DEMO_MODEL_PATH)}
     key |= keyed("msd", LEVEL | quick)
     return context.cell("volume", key, lambda progress: round_case(prompt, seed, progress, **quick))
 

@@ -34,7 +34,8 @@ def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_best_round_solid_has_any_width_height_and_place() -> None:
     place = study.grid_of(torch.zeros(()))
-    own = torch.stack([place[..., 0] / 0.6, (place[..., 1] + 0.1) / 0.4, place[..., 2] / 0.6], dim=-1)
+    x, y, z = place.unbind(dim=-1)
+    own = torch.stack([(x - 0.05) / 0.6, (y + 0.1) / 0.4, (z + 0.08) / 0.6], dim=-1)
     for solid in ("cone", "cylinder"):
         filled = study.distance(solid, own, 1.0) < 0
         assert study.best_round(solid, filled) > 0.97, solid
