@@ -139,6 +139,7 @@ def _figure(along: Mapping[str, list[Cell]], sampled: Tensor, prompts: list[str]
                 costs = cells[0].numbers["evaluations"]
                 x = [cost / costs[-1] for cost in costs] if row == 0 else costs
                 series[name] = (x, [values[column] for values in marks[name]])
-            curves(axes[row][column], series, xlabel=xlabel, ylabel=label, xscale="linear" if row == 0 else "log",
-                   levels={"ddim": level[column]}, legend=row == 0 and column == 0)  # fmt: skip
+            curves(axes[row][column], series, xlabel=xlabel, ylabel=label, xscale=("linear", "log")[row],
+                   yscale=("linear", "log")[column], levels={"ddim": level[column]},
+                   legend=row == 0 and column == 0)  # fmt: skip
     return figure
