@@ -5,7 +5,7 @@
 The blob b (Poole et al. 2022) is there from the start, in the middle, and the rest is empty: an empty volume gives no
 gradient. Features come from lattices, interpolated trilinearly: dense ones, a few and small, which are cheap on every
 device; or many and fine, sharing their entries through a spatial hash (Müller et al. 2022), which hold more detail at
-several times the cost. Everything is float32, whatever the model's precision.
+about twice the cost. Everything is float32, whatever the model's precision.
 
 Adam moves all parameters at one rate, and features should move six times as fast as the network that reads them: so
 both are kept in units of their own.

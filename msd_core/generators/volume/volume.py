@@ -40,7 +40,7 @@ class VolumeSettings:
     """What an object is made of, and how it is looked at."""
 
     grid: str = setting(
-        "dense", "of the field: dense is several times faster, hash holds finer detail", choices=tuple(FIELDS)
+        "dense", "of the field: dense is about twice as fast, hash holds finer detail", choices=tuple(FIELDS)
     )
     views: int = setting(4, "cameras an iteration: more agree better, and cost as much more", low=1, high=64)
     rays: int = setting(
