@@ -107,7 +107,7 @@ def data_std(denoiser: Denoiser) -> float:
 
 
 def gaussian_error2(denoiser: Denoiser, sigma: Tensor) -> Tensor:
-    """Variance s² σ² / (s² + σ²) of y given z, per number, if p is Gaussian with the deviation s of `data_std`."""
+    """Variance s² σ² / (s² + σ²) of y given z, per number, if p = N(., s²), s of `data_std`; shaped as σ."""
     variance = data_std(denoiser) ** 2
     return variance * sigma**2 / (variance + sigma**2)
 

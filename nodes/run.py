@@ -75,8 +75,13 @@ class Run:
 
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
-            ruled = {"confined": self.mask is not None, "own_guidance": cfg_of(self.guider) is None}
-            warning = warning_of(state, self.preset, session.denoiser.data_std, **ruled)
+            warning = warning_of(
+                state,
+                self.preset,
+                session.denoiser.data_std,
+                confined=self.mask is not None,
+                own_guidance=cfg_of(self.guider) is None,
+            )
             made = HostGenerator(state.generator.cpu(), session.latent_format, self._about(state), self._noted())
             return made, state.history, warning
 

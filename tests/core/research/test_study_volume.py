@@ -57,7 +57,7 @@ def test_another_default_is_another_cell(tmp_path: Path, monkeypatch: pytest.Mon
         return len(list((tmp_path / "cells").glob("volume-*")))
 
     assert cells() == cells() == 1
-    monkeypatch.setattr(study.Volume, "recommended", {"msd": {"inner_steps": 3}})
+    monkeypatch.setattr(study.Volume, "recommended", {"msd": {"solver_steps": 3}})
     assert cells() == 2
 
 
