@@ -3,8 +3,8 @@
     y_n = sum_k w_nk T[r_nk]
 
 Written as an embedding and a sum, the gathered rows are kept for the backward pass, which then sorts them: several
-times as slow on a CPU. Here nothing is kept but the arguments, and the gradient is added up entry by entry, in the order of the
-rows: on the CPU it is the same to the bit with any number of threads.
+times as slow on a CPU. Here nothing is kept but the arguments, and the gradient is added up entry by entry, in the
+order of the rows: on the CPU it is the same to the bit with any number of threads.
 """
 
 from __future__ import annotations
