@@ -33,16 +33,26 @@ def half(z: Tensor, sigma: object) -> Tensor:
     return z / 2
 
 
+class Half:
+    """The same, of latents with a deviation of their own."""
+
+    def __init__(self, data_std: float) -> None:
+        self.data_std = data_std
+
+    def __call__(self, z: Tensor, sigma: object) -> Tensor:
+        return half(z, sigma)
+
+
 KNOWN = (torch.rand(8, 8, generator=torch.Generator().manual_seed(5)) > 0.5).double()
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 20.0])
-@pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_a_mask_in_closed_form(sigma: float, noise: float) -> None:
+@pytest.mark.parametrize(("noise", "d"), [(0.0, 1.0), (0.1, 1.0), (0.1, 0.5)])
+def test_a_mask_in_closed_form(sigma: float, noise: float, d: float) -> None:
     """Known pixels move by r²/(r² + s²) of what is missing, as the encoder sees it; the others stay with the model."""
     z, b = random(2, 3, 8, 8) - 0.5, KNOWN * random(2, 3, 8, 8, seed=1)
-    found = PixelPosterior(half, Observation(Mask(KNOWN), b, noise), encode, decode)(z, sigma)
-    r2 = SPREAD**2 * sigma**2 / (1 + sigma**2)
+    found = PixelPosterior(Half(d), Observation(Mask(KNOWN), b, noise), encode, decode)(z, sigma)
+    r2 = SPREAD**2 * sigma**2 / (d**2 + sigma**2)
     picture = (z / 2 + 1) / 2
     wanted = z / 2 + 1.8 * KNOWN * (b - picture) * r2 / (r2 + noise**2)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-8)
