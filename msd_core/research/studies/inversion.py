@@ -7,8 +7,8 @@ count.
 
 from __future__ import annotations
 
+import math
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from .study import Cell, Context, OnStep, model_digest
 IN_ALL = False
 CFGS = (1.0, 3.0, 7.5)
 PICTURES, QUICK_PICTURES, STEPS = 100, 4, 50
+BATCH = 10
+"""Pictures of a cell, which an interruption costs."""
 SCHEDULE = "normal"
 WITHOUT_GUIDANCE = {("null-text", 1.0)}
 """What is left out: at cfg 1 the unconditional embedding plays no part."""
@@ -44,19 +46,32 @@ FORMATS = {
 }  # fmt: skip
 
 
-def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[str, Any]:
+def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[str, float | None]:
     """The figures of one row."""
-    kind = "implicit" if name == NEGATIVE_PROMPT else name
-    inversion = INVERSIONS[kind]()
+    parts = [_part(context, name, cfg, first, min(first + BATCH, pictures)) for first in range(0, pictures, BATCH)]
+    values = {key: torch.cat([part.tensors[key] for part in parts]) for key in parts[0].tensors}
+    means = {key: float(values[key].mean()) for key in ("evaluations", "rows up", "rows down")}
+    return {
+        **_spread("latent", values["latent"]),
+        **_spread("picture", values["picture"]),
+        **means,
+        "sum of residuals": float(values["sum of residuals"].median()),
+        "unconverged": float(values["unconverged"].mean()) if "unconverged" in values else None,
+    }
+
+
+def _part(context: Context, name: str, cfg: float, first: int, end: int) -> Cell:
+    """The figures of the pictures from ``first`` up to ``end``, a number a picture."""
+    inversion = INVERSIONS["implicit" if name == NEGATIVE_PROMPT else name]()
     model = {"model": model_digest(DEMO_MODEL_PATH), "levels": SCHEDULE, "steps": STEPS}
-    key = {"name": name, "cfg": cfg, "pictures": pictures, "settings": to_json(inversion), **model}
+    key = {"name": name, "cfg": cfg, "first": first, "end": end, "settings": to_json(inversion), **model}
 
     def compute(progress: OnStep) -> Cell:
-        x, captions = _latents(pictures, context.seed)
+        x, captions = _latents(first, end, context.seed)
         network = load_demo_model()
         denoiser = network.denoiser(captions, cfg=1.0 if name == NEGATIVE_PROMPT else cfg)
         sigmas = sigma_schedule(SCHEDULE, STEPS, schedule=network.schedule)
-        trajectory = invert(x, denoiser, sigmas, inversion, context.rng("inversion", name))
+        trajectory = invert(x, denoiser, sigmas, inversion, context.rng("inversion", name, first))
         progress(1, 2)
         down = RowCounter(negative_prompt(denoiser, denoiser, cfg) if name == NEGATIVE_PROMPT else denoiser)
         back = resample(trajectory, down)
@@ -64,26 +79,27 @@ def round_trip(context: Context, name: str, cfg: float, pictures: int) -> dict[s
         report = trajectory.report
         assert report is not None  # noqa: S101 - invert makes one
         found = {
-            **_spread("latent", round_trip_psnr(x, back)),
-            **_spread("picture", _picture_psnr(network, x, back)),
-            "evaluations": float(report.evaluations.double().mean()),
-            "rows up": trajectory.evaluations / pictures,
-            "rows down": down.rows / pictures,
-            "sum of residuals": float(report.total.median()),
-            "unconverged": None if report.tolerance is None else float(report.unconverged.double().mean()),
+            "latent": round_trip_psnr(x, back),
+            "picture": _picture_psnr(network, x, back),
+            "evaluations": report.evaluations.double(),
+            "rows up": x.new_full((len(x),), trajectory.evaluations / len(x), dtype=torch.float64),
+            "rows down": x.new_full((len(x),), down.rows / len(x), dtype=torch.float64),
+            "sum of residuals": report.total,
         }
-        return Cell(found)
+        if report.tolerance is not None:
+            found["unconverged"] = report.unconverged.double().mean(dim=0)
+        return Cell({}, found)
 
-    return context.cell("inversion", key, compute).numbers
+    return context.cell("inversion", key, compute)
 
 
 @cache
-def _latents(pictures: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latents of drawn pictures, (B, channels, h, w), and their captions."""
-    model, scenes = load_demo_model(), draw_scenes(pictures, seed)
-    drawn = draw(scenes, model.side, torch.Generator().manual_seed(seed))
+def _latents(first: int, end: int, seed: int) -> tuple[Tensor, list[str]]:
+    """Latents of the drawn pictures from ``first`` up to ``end``, (B, channels, h, w), and their captions."""
+    model, scenes = load_demo_model(), draw_scenes(end, seed)
+    drawn = draw(scenes, model.side, torch.Generator().manual_seed(seed))[first:]
     with torch.no_grad():
-        return model.encode(drawn), [caption(scene) for scene in scenes]
+        return model.encode(drawn), [caption(scene) for scene in scenes[first:]]
 
 
 @torch.no_grad()
@@ -101,7 +117,7 @@ def run(context: Context) -> Result:
     pictures = QUICK_PICTURES if context.quick else PICTURES
     names = [*INVERSIONS, NEGATIVE_PROMPT]
     cases = [(name, cfg) for name in names for cfg in CFGS if (name, cfg) not in WITHOUT_GUIDANCE]
-    context.plan("inversion", len(cases))
+    context.plan("inversion", len(cases) * math.ceil(pictures / BATCH))
     rows = []
     for name, cfg in cases:
         found = round_trip(context, name, cfg, pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("scipy")
 
@@ -39,3 +40,17 @@ def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert negative[0] == pytest.approx(negative[1], abs=3), "the source's prompt on both sides: cfg does nothing"
     assert [path.name for path in write(result, tmp_path)] == ["inversion.csv", "inversion.json"]
     assert study.run(Context(tmp_path, quick=True)).tables == result.tables, "cells are read back"
+
+
+def test_pictures_are_those_of_the_whole_whatever_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of one picture and of two: the same latents, and the same figures."""
+    monkeypatch.setattr(study, "STEPS", 4)
+    whole, alone = study._latents(0, 3, 0), study._latents(1, 3, 0)
+    assert torch.allclose(alone[0], whole[0][1:], atol=1e-4) and alone[1] == whole[1][1:]
+    found = {}
+    for batch in (1, 2):
+        monkeypatch.setattr(study, "BATCH", batch)
+        found[batch] = study.round_trip(Context(tmp_path / str(batch)), "uni-inv", 1.0, 3)
+        assert found[batch].pop("unconverged") is None
+    assert found[1] == pytest.approx(found[2], rel=0.02, nan_ok=True)
+    assert [len(list((tmp_path / str(batch) / "cells").glob("*.safetensors"))) for batch in (1, 2)] == [3, 2]
