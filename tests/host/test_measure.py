@@ -22,8 +22,11 @@ import bench
 import beside
 import host_figures
 import host_ways
+import trip_ways
+import unsamplers
 
 ROWS = 3
+FLIPPED = "Flip Sigmas, Euler"
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +124,20 @@ def test_a_step_by_part_inside_the_host(monkeypatch: pytest.MonkeyPatch) -> None
     assert text.startswith("2 steps, 16 evaluations")
     seconds = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()[2:-1]}
     assert set(seconds) == {*PARTS, "rest"} and all(seconds[part] > 0 for part in PARTS if part != "encode")
+
+
+def test_round_trips_are_the_same_in_a_flow_model_s_coordinates(tmp_path: Path) -> None:
+    told = {"packs": [], "pictures": 1, "steps": 6, "rows": 16, "seed": 0}
+    found = unsamplers.measure(argparse.Namespace(out=tmp_path, **told))
+    numbers = {tuple(row[:3]): (float(row[4]), row[5]) for row in found}
+    exact = numbers["eps", "DDIM Inversion, implicit", 6][0]
+    assert numbers["eps", "DDIM Inversion, explicit", 6] == pytest.approx((numbers["eps", FLIPPED, 6][0], 12), abs=2)
+    assert numbers["eps", FLIPPED, 8][1] == 16 and exact > numbers["eps", FLIPPED, 8][0] + 10
+    for (model, way, steps), (worst, rows) in numbers.items():
+        if model == "flow":
+            tolerance = 6 if "implicit" in way else 0.2  # of 100 dB, where rounding is what is left
+            assert worst == pytest.approx(numbers["eps", way, steps][0], abs=tolerance)
+            assert rows == pytest.approx(numbers["eps", way, steps][1], abs=3)
+    assert "implicit" in (tmp_path / "unsamplers.csv").read_text()
+    with pytest.raises(ValueError, match="--packs: .*no __init__.py.*Give the clones"):
+        trip_ways.nodes_of(tmp_path)
