@@ -118,6 +118,7 @@ def dream_steps(
     *,
     kept: float | Callable[[float], float] = 1.0,
     rng: Rng | None = None,
+    temperature: float = 1.0,
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Yield ``(sigma_next, z, y)`` after each step of the solver above.
 
@@ -127,15 +128,23 @@ def dream_steps(
         sigmas: strictly decreasing levels, (steps + 1,); the last may be 0.
         kept: a in [0, 1], or a function from the level to it, such as `unit_share`.
         rng: of the fresh noise; needed where a < 1.
+        temperature: scale of the fresh noise, in [0, 1]; that of the noise in ``z`` is the caller's. With both scaled
+            the ends of a Gaussian are its mean + temperature times as much (Kingma & Dhariwal 2018, Glow, § 5).
 
     Raises:
         ValueError: at the call for wrong arguments; from a step without ``rng`` where it is needed.
     """
     z, levels = as_finite("z", z), check_sigmas(sigmas)
+    check_temperature(temperature)
     check_callable("inner", inner, "a function (z, sigma) -> (y, eps)")
     if not callable(kept):
         check_number("kept", kept, "1 keeps the noise, 0 draws all of it anew.", low=0, high=1)
-    return _steps(at_least_float32(z), inner, levels, kept, rng)
+    return _steps(at_least_float32(z), inner, levels, kept, rng, temperature)
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse what is no scale of noise in [0, 1]."""
+    check_number("temperature", temperature, "1 samples, 0 adds no noise: the likeliest picture.", low=0, high=1)
 
 
 def dream_sample(z: Tensor, inner: Inner, sigmas: Tensor, **options: Any) -> Tensor:  # noqa: ANN401 - of `dream_steps`
@@ -144,21 +153,30 @@ def dream_sample(z: Tensor, inner: Inner, sigmas: Tensor, **options: Any) -> Ten
 
 
 def _steps(
-    z: Tensor, inner: Inner, levels: list[float], kept: float | Callable[[float], float], rng: Rng | None
+    z: Tensor,
+    inner: Inner,
+    levels: list[float],
+    kept: float | Callable[[float], float],
+    rng: Rng | None,
+    temperature: float,
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
         y, noise = inner(z, sigma)
-        z = renoised(y, noise, sigma_next, kept(sigma) if callable(kept) else kept, rng)
+        z = renoised(y, noise, sigma_next, kept(sigma) if callable(kept) else kept, rng, temperature)
         yield sigma_next, z, y
 
 
-def renoised(y: Tensor, noise: Tensor, sigma: Sigma, kept: float, rng: Rng | None) -> Tensor:
+def renoised(y: Tensor, noise: Tensor, sigma: Sigma, kept: float, rng: Rng | None, temperature: float = 1.0) -> Tensor:
     """y + sigma (a noise + sqrt(1 - a^2) xi), a = ``kept``; nothing is drawn for a = 1 or sigma = 0.
+
+    ``temperature`` scales xi; at 0 nothing is drawn either.
 
     Raises:
         ValueError: a < 1 without ``rng``.
     """
     level = expand_sigma(sigma, y)
     if kept < 1 and bool((level > 0).any()):
-        noise = kept * noise + math.sqrt(1 - kept**2) * draw_normal(y, rng)[0]
+        noise = kept * noise
+        if temperature > 0:
+            noise = noise + temperature * math.sqrt(1 - kept**2) * draw_normal(y, rng)[0]
     return y + level * noise

@@ -16,6 +16,7 @@ from comfy.samplers import KSAMPLER, CFGGuider, KSamplerX0Inpaint
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..msd_core.dreamsampler import check_temperature
 from ..msd_core.validation import check_choice, check_number
 from . import host
 from .axis import Axis
@@ -72,6 +73,7 @@ def dream(  # the host's signature
     disable: bool | None = None,
     mode: str = "renoise",
     strength: float = 0.2,
+    temperature: float = 1.0,
 ) -> Tensor:
     """The end of the walk from the host's ``x`` (B, C, H, W) over its levels ``sigmas``."""
     from ..msd_core.dreamsampler import Denoised, Edited, dream_steps, unit_share
@@ -87,13 +89,30 @@ def dream(  # the host's signature
     seed = options.get("seed") or 0
     rng = [torch.Generator().manual_seed((seed + 1 + row) % 2**64) for row in range(len(x))]  # not that of x itself
     z = axis.exploding(x, float(levels[0]))
+    if temperature < 1:
+        z = model.latent_image + temperature * (z - model.latent_image)
     kept = unit_share if mode == "renoise" else 1.0
-    walk = dream_steps(z, inner, levels, kept=kept, rng=rng)
+    walk = dream_steps(z, inner, levels, kept=kept, rng=rng, temperature=temperature)
     for step, (_, state, y) in enumerate(walk):
         z = state
         if callback is not None:
             callback({"x": z, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": y})
     return axis.latent(z, float(levels[-1]))
+
+
+def temperature_input() -> io.Input:
+    """How much of the noise is drawn, for every node that draws pictures which agree with something."""
+    return io.Float.Input(
+        "temperature",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        round=0.001,
+        optional=True,
+        tooltip="Scale of all noise. 1: a sample, another with every seed. 0: none, near the likeliest picture, "
+        "whatever the seed.",
+    )
 
 
 def _check_guider(guider: object) -> None:
@@ -141,15 +160,17 @@ class DreamSampler(io.ComfyNode):
                     round=0.001,
                     tooltip="Of an edit, per 200 steps: it does not depend on steps. 0.1 to 1 are usual.",
                 ),
+                temperature_input(),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="sampler")],
         )
 
     @classmethod
-    def execute(cls, mode: str, strength: float) -> io.NodeOutput:
+    def execute(cls, mode: str, strength: float, temperature: float = 1.0) -> io.NodeOutput:
         check_choice("mode", mode, MODES)
         check_number("strength", strength, "0.1 to 1 are usual; 0 changes nothing.", low=0)
-        return io.NodeOutput(KSAMPLER(dream, {"mode": mode, "strength": strength}))
+        check_temperature(temperature)
+        return io.NodeOutput(KSAMPLER(dream, {"mode": mode, "strength": strength, "temperature": temperature}))
 
 
 NODES = [DreamSampler]

@@ -21,6 +21,7 @@ from . import host
 from .bandwidth import CATEGORY
 from .beside import is_stock
 from .cells import cell_of
+from .dream import temperature_input
 from .precision import is_bfloat16
 from .progress import Progress
 from .room import is_out_of_memory, out_of_memory
@@ -274,6 +275,7 @@ class Restore(io.ComfyNode):
                 *_model("What the picture shows."),
                 decimal("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
                 decimal("noise", 0.0, 10.0, "In the picture, of 0 to 1. A blurred one: 0.01 or more.", optional=True),
+                temperature_input(),
             ],
             outputs=_outputs(),
         )
@@ -293,6 +295,7 @@ class Restore(io.ComfyNode):
         guider: CFGGuider | None = None,
         width: float = 4.0,
         noise: float = 0.0,
+        temperature: float = 1.0,
     ) -> io.NodeOutput:
         from ..msd_core.manipulation import restore
 
@@ -302,7 +305,8 @@ class Restore(io.ComfyNode):
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             b = measurement.apply(picture) if task == "grey" else picture
             seen = Observation(measurement, b, noise)
-            return restore(seen, (across, height), "", model=known, steps=steps, seed=(seed + number) % 2**64)
+            own = (seed + number) % 2**64
+            return restore(seen, (across, height), "", model=known, steps=steps, seed=own, temperature=temperature)
 
         guider = host.make_guider(model, positive, negative, cfg, guider)
         smaller = "scale the image down before" + (", or choose a task of a smaller factor" if factor > 2 else "")

@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=number, help="in the picture, of 0 to 1 (default: 0; noise 0.1, blur 0.01)")
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
+    parser.add_argument(
+        "--temperature",
+        type=number,
+        default=1.0,
+        help="scale of all noise, 0 to 1; 0: near the likeliest picture, whatever the seed (default: 1, a sample)",
+    )
 
     from .flags import add_flags_of
     from .solver import Restoring
@@ -58,7 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
     b = picture.mean(dim=1, keepdim=True) if arguments.task == "grey" else picture
     size = picture.shape[3] * factor, picture.shape[2] * factor
-    options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
+    options = {
+        "cfg": arguments.cfg,
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "solver": solver,
+        "temperature": arguments.temperature,
+    }
     words = arguments.prompt, arguments.negative
     result = restore(Observation(measurement, b, noise), size, *words, model=given.model, **options)
     return written(result, given, "to what was given")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..denoiser import cost, data_std
-from ..dreamsampler import Denoised, dream_sample, unit_share
+from ..dreamsampler import Denoised, check_temperature, dream_sample, unit_share
 from ..echo import shown
 from ..measurement import Observation
 from ..model import Model, check_model, check_prompt, device_of
@@ -51,6 +51,7 @@ def restore(
     steps: int = 40,
     seed: int = 0,
     solver: Solver | str = "proximal",
+    temperature: float = 1.0,
 ) -> Manipulated:
     """A picture of ``prompt`` that agrees with ``observation``.
 
@@ -64,6 +65,8 @@ def restore(
         seed: of the noise.
         solver: one of `RESTORERS`, or its name: 'proximal', out of the latent and back; the others differentiate the
             decoder.
+        temperature: scale of all noise, in [0, 1]: 1 samples; 0 draws nothing: near the likeliest picture, which
+            ``seed`` does not change. Below 1 with 'proximal' alone.
 
     Returns:
         The picture; its ``kept`` is the PSNR of A picture against b, before what has no noise is put in place.
@@ -74,20 +77,21 @@ def restore(
     check_instance("observation", observation, Observation, "an Observation. Make one with observe(picture, A)")
     check_model(model)
     check_prompt(prompt, negative)
+    check_temperature(temperature)
     denoiser = model.denoiser(prompt, negative, cfg)
     sigmas, rng = levels_of(denoiser, steps), seeded(seed)
     _check_size(size, model)
     shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
     observation.missing(torch.zeros(1, 3, size[1], size[0]))
-    z = normal(shape, rng).to(device_of(model)) * math.hypot(data_std(denoiser), float(sigmas[0]))
+    z = normal(shape, rng).to(device_of(model)) * math.hypot(data_std(denoiser), float(sigmas[0])) * temperature
     solver = RESTORERS.made("solver", solver)
     if isinstance(solver, Proximal):
         ways = partial(encoded, model), partial(decoded, model)
         inner = Denoised(PixelPosterior(denoiser, observation, *ways, step=solver))
-        z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng)
+        z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng, temperature=temperature)
     else:
         seen = Observation(through(model, observation.measurement), observation.b, observation.noise)
-        z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng)
+        z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng, temperature=temperature)
     picture = decoded(model, z)
     error = float(observation.missing(picture).double().square().mean())
     kept = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from ..denoiser import Denoiser, at_least_float32, check_denoiser
-from ..dreamsampler import Denoised, dream_steps, unit_share
+from ..dreamsampler import Denoised, check_temperature, dream_steps, unit_share
 from ..measurement import Observation
 from ..randomness import Rng
 from ..sampling import check_sigmas
@@ -56,6 +56,7 @@ def posterior_steps(
     rng: Rng | None = None,
     *,
     kept: float | Callable[[float], float] = unit_share,
+    temperature: float = 1.0,
 ) -> Iterator[Step]:
     """Yield ``(sigma_next, z, y)`` after each step from noise to a picture that agrees with ``observation``.
 
@@ -67,6 +68,8 @@ def posterior_steps(
         solver: one of `INVERSE_SOLVERS`, or its name.
         rng: of the fresh noise.
         kept: of the noise, with a gain that has no walk of its own; as in `dreamsampler.dream_steps`.
+        temperature: of the fresh noise, with such a gain. Of the demo model 'kalman' fails below 1: its covariance is
+            that of a state with noise.
 
     Raises:
         ValueError: at the call for a wrong argument; from a step for what the solver cannot do.
@@ -78,10 +81,16 @@ def posterior_steps(
     check_instance("observation", observation, Observation, "an Observation. Make one with observe(y, A)")
     solver = INVERSE_SOLVERS.made("solver", solver)
     walk = getattr(solver, "walk", None)
+    check_temperature(temperature)
     if walk is not None:
+        if temperature != 1:
+            raise ValueError(
+                f"temperature: got {temperature:g} with a solver that walks by itself; allowed is 1 there, since its "
+                "noise belongs to it. Choose a gain: kalman, proximal, replacement."
+            )
         return walk(z, denoiser, observation, levels, rng)
     inner = Denoised(PosteriorDenoiser(denoiser, observation, cast("Gain", solver)))
-    return dream_steps(z, inner, sigmas, kept=kept, rng=rng)
+    return dream_steps(z, inner, sigmas, kept=kept, rng=rng, temperature=temperature)
 
 
 def posterior_sample(z: Tensor, denoiser: Denoiser, observation: Observation, sigmas: Tensor, **options: Any) -> Tensor:  # noqa: ANN401 - of `posterior_steps`

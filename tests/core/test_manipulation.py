@@ -19,6 +19,7 @@ from msd_core.generators import cover
 from msd_core.manipulation.result import pasted
 from msd_core.measurement import Observation, observe
 from msd_core.measurement.blur import Blur
+from msd_core.measurement.mask import Mask
 from msd_core.measurement.pool import Pool
 from msd_core.model import load_model
 from msd_core.posterior import INVERSE_SOLVERS, RESTORERS
@@ -85,6 +86,19 @@ def test_what_is_restored_is_the_picture(model, picture: Tensor, measurement, le
     assert psnr(measurement.apply(found.picture), measurement.apply(picture)) > 45
 
 
+def test_temperature_0_is_nearer_than_samples_and_has_no_seed(model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
+    known = observe(picture, Mask((hole == 0).to(hole.dtype)))
+
+    def filled(temperature: float, seed: int) -> Tensor:
+        told = {"model": model, "steps": 8, "seed": seed, "temperature": temperature}
+        return restore(known, (128, 128), BEFORE, **told).picture
+
+    cold, again = filled(0.0, 0), filled(0.0, 1)
+    assert torch.equal(cold, again) and judge(cold[0], parse(BEFORE)).accepted
+    near = [psnr(filled(1.0, seed)[..., hole == 1], picture[..., hole == 1]) for seed in (0, 1)]
+    assert psnr(cold[..., hole == 1], picture[..., hole == 1]) > sum(near) / len(near)
+
+
 @pytest.mark.parametrize("solver", [name for name in INVERSE_SOLVERS if name != "kalman"])
 def test_every_solver_fills_a_hole(model, picture: Tensor, hole: Tensor, solver: str) -> None:  # noqa: ANN001
     """At 48 network rows, back-passes counted: what the prompt says, and the rest to the bit."""
@@ -132,6 +146,11 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
         (lambda m, p: restore(observe(p, Pool(4)), (128, 120, 1), BEFORE, model=m), "size: got"),
         (lambda m, p: restore(observe(p, Pool(4)), (124, 128), BEFORE, model=m), "size: got"),
         (lambda m, p: restore("b", (128, 128), BEFORE, model=m), "observation: got 'b'"),
+        (lambda m, p: restore(observe(p, Pool(4)), (128, 128), "", model=m, temperature=2), "temperature: got 2"),
+        (
+            lambda m, p: restore(observe(p, Pool(4)), (128, 128), "", model=m, solver="dps", temperature=0.5),
+            "temperature: got 0.5 with a solver that walks by itself",
+        ),
         (lambda m, p: restore(Observation(Pool(1), p), (128, 128), BEFORE, model=m, seed=-1), "seed: got -1"),
     ],
 )

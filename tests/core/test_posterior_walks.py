@@ -13,6 +13,7 @@ from torch import Tensor
 from msd_core import GaussianMixture, GivenNoise, posterior_sample, posterior_steps, sigma_schedule
 from msd_core.denoiser import RowCounter, ask
 from msd_core.densities import conditioned
+from msd_core.dreamsampler import unit_share
 from msd_core.measurement import Measurement, Observation, observe
 from msd_core.measurement.blur import Blur
 from msd_core.measurement.decoded import Decoded
@@ -23,6 +24,7 @@ from msd_core.posterior import GAINS, INVERSE_SOLVERS, RESTORERS, PosteriorDenoi
 from msd_core.posterior.ddrm import DDRM
 from msd_core.posterior.dps import DPS, SIZE
 from msd_core.posterior.jump import slope_of
+from msd_core.posterior.kalman import Kalman
 from msd_core.posterior.pigdm import PiGDM
 from msd_core.posterior.psld import PSLD
 from msd_core.posterior.psld import SIZE as PSLD_SIZE
@@ -145,6 +147,25 @@ class Backwards(RowCounter):
         if found.requires_grad:
             found.register_hook(lambda gradient: setattr(self, "rows", self.rows + len(gradient)))
         return found
+
+
+@pytest.mark.parametrize("kept", [1.0, unit_share], ids=["ODE", "renoised"])
+def test_temperature_scales_what_is_drawn_about_the_mean(kept: object) -> None:
+    """Of a Gaussian, whose gain is exact: at 0 the posterior's mean; else that much of what 1 draws, to rounding."""
+    p = prior()
+    b = HALF.apply(p.sample(1, rng=rng(5)).reshape(-1, *SHAPE) * 1.5)
+    seen, noise = Observation(HALF, b, NOISE), 15 * random(6, *SHAPE, seed=9)
+
+    def at(temperature: float) -> Tensor:
+        told = {"solver": Kalman(8), "rng": rng(1), "kept": kept, "temperature": temperature}
+        return posterior_sample(temperature * noise, p, seen, levels(60), **told).flatten(1)
+
+    mean, half, whole = at(0.0), at(0.5), at(1.0)
+    wanted = conditioned(p, matrix_of(HALF), b, NOISE).mean()
+    assert torch.allclose(mean, mean[:1].expand_as(mean)), "nothing is drawn"
+    assert (mean[0] - wanted).norm() < 0.02 * (p.mean() - wanted).norm()
+    torch.testing.assert_close(half - mean, 0.5 * (whole - mean), rtol=0.01, atol=0.01 * float((whole - mean).std()))
+    assert (whole - mean).std() > 0.1
 
 
 @pytest.mark.parametrize("name", [name for name in GAINS if name not in WALKS])
@@ -408,10 +429,16 @@ class Fixed:
 Y = torch.zeros(1, 3, 8, 8)
 
 
-def run(solver: object, measurement: Measurement | None = None, denoiser: object = lambda z, _: 0.9 * z) -> Tensor:
+def run(
+    solver: object,
+    measurement: Measurement | None = None,
+    denoiser: object = lambda z, _: 0.9 * z,
+    temperature: float = 1.0,
+) -> Tensor:
     measurement = measurement or Mask(torch.ones(8, 8))
     observation = Observation(measurement, measurement.apply(Y) + 1)
-    return posterior_sample(Y, denoiser, observation, torch.tensor([1.0, 0.0]), solver=solver, rng=rng())  # type: ignore[arg-type]
+    told = {"solver": solver, "rng": rng(), "temperature": temperature}
+    return posterior_sample(Y, denoiser, observation, torch.tensor([1.0, 0.0]), **told)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -429,6 +456,8 @@ def run(solver: object, measurement: Measurement | None = None, denoiser: object
         (lambda: run("kalman", Decoded(Pool(2))), "Pool of a decoded latent is not linear"),
         (lambda: run("proximal", Decoded(Pool(2))), "Pool of a decoded latent is not linear"),
         (lambda: posterior_steps(Y, Fixed(), "b", torch.tensor([1.0, 0.0])), "observation: got 'b'"),
+        (lambda: run("kalman", temperature=2.0), "temperature: got 2"),
+        (lambda: run("ddrm", temperature=0.5), "temperature: got 0.5 with a solver that walks by itself"),
         (lambda: posterior_steps(Y, Fixed(), observe(Y, Pool(2)), torch.tensor([0.0, 1.0])), "sigmas: entry 1"),
         (lambda: run("ddrm", Observed()), "b: got shape"),
         (lambda: DPS(-1.0), "zeta: got -1.0"),

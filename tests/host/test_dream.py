@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_hooks import ConditioningSetDefaultAndCombine
 from msd_pack.msd_core import inpaint, load_model
 from msd_pack.msd_core.demo.grammar import parse
@@ -28,9 +28,9 @@ from nodes import ConditioningCombine, ConditioningSetMask
 STEPS = 5
 
 
-def dreaming(mode: str = "renoise", strength: float = 0.2) -> object:
+def dreaming(mode: str = "renoise", strength: float = 0.2, temperature: float = 1.0) -> object:
     with torch.inference_mode():
-        return DreamSampler.execute(mode, strength).args[0]
+        return DreamSampler.execute(mode, strength, temperature).args[0]
 
 
 def headless(model: object, mode: str, steps: int = STEPS, seed: int = 3) -> torch.Tensor:
@@ -78,6 +78,32 @@ def test_fresh_noise_is_of_the_seed_and_not_that_of_the_start() -> None:
     assert (start * fresh).mean().abs() < 0.3 and not torch.equal(start, fresh)
 
 
+def walked(
+    kind: str, sampler: object, noise: object, first: int = 0, around: torch.Tensor | None = None
+) -> torch.Tensor:
+    """From the level numbered ``first``, out of ``noise`` and the picture that it lies around."""
+    model = tiny_model(kind)
+    samples = torch.zeros(1, 4, 8, 8) if around is None else around
+    levels = levels_of(model, STEPS)[first:]
+    with torch.inference_mode():
+        out = SamplerCustomAdvanced.execute(noise, guider_of(model), sampler, levels, {"samples": samples})
+    return out.args[0]["samples"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_temperature_0_no_seed_counts_and_at_half_less_is_drawn(kind: str) -> None:
+    """A picture that the noise lies around stays whole: only what is drawn is scaled."""
+    cold = [walked(kind, dreaming(temperature=0.0), Noise_RandomNoise(seed)) for seed in (3, 4)]
+    assert torch.equal(*cold)
+    for first, around in ((0, None), (2, 4 * latent(seed=5))):
+        quiet = walked(kind, dreaming("ddim"), Noise_EmptyNoise(), first, around)
+        found = walked(kind, dreaming("ddim", temperature=0.0), Noise_RandomNoise(3), first, around)
+        assert torch.allclose(found, quiet, atol=1e-4 * float(quiet.std()))
+    warm = [walked(kind, dreaming(temperature=t), Noise_RandomNoise(3)) for t in (0.5, 1.0)]
+    distances = [float((one - cold[0]).norm()) for one in warm]
+    assert 0 < distances[0] < distances[1]
+
+
 @pytest.mark.parametrize("name", ["dual", "perp-neg", "basic"])
 def test_every_guider_takes_it_but_an_edit_needs_both_parts(name: str) -> None:
     guider = guiders(tiny_model())[name]
@@ -111,6 +137,8 @@ def test_wrong_input() -> None:
         DreamSampler.execute("sds", 0.2)
     with pytest.raises(ValueError, match="strength: got -1"):
         DreamSampler.execute("edit", -1.0)
+    with pytest.raises(ValueError, match="temperature: got 1.5"):
+        DreamSampler.execute("renoise", 0.2, 1.5)
     levels = levels_of(tiny_model(), 4).flip(0)
     with pytest.raises(ValueError, match="sigmas"), torch.inference_mode():
         noise, empty = Noise_RandomNoise(0), {"samples": torch.zeros(1, 4, 8, 8)}

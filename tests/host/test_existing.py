@@ -115,6 +115,15 @@ def test_restore_is_the_core_s_for_a_batch(demo: DemoModel, sockets: dict, pictu
     assert not torch.equal(images[0], images[1]), "each from its own seed"
 
 
+def test_restore_at_temperature_0_whatever_the_seed(demo: DemoModel, sockets: dict, picture: Tensor) -> None:
+    small = observe(picture, Pool(4)).b
+    told = {"task": "x4", "steps": 4, "cfg": 1.0, "temperature": 0.0, **sockets}
+    with torch.inference_mode():
+        one, other = (Restore.execute(image_of(small), seed=seed, **told).args[0] for seed in (3, 4))
+    headless = restore(Observation(Pool(4), small), (128, 128), AFTER, model=demo, steps=4, temperature=0.0)
+    assert torch.equal(one, other) and psnr(one, image_of(headless.picture)) > 30
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_runs(task: str, sockets: dict) -> None:
     with torch.inference_mode():

@@ -124,7 +124,7 @@ def _sampled(given: Given, latent: dict[str, Tensor], model: Any = None, **chang
     return call(VAEDecode, vae=loaded.vae, samples=made)[0]
 
 
-def measured(sampler: str, space: str = "pixels", share: int = 1) -> Way:
+def measured(sampler: str, space: str = "pixels", share: int = 1, temperature: float = 1.0) -> Way:
     """**Measurement** around a CFGGuider, under DreamSampler or a sampler of the host, in ``ROWS / share`` steps."""
 
     def way(given: Given) -> Tensor:
@@ -134,7 +134,7 @@ def measured(sampler: str, space: str = "pixels", share: int = 1) -> Way:
         known |= {"task": given.task, "noise": given.noise}
         guider, latent = call(MeasurementNode, guider=guider, vae=loaded.vae, image=given.image, **known)
         if sampler == "dream":
-            (chosen,) = call(DreamSampler, mode="renoise", strength=0.2)
+            (chosen,) = call(DreamSampler, mode="renoise", strength=0.2, temperature=temperature)
         else:
             (chosen,) = call(KSamplerSelect, sampler_name=sampler)
         (sigmas,) = call(BasicScheduler, model=loaded.model, scheduler=SCHEDULER, steps=ROWS // share, denoise=1.0)
@@ -153,11 +153,11 @@ def kalman(given: Given) -> Tensor:
     return call(Inpaint, seed=given.seed, steps=ROWS // 3, cfg=loaded.cfg, **inputs)[0]
 
 
-def restored(given: Given) -> Tensor:
+def restored(given: Given, temperature: float = 1.0) -> Tensor:
     """**Restore Picture**."""
     loaded = given.loaded
     inputs = {"image": given.image, "vae": loaded.vae, "model": loaded.model, **given.said()}
-    told = {"task": given.task, "width": given.width, "noise": given.noise}
+    told = {"task": given.task, "width": given.width, "noise": given.noise, "temperature": temperature}
     return call(Restore, seed=given.seed, steps=ROWS, cfg=loaded.cfg, **inputs, **told)[0]
 
 
@@ -224,6 +224,8 @@ HOLES: dict[str, tuple[Way, str]] = {
     "Measurement in latents, DreamSampler": (measured("dream", "latents", 3), "known"),
     "Measurement in pixels, DreamSampler": (measured("dream"), "known"),
     "Measurement in pixels, DreamSampler, a third": (measured("dream", share=3), "known"),
+    "Measurement in pixels, temperature 0": (measured("dream", temperature=0.0), "known"),
+    "Measurement in pixels, temperature 0, a third": (measured("dream", share=3, temperature=0.0), "known"),
     "Measurement in pixels, Euler": (measured("euler"), "known"),
     "Set Latent Noise Mask, as drawn": (lambda given: masked(given, 0), "composite"),
     "Set Latent Noise Mask, grown": (masked, "composite"),
@@ -236,6 +238,7 @@ of the rows. InpaintModelConditioning is left out: without an inpainting model i
 RESTORED: dict[str, Way] = {
     "as given": enlarged,
     "Restore Picture": restored,
+    "Restore Picture, temperature 0": lambda given: restored(given, 0.0),
     "Measurement, DreamSampler": measured("dream"),
     "Measurement, Euler": measured("euler"),
     **{f"img2img, denoise {denoise:g}": img2img(denoise) for denoise in DENOISE},
