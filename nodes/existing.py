@@ -17,6 +17,7 @@ from torch import Tensor
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
 from ..msd_core.memory import check_fits
 from ..msd_core.posterior import INVERSE_SOLVERS
+from ..msd_core.validation import check_choice
 from . import host
 from .bandwidth import CATEGORY
 from .beside import is_stock
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SOLVERS = [name for name, kind in INVERSE_SOLVERS.items() if not getattr(kind, "backwards", False)]
 """The host evaluates the network in inference mode, so those that go backwards through it are left out."""
+SPACES = ("latents", "pixels")
 TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
 SEED = seed_input("Of the noise.")
 
@@ -211,6 +213,15 @@ class Inpaint(io.ComfyNode):
                     "rest acts. All but kalman take one evaluation a step. PiGDM, DPS and PSLD go backwards through "
                     "the network, which a host's prompt does not allow: see `msd inpaint --solver`.",
                 ),
+                io.Combo.Input(
+                    "space",
+                    options=list(SPACES),
+                    default="latents",
+                    optional=True,
+                    tooltip="pixels: nearer to what was hidden, one evaluation, one decoding and two encodings a step; "
+                    "cg_steps, grow and solver play no part.",
+                ),
+                temperature_input(),
             ],
             outputs=_outputs(),
         )  # fmt: skip
@@ -232,18 +243,23 @@ class Inpaint(io.ComfyNode):
         grow: int = 1,
         feather: float = 4.0,
         solver: str = "kalman",
+        space: str = "latents",
+        temperature: float = 1.0,
     ) -> io.NodeOutput:
         from ..msd_core.manipulation import inpaint
         from ..msd_core.posterior.conditional import OfConditional
         from ..msd_core.posterior.kalman import Kalman
 
         _check_masks(mask, image)
+        check_choice("space", space, SPACES)
         guider = host.make_guider(model, positive, negative, cfg, guider)
+        solver = "proximal" if space == "pixels" else solver
         chosen = Kalman(cg_steps) if solver == "kalman" else INVERSE_SOLVERS.made("solver", solver)
         calls, guided = chosen.rows, False
         if isinstance(chosen, Kalman) and is_stock(guider) and "negative" in guider.original_conds and guider.cfg != 1:
             chosen, calls, guided = OfConditional(chosen), calls + 1, True
         options = {"steps": steps, "solver": chosen, "grow": grow, "feather": feather}
+        options |= {"space": space, "temperature": temperature}
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
             hole = _mask(mask, number, picture)

@@ -28,6 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
 
+    parser.add_argument(
+        "--space", default="latents", help="where the rest is what is known: latents or pixels (default: latents)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=number,
+        default=1.0,
+        help="scale of all noise, 0 to 1; 0, in pixels: near the likeliest picture, whatever the seed (default: 1)",
+    )
+
     from .flags import add_flags_of
     from .solver import Inpainting
 
@@ -37,15 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, fill, save; the old file stays until the new one is whole."""
     from ..manipulation import inpaint
+    from .flags import flags, given
     from .solver import Inpainting, solver_of
 
     if arguments.mask is None and not arguments.region:
         raise ValueError("--mask: got none; allowed is the picture of a hole, or one --region or more. Pass one.")
-    solver = solver_of(arguments, Inpainting)
-    given = prepared(arguments, WORD)
-    mask = None if arguments.mask is None else mask_of(arguments.mask, given)
-    regions = [(mask_of(Path(path), given, "--region"), prompt) for path, prompt in arguments.region]
+    solver = solver_of(arguments, Inpainting) if given(arguments, flags(Inpainting)) else None
+    found = prepared(arguments, WORD)
+    mask = None if arguments.mask is None else mask_of(arguments.mask, found)
+    regions = [(mask_of(Path(path), found, "--region"), prompt) for path, prompt in arguments.region]
     options = {"cfg": arguments.cfg, "steps": arguments.steps, "seed": arguments.seed, "solver": solver}
-    options["regions"] = regions
-    result = inpaint(given.picture, mask, arguments.prompt, arguments.negative, model=given.model, **options)
-    return written(result, given, "outside of the hole, before the paste")
+    options |= {"regions": regions, "space": arguments.space, "temperature": arguments.temperature}
+    result = inpaint(found.picture, mask, arguments.prompt, arguments.negative, model=found.model, **options)
+    return written(result, found, "outside of the hole, before the paste")

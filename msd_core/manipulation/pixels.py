@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -29,8 +30,10 @@ from ..denoiser import (
     expand_sigma,
 )
 from ..measurement import Observation
+from ..model import Model
 from ..posterior.proximal import Proximal
 from ..validation import as_floating, check_callable, check_instance
+from .result import decoded, encoded
 
 SPREAD = 0.25
 """Standard deviation of a picture's pixels, in [0, 1]."""
@@ -80,6 +83,11 @@ class PixelPosterior(Wrapped):
         agreed = agreeing(shown, self.observation, error, self.step.steps)
         change = checked("encode", self.encode(agreed), z) - checked("encode", self.encode(shown), z)
         return x + change.to(x)
+
+
+def pixel_posterior(denoiser: Denoiser, observation: Observation, model: Model, step: Proximal) -> PixelPosterior:
+    """With the model's own encoder and decoder."""
+    return PixelPosterior(denoiser, observation, partial(encoded, model), partial(decoded, model), step=step)
 
 
 def agreeing(picture: Tensor, observation: Observation, error: float | Tensor, steps: int = 20) -> Tensor:

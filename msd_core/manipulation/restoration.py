@@ -8,7 +8,6 @@ as it is.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +21,8 @@ from ..posterior import RESTORERS, Solver, posterior_sample
 from ..posterior.proximal import Proximal
 from ..randomness import normal, seeded
 from ..validation import check_instance
-from .pixels import SPREAD, PixelPosterior, agreeing
-from .result import Manipulated, decoded, encoded, levels_of, through
+from .pixels import SPREAD, agreeing, pixel_posterior
+from .result import Manipulated, decoded, levels_of, through
 
 
 def _check_size(size: object, model: Model) -> None:
@@ -86,8 +85,7 @@ def restore(
     z = normal(shape, rng).to(device_of(model)) * math.hypot(data_std(denoiser), float(sigmas[0])) * temperature
     solver = RESTORERS.made("solver", solver)
     if isinstance(solver, Proximal):
-        ways = partial(encoded, model), partial(decoded, model)
-        inner = Denoised(PixelPosterior(denoiser, observation, *ways, step=solver))
+        inner = Denoised(pixel_posterior(denoiser, observation, model, solver))
         z = dream_sample(z, inner, sigmas, kept=unit_share, rng=rng, temperature=temperature)
     else:
         seen = Observation(through(model, observation.measurement), observation.b, observation.noise)

@@ -19,7 +19,6 @@ from msd_core.generators import cover
 from msd_core.manipulation.result import pasted
 from msd_core.measurement import Observation, observe
 from msd_core.measurement.blur import Blur
-from msd_core.measurement.mask import Mask
 from msd_core.measurement.pool import Pool
 from msd_core.model import load_model
 from msd_core.posterior import INVERSE_SOLVERS, RESTORERS
@@ -87,16 +86,20 @@ def test_what_is_restored_is_the_picture(model, picture: Tensor, measurement, le
 
 
 def test_temperature_0_is_nearer_than_samples_and_has_no_seed(model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
-    known = observe(picture, Mask((hole == 0).to(hole.dtype)))
-
     def filled(temperature: float, seed: int) -> Tensor:
-        told = {"model": model, "steps": 8, "seed": seed, "temperature": temperature}
-        return restore(known, (128, 128), BEFORE, **told).picture
+        told = {"model": model, "steps": 8, "seed": seed, "space": "pixels", "temperature": temperature}
+        found = inpaint(picture, hole, BEFORE, **told)
+        assert found.evaluations == 8 and found.kept is not None and found.kept > 25
+        assert torch.equal(found.picture[..., hole == 0], picture[..., hole == 0])
+        return found.picture
 
     cold, again = filled(0.0, 0), filled(0.0, 1)
     assert torch.equal(cold, again) and judge(cold[0], parse(BEFORE)).accepted
     near = [psnr(filled(1.0, seed)[..., hole == 1], picture[..., hole == 1]) for seed in (0, 1)]
     assert psnr(cold[..., hole == 1], picture[..., hole == 1]) > sum(near) / len(near)
+    spoilt = torch.where(hole > 0, 0.0, picture)
+    again = inpaint(spoilt, hole, BEFORE, model=model, steps=8, space="pixels", temperature=0.0).picture
+    assert psnr(again[..., hole == 1], cold[..., hole == 1]) > 40, "what was in it plays no part"
 
 
 @pytest.mark.parametrize("solver", [name for name in INVERSE_SOLVERS if name != "kalman"])
@@ -136,6 +139,15 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
         (lambda m, p: inpaint(p[..., :100], torch.ones(128, 100), AFTER, model=m), "picture: got 100x128"),
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, grow=-1), "grow: got -1"),
         (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, solver="none"), "solver: got 'none'"),
+        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, space="air"), "space: got 'air'"),
+        (
+            lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, solver="kalman", space="pixels"),
+            "solver: got 'kalman' in pixels",
+        ),
+        (
+            lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, temperature=0.5),
+            "temperature: got 0.5 with 'kalman'",
+        ),
         (lambda m, p: restore(observe(p, Pool(4)), (128, 128), "", model=m, solver="kalman"), "solver: got 'kalman'"),
         (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
         (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
@@ -182,6 +194,7 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
         side = 128 if task == "x4" else 32
         assert read_picture(folder / "small-restored.png").shape[-2:] == (side, side)
     assert main(["inpaint", str(folder / "picture.png"), AFTER, *mask, "--solver", "dps", "--zeta", "1"]) == 0
+    assert main(["inpaint", str(folder / "picture.png"), AFTER, *mask, "--space", "pixels", "--temperature", "0"]) == 0
     other = read_picture(folder / "picture-inpainted.png")
     assert torch.equal(before[..., hole == 0], other[..., hole == 0]) and not torch.equal(other, filled)
     words = ["restore", str(folder / "small.png"), BEFORE, "--task", "x4", "--steps", "2", "--solver", "red-diff"]

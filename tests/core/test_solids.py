@@ -167,7 +167,7 @@ class Known(torch.nn.Module):
 
 
 def known(scene: Scene = SCENE, **options: object) -> Volume:
-    volume = Volume(48, 48, background="white", ray_samples=96)
+    volume = Volume(48, 48, background="white", ray_samples=64)
     volume.field = Known(scene, **options)  # type: ignore[arg-type]
     return volume
 

@@ -74,6 +74,21 @@ def test_inpaint_by_another_solver_is_the_core_s(
     assert torch.equal(image[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
 
 
+def test_inpaint_in_pixels_at_temperature_0_is_the_core_s(
+    demo: DemoModel, sockets: dict, picture: Tensor, hole: Tensor
+) -> None:
+    told = {"steps": 6, "space": "pixels", "temperature": 0.0}
+    with torch.inference_mode():
+        one, other = (
+            Inpaint.execute(image_of(picture), hole, seed=seed, cfg=1.0, **told, **sockets).args[0] for seed in (3, 4)
+        )
+    headless = inpaint(picture, hole[0], AFTER, model=demo, **told)
+    assert torch.equal(one, other) and psnr(one, image_of(headless.picture)) > 30
+    assert torch.equal(one[:, hole[0] == 0], image_of(picture)[:, hole[0] == 0])
+    with pytest.raises(ValueError, match="space: got 'air'"):
+        Inpaint.execute(image_of(picture), hole, seed=3, steps=1, cfg=1.0, space="air", **sockets)
+
+
 def test_a_solver_that_goes_backwards_is_not_offered_and_says_why(sockets: dict, picture: Tensor, hole: Tensor) -> None:
     assert SOLVERS == ["kalman", "proximal", "replacement", "ddrm", "red-diff"]
     for solver in ("dps", "psld", "pigdm"):

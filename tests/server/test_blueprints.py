@@ -76,8 +76,15 @@ def test_a_neural_image_is_what_the_template_makes(server: Server, api_workflow:
     assert torch.equal(picture, tensor(server.image(server.run(template), SAVE)))
 
 
+def quick(graph: dict) -> None:
+    """Another preset: less than half of the time."""
+    (step,) = (node for node in graph.values() if node["class_type"] == "MSD_MeanShiftDistillStep")
+    step["inputs"]["preset"] = "fast"
+
+
 def test_a_drawing_is_what_the_prompt_says(server: Server) -> None:
     graph = graph_of(DRAWING) | {SAVE: saved("drawing", output(blueprint(DRAWING), "image", OUTER))}
+    quick(graph)
     svg = {"svg": output(blueprint(DRAWING), "svg", OUTER), "filename_prefix": "blueprints/drawing"}
     entry = server.run(graph | {"9": {"class_type": "SaveSVGNode", "inputs": svg}})
     assert judge(tensor(server.image(entry, SAVE)), prompt_of(DRAWING)).accepted
@@ -105,8 +112,7 @@ def test_an_edit_is_what_the_prompt_says_and_stays_outside_of_the_mask(server: S
     }
     result = output(blueprint(EDIT), "image", OUTER)
     graph = graph_of(EDIT, image=["2", 0], mask=["3", 0]) | loaders | {SAVE: saved("edit", result)}
-    (step,) = (node for node in graph.values() if node["class_type"] == "MSD_MeanShiftDistillStep")
-    step["inputs"]["preset"] = "fast"  # in less than half of the time
+    quick(graph)
     entry = server.run(graph)
     png = server.image(entry, SAVE)
     made = np.array(Image.open(io.BytesIO(png)).convert("RGB"))

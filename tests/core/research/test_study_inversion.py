@@ -17,11 +17,11 @@ pytestmark = pytest.mark.core
 
 
 def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three inversions, two pictures, four steps: one table and one CSV; exact means exact, explicit is not."""
+    """Three inversions, one picture, four steps: one table and one CSV; exact means exact, explicit is not."""
     names = ("explicit", "implicit", "direct")
     monkeypatch.setattr(study, "INVERSIONS", {name: study.INVERSIONS[name] for name in names})
     monkeypatch.setattr(study, "CFGS", (1.0, 7.5))
-    monkeypatch.setattr(study, "QUICK_PICTURES", 2)
+    monkeypatch.setattr(study, "QUICK_PICTURES", 1)
     monkeypatch.setattr(study, "STEPS", 4)
     context = Context(tmp_path, quick=True)
     result = study.run(context)
