@@ -20,7 +20,6 @@ from ...demo.scenes import caption
 from ...manipulation import Manipulated, inpaint, restore
 from ...measurement import Measurement, observe
 from ...measurement.blur import Blur
-from ...measurement.mask import Mask
 from ...measurement.pool import Pool
 from ...posterior.dps import DPS
 from ...posterior.proximal import Proximal
@@ -35,10 +34,17 @@ PICTURES, QUICK_PICTURES = 20, 2
 STEPS = {"kalman": 16, "proximal": 48, "replacement": 48}
 """Of each gain: 48 rows a picture."""
 RESTORE_ROWS = 40
-RESTORED = {"restored": Proximal(), "dps": DPS(1.0), "psld": PSLD(0.3, 0.03), "red-diff": REDDiff(0.05)}
-"""Settings of the others: the best of three each on one picture that is not among these."""
-IN_PIXELS, GUIDED = (16, 48), (3.0, 7.5)
-"""Steps of holes that are measured in pixels, an evaluation each; and scales of guidance that holes are tried at."""
+RESTORED = {
+    "restored": (Proximal(), 1.0),
+    "restored, temperature 0": (Proximal(), 0.0),
+    "dps": (DPS(1.0), 1.0),
+    "psld": (PSLD(0.3, 0.03), 1.0),
+    "red-diff": (REDDiff(0.05), 1.0),
+}
+"""Solvers and temperatures; settings of the others: the best of three each on one picture that is not among these."""
+IN_PIXELS, GUIDED = {16: (0.0, 1.0), 48: (1.0,)}, (3.0, 7.5)
+"""Steps of holes that are measured in pixels, an evaluation each, with the temperatures that they are tried at; and
+scales of guidance."""
 Case = Callable[[DemoModel, Scene, Tensor, torch.Generator], dict[str, float]]
 
 
@@ -63,13 +69,12 @@ def filled(kind: str, gain: str, cfg: float = 1.0) -> Case:
     return case
 
 
-def filled_in_pixels(kind: str, steps: int, cfg: float = 1.0) -> Case:
+def filled_in_pixels(kind: str, steps: int, temperature: float, cfg: float = 1.0) -> Case:
     """A hole as a measurement of the pixels around it."""
 
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
-        hole, size = holes(scene, model.side)[kind], (model.side, model.side)
-        seen = observe(picture, Mask(1 - hole))
-        made = restore(seen, size, caption(scene), model=model, cfg=cfg, steps=steps)
+        hole, walk = holes(scene, model.side)[kind], {"space": "pixels", "steps": steps, "temperature": temperature}
+        made = inpaint(picture, hole, caption(scene), model=model, cfg=cfg, **walk)
         return _found(made, scene, picture, hole > 0)
 
     return case
@@ -81,9 +86,9 @@ def restored(measurement: Measurement, noise: float, way: str) -> Case:
     def case(model: DemoModel, scene: Scene, picture: Tensor, rng: torch.Generator) -> dict[str, float]:
         observation, side = observe(picture, measurement, noise, rng), model.side
         if way in RESTORED:
-            solver = RESTORED[way]
-            steps = RESTORE_ROWS // solver.rows
-            made = restore(observation, (side, side), caption(scene), model=model, solver=solver, steps=steps)
+            solver, temperature = RESTORED[way]
+            walk = {"solver": solver, "steps": RESTORE_ROWS // solver.rows, "temperature": temperature}
+            made = restore(observation, (side, side), caption(scene), model=model, **walk)
         else:
             plain = F.interpolate(observation.b, (side, side), mode="bicubic").clamp(0, 1)
             made = Manipulated(plain, 0, None)
@@ -105,15 +110,21 @@ def cases() -> Iterator[tuple[str, str, Case]]:
     for kind in ("half of a thing", "box"):
         for gain in STEPS:
             yield kind, gain, filled(kind, gain)
-        for steps in IN_PIXELS:
-            yield kind, f"in pixels, {steps} steps", filled_in_pixels(kind, steps)
+        for steps, temperatures in IN_PIXELS.items():
+            for temperature in temperatures:
+                yield kind, _in_pixels(steps, temperature), filled_in_pixels(kind, steps, temperature)
     for cfg in GUIDED:
         yield f"box, cfg {cfg:g}", "kalman", filled("box", "kalman", cfg)
-        yield f"box, cfg {cfg:g}", f"in pixels, {IN_PIXELS[0]} steps", filled_in_pixels("box", IN_PIXELS[0], cfg)
+        for temperature in (0.0, 1.0):
+            yield f"box, cfg {cfg:g}", _in_pixels(16, temperature), filled_in_pixels("box", 16, temperature, cfg)
     tasks = {"x4": (Pool(4), 0.0), "x8": (Pool(8), 0.0), "blur of 4": (Blur(4.0), 0.01), "noise of .1": (Pool(1), 0.1)}
     for task, (measurement, noise) in tasks.items():
         for way in ("as given", *RESTORED):
             yield task, way, restored(measurement, noise, way)
+
+
+def _in_pixels(steps: int, temperature: float) -> str:
+    return f"in pixels, {steps} steps, temperature {temperature:g}"
 
 
 def run(context: Context) -> Result:
