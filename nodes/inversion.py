@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
 from ..msd_core.inversion.resample import resample
-from ..msd_core.inversion.words import described
+from ..msd_core.inversion.words import described, inversion_curves
 from ..msd_core.settings import settings_of
 from ..msd_core.validation import check_choice
 from . import host
 from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
-from .progress import Progress, tell
+from .progress import Progress, tell, to_image
 from .schema import FOLDED, schema
 
 METHODS = {"explicit": 1, "implicit": 5, "uni-inv": 1, "renoise": 4, "implicit-heun": 10, "implicit-dpmpp-2m": 5}
@@ -110,6 +110,7 @@ class DDIMInversion(io.ComfyNode):
                     "report", display_name="report", tooltip="Evaluations, residuals, statistics of the noise."
                 ),
                 io.Latent.Output("returned", display_name="returned", tooltip="What sampling gives back, with check."),
+                io.Image.Output("plot", display_name="plot", tooltip="Residual, level and spread, step by step."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -178,7 +179,10 @@ class DDIMInversion(io.ComfyNode):
             returned = (
                 blocked_without_check(cls) if back is None else {"samples": latent_format.process_out(back.cpu())}
             )
-            return io.NodeOutput(inverted, all_levels, noise, levels, told, returned)
+            from ..msd_core.plot import plot_curves
+
+            drawn = to_image(plot_curves(inversion_curves(trajectory)))
+            return io.NodeOutput(inverted, all_levels, noise, levels, told, returned, drawn)
 
 
 def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:

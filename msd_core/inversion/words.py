@@ -1,7 +1,8 @@
-"""An inversion in words: what it took, what it missed, what its end is like, and what came back."""
+"""An inversion in words and curves: what it took, what it missed, what its end is like, and what came back."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .report import VISIBLE
@@ -33,3 +34,20 @@ def described(trajectory: Trajectory, back: Tensor | None = None) -> str:
     if (warning := trajectory.warning()) is not None:
         lines.append(f"warning: {warning}")
     return "\n".join(lines)
+
+
+def inversion_curves(trajectory: Trajectory) -> dict[str, list[float]]:
+    """Name to a value a step, for `plot.plot_curves`: level, residual, and the spread of the state it ends at.
+
+    The residual is the worst sample's, NaN where none was measured. The spread is RMS over all samples, over
+    sqrt(1 + sigma^2): of noisy states whose picture has unit variance it is 1.
+    """
+    levels = trajectory.sigmas[1:].double()
+    over_all = tuple(range(1, trajectory.states.ndim))
+    spread = trajectory.states[1:].double().square().mean(dim=over_all).sqrt().cpu() / (1 + levels.cpu() ** 2).sqrt()
+    curves = {"noise level sigma": levels.tolist(), "spread of the state, 1 is noise": spread.tolist()}
+    if trajectory.report is None:
+        return curves
+    residual = trajectory.report.residual.double().cpu()
+    worst = torch.where(residual.isnan().all(dim=1), torch.nan, residual.nan_to_num(-1.0, torch.inf).amax(dim=1))
+    return {"residual of the step, worst sample": worst.tolist(), **curves}

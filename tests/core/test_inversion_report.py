@@ -24,6 +24,7 @@ from msd_core import (
 )
 from msd_core.inversion.base import residual_of
 from msd_core.inversion.report import noise_statistics
+from msd_core.inversion.words import inversion_curves
 from msd_core.settings import settings_of, settings_table
 
 pytestmark = pytest.mark.core
@@ -32,6 +33,28 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "inversion.md"
 
 def levels(steps: int = 12) -> Tensor:
     return sigma_schedule("karras", steps, sigma_min=0.05, sigma_max=8.0).double()
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_of_white_noise_pictures_are_flat_and_the_residual_is_the_worst() -> None:
+    """Of N(0, I), D = z / (1 + sigma^2): the spread stays what it is at the picture, as the state grows."""
+    x = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+    x = x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    for name in ("explicit", "uni-inv"):
+        trajectory = invert(x, lambda z, sigma: z / (1 + torch.as_tensor(sigma) ** 2), levels(80), INVERSIONS[name]())
+        curves = inversion_curves(trajectory)
+        assert {len(values) for values in curves.values()} == {len(trajectory.sigmas) - 1}
+        assert curves["noise level sigma"] == trajectory.sigmas[1:].tolist()
+        assert curves["spread of the state, 1 is noise"] == pytest.approx(
+            [1.0] * (len(trajectory.sigmas) - 1), abs=0.06
+        )
+        assert trajectory.report is not None
+        worst = trajectory.report.residual.amax(dim=1).tolist()
+        assert curves["residual of the step, worst sample"] == pytest.approx(worst, nan_ok=True)
+    bare = Trajectory(trajectory.sigmas, trajectory.states)
+    assert list(inversion_curves(bare)) == list(curves)[1:], "nothing was measured"
 
 
 # --- statistics of the noise ------------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ CASES += [(kind, f"implicit-{n}", n.replace("-", "_")) for kind in ("eps", "v") 
 @pytest.mark.parametrize(("kind", "method", "name"), CASES)
 def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method: str, name: str) -> None:
     latent = picture()
-    _, _, noise, sigmas, told, returned = invert(kind, latent, method=method, steps=10, check=True)
+    _, _, noise, sigmas, told, returned, plot = invert(kind, latent, method=method, steps=10, check=True)
     with torch.inference_mode():
         guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
         sampler, empty = comfy.samplers.sampler_object(name), {"samples": torch.zeros_like(latent["samples"])}
@@ -143,6 +143,7 @@ def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method
     limit = 0.2 if method == "uni-inv" else 2e-3
     assert relative(back, latent["samples"]) < limit
     assert relative(returned["samples"], back) < 2e-3
+    assert plot.shape == (1, 480, 640, 3) and 0 < float(plot.std())
     assert "evaluations in 10 steps" in told and "comes back at" in told and "white noise" in told
 
 
@@ -163,7 +164,7 @@ def test_implicit_is_better_than_explicit_and_the_report_says_so() -> None:
 
 
 def test_without_check_nothing_is_walked_back() -> None:
-    *_, told, returned = invert("eps", picture(), steps=4)
+    *_, told, returned, _ = invert("eps", picture(), steps=4)
     assert "comes back" not in told and type(returned).__name__ == "ExecutionBlocker"
     assert told.startswith("4 evaluations in 4 steps")
 
