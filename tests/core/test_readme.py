@@ -65,4 +65,4 @@ def test_the_pictures_that_exist_are_changed_from_top_to_bottom(
     exec(compile(drawing, "README.md", "exec"), {})  # noqa: S102
     for line in rest.splitlines():
         assert main([*shlex.split(line)[1:], "--steps", "1"]) == 0, line
-    assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 7
+    assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 8
