@@ -6,9 +6,9 @@ steps
 
     z_i = down(z_{i+1}; D(z_{i+1}) + w (D_{i+1} - D_{i+2}))       w = 1/2r of `multistep`
 
-upwards, with the difference that the sweep before has left (held, since it changes less than D_{i+2} itself). The
-residuals are those of the states with their own differences. Each sample keeps the best of its sweeps, and stops at the
-tolerance.
+upwards, each no closer than the sweep before was off as a whole. The differences of all steps are held during a sweep,
+and go from one to the next by Anderson's acceleration, since the plain iteration stalls. The residuals are those of the
+states with their own differences. Each sample keeps the best of its sweeps, and stops at the tolerance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from ..multistep import dpmpp_2m_weight
 from ..randomness import Rng
 from ..settings import setting
 from .base import Rise, Solved, ddim_down, residual_of, same_variance
-from .solve import Solving
+from .solve import Search, Solving
+
+CLOSER, FIRST = 0.03, 1e-3
+"""Tolerance of a sweep's steps as a share of the residual that the sweep before has left; and of the first sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +45,45 @@ class ImplicitDPMpp2M(Solving):
         steps = range(len(levels) - 1)
         weights = [dpmpp_2m_weight(*levels[i : i + 3][::-1]) if i + 2 < len(levels) else 0.0 for i in steps]
         states = [x] * len(levels)
-        changes, best = [torch.zeros_like(x)] * len(steps), _Best(len(levels), x)
+        changes, best = torch.zeros_like(x)[:, None].repeat_interleave(len(steps), dim=1), _Best(len(levels), x)
+        search = Search(changes, self.window, self.damping)
+        tolerance = x.new_full((len(x),), max(self.tolerance, FIRST))
         for sweep in range(self.sweeps):
-            found, spent = [], torch.ones(x.shape[0]).long() * len(steps)
+            found, spent = [], torch.full((len(x),), len(steps))
             for i in steps:
                 start = same_variance(states[i], levels[i], levels[i + 1]) if sweep == 0 else states[i + 1]
-                solved = self._step(states[i], start, denoiser, levels, i, weights[i] * changes[i])
+                added = weights[i] * search.y[:, i]
+                solved = self._step(states[i], start, denoiser, levels, i, added, tolerance)
                 states[i + 1], spent = solved.state, spent + solved.evaluations.cpu()
                 found.append(denoiser(solved.state, levels[i + 1]))
-            changes = [found[i] - found[min(i + 1, len(steps) - 1)] for i in steps]
-            ends = [_down(states[i + 1], found[i] + weights[i] * changes[i], levels, i) for i in steps]
-            residuals = [residual_of(states[i] - ends[i], levels[i + 1]) for i in steps]
-            if best.take(states, torch.stack(residuals), spent, self.tolerance):
+            changes = torch.stack([found[i] - found[min(i + 1, len(steps) - 1)] for i in steps], dim=1)
+            ends = [_down(states[i + 1], found[i] + weights[i] * changes[:, i], levels, i) for i in steps]
+            residuals = torch.stack([residual_of(states[i] - ends[i], levels[i + 1]) for i in steps])
+            if best.take(states, residuals, spent, self.tolerance):
                 break
+            off = residuals.amax(dim=0)
+            tolerance = (CLOSER * off).nan_to_num(FIRST).clamp(self.tolerance, max(self.tolerance, FIRST))
+            search.take(changes - search.y, off, self.tolerance)
+            search.move(changes - search.y)
         for i in steps:
             yield Rise(best.states[i + 1], best.residuals[i], best.spent if i == 0 else torch.zeros_like(best.spent))
 
     def _step(
-        self, z: Tensor, start: Tensor, denoiser: RowCounter, levels: Sequence[float], i: int, added: Tensor
+        self,
+        z: Tensor,
+        start: Tensor,
+        denoiser: RowCounter,
+        levels: Sequence[float],
+        i: int,
+        added: Tensor,
+        tolerance: Tensor,
     ) -> Solved:
         """The step up from level i, with ``added`` to what the model returns where it ends."""
 
         def missed(y: Tensor) -> Tensor:
             return z - _down(y, denoiser(y, levels[i + 1]) + added, levels, i)
 
-        return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]))
+        return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]), tolerance)
 
 
 def _down(y: Tensor, denoised: Tensor, levels: Sequence[float], i: int) -> Tensor:

@@ -50,22 +50,30 @@ class Solving:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def solve(self, residual: Callable[[Tensor], Tensor], start: Tensor, measure: Callable[[Tensor], Tensor]) -> Solved:
+    def solve(
+        self,
+        residual: Callable[[Tensor], Tensor],
+        start: Tensor,
+        measure: Callable[[Tensor], Tensor],
+        tolerance: Tensor | None = None,
+    ) -> Solved:
         """Drive ``residual`` (B, *) -> (B, *) to 0, from ``start`` (B, *); ``measure`` makes it a figure (B,).
+
+        ``tolerance`` (B,) stands in place of the own one, a number a sample.
 
         Each sample takes at most ``evaluations`` calls of ``residual``; all rows are evaluated until the last is done.
         """
-        search = _Search(start, self.window, self.damping)
+        search = Search(start, self.window, self.damping)
         for _ in range(self.evaluations):
             missed = residual(search.y)
-            search.take(missed, measure(missed), self.tolerance)
+            search.take(missed, measure(missed), self.tolerance if tolerance is None else tolerance)
             if bool(search.done.all()):
                 break
             search.move(missed)
         return Solved(search.best, search.least, search.used)
 
 
-class _Search:
+class Search:
     """Where the solver of a batch stands."""
 
     def __init__(self, start: Tensor, window: int, damping: float) -> None:
@@ -80,7 +88,7 @@ class _Search:
         self._failed, self._fresh = self.done, ~self.done
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
-    def take(self, missed: Tensor, size: Tensor, tolerance: float) -> None:
+    def take(self, missed: Tensor, size: Tensor, tolerance: float | Tensor) -> None:
         """Note the residual at ``y``: keep the best iterate of each sample, and stop those at the tolerance."""
         size = size.nan_to_num(torch.inf, torch.inf)
         self.used += ~self.done
