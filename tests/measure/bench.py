@@ -11,7 +11,6 @@ found as the tests find it ($COMFYUI_PATH, ~/comfy/ComfyUI).
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from inside import HOST_TIER, in_host, module  # noqa: E402
+from inside import command, module  # noqa: E402
 
 CFG = 7.5
 
@@ -55,23 +54,19 @@ def measure(checkpoint: Path, size: int, steps: int, method: str) -> str:
     return host.run(guider, loop, *host.latent_grid(guider, generator.canvas), vae=vae, rows=2)
 
 
-def main() -> int:
-    arguments = parsed()
-    if HOST_TIER not in os.environ:
-        return in_host(Path(__file__))
-    module(HERE.parent / "host" / "conftest.py")
+def main(arguments: argparse.Namespace) -> None:
+    """The table, printed; of random weights unless a checkpoint is given."""
     numbers = arguments.size, arguments.steps, arguments.method
     if arguments.checkpoint is not None:
         print(measure(arguments.checkpoint, *numbers))
-        return 0
+        return
     import safetensors.torch
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random_sd15.safetensors"
         safetensors.torch.save_file(module(HERE.parent / "host" / "full_size.py").checkpoint(), file)
         print(measure(file, *numbers))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(Path(__file__).resolve(), parsed(), main))

@@ -12,7 +12,6 @@ model; ComfyUI is found as the tests find it ($COMFYUI_PATH, ~/comfy/ComfyUI).
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from inside import HOST_TIER, in_host, module  # noqa: E402
+from inside import command  # noqa: E402
 
 SHOWN = 6
 """Pictures on the sheet."""
@@ -182,14 +181,5 @@ def measure(arguments: argparse.Namespace) -> list[Any]:
     return tables
 
 
-def main() -> int:
-    arguments = parsed()
-    if HOST_TIER not in os.environ:
-        return in_host(Path(__file__))
-    module(HERE.parent / "host" / "conftest.py")
-    measure(arguments)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(Path(__file__).resolve(), parsed(), measure))

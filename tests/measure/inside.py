@@ -6,8 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 HOST_TIER = "MSD_HOST_TIER"
 """Set where `tests/host/conftest.py` imports the host."""
@@ -20,6 +22,15 @@ def module(path: Path) -> ModuleType:
     loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def command(script: Path, arguments: Any, measure: Callable[[Any], object]) -> int:  # noqa: ANN401
+    """``measure(arguments)`` with the host imported, in a process of its own unless this is that; its exit status."""
+    if HOST_TIER not in os.environ:
+        return in_host(script)
+    module(script.parents[1] / "host" / "conftest.py")
+    measure(arguments)
+    return 0
 
 
 def in_host(script: Path) -> int:

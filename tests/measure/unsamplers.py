@@ -11,7 +11,6 @@ Every picture and way is a cell that is kept: the same command goes on where it 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from inside import HOST_TIER, in_host, module  # noqa: E402
+from inside import command  # noqa: E402
 
 COLUMNS = ("model", "way", "steps", "picture, dB", "worst, dB", "rows")
 EXACT = "implicit"
@@ -81,11 +80,8 @@ def measure(arguments: argparse.Namespace) -> list[Any]:
         (flow, name, way, steps)
         for flow in (False, True)
         for name, way in trip_ways.ways(flow, packs).items()
-        for steps in (
-            (arguments.steps,)
-            if EXACT in name
-            else (arguments.steps, arguments.rows // trip_ways.ROWS_A_STEP.get(name, 2))
-        )
+        for steps in dict.fromkeys((arguments.steps, arguments.rows // trip_ways.ROWS_A_STEP.get(name, 2)))
+        if EXACT not in name or steps == arguments.steps
     ]
     context.plan("unsamplers", len(listed) * arguments.pictures)
     rows = []
@@ -103,14 +99,5 @@ def measure(arguments: argparse.Namespace) -> list[Any]:
     return rows
 
 
-def main() -> int:
-    arguments = parsed()
-    if HOST_TIER not in os.environ:
-        return in_host(Path(__file__))
-    module(HERE.parent / "host" / "conftest.py")
-    measure(arguments)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(Path(__file__).resolve(), parsed(), measure))
