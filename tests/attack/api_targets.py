@@ -268,7 +268,8 @@ def core_targets() -> list[Target]:
                "model": "model", "cfg": "cfg", "steps": "steps", "seed": "seed", "solver": "gains"},
                also=("path",)),
         Target("restore", lambda **k: m.restore(prompt="a", steps=2, **k), {"observation": "observed",
-               "size": "whole", "model": "model", "cfg": "cfg", "seed": "seed"}, also=("path", "b")),
+               "size": "whole", "model": "model", "cfg": "cfg", "seed": "seed",
+               "temperature": "small"}, also=("path", "b")),
         Target("observe", lambda y, noise, rng: m.observe(y, Everything(), noise, rng).b,
                {"y": "x", "noise": "small", "rng": "rng"}),
         Target("Observation", lambda b, noise: m.Observation(Everything(), b, noise),
@@ -282,9 +283,10 @@ def core_targets() -> list[Target]:
         Target("posterior_steps", lambda z, denoiser, sigmas, rng: first(m.posterior_steps(
                z, denoiser, m.Observation(Everything(), torch.ones(1, 2), 0.5), sigmas, "dps", rng)),
                {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "rng": "rng"}),
-        Target("dream_sample", lambda z, denoiser, sigmas, kept, rng: m.dream_sample(
-               z, m.Denoised(denoiser), sigmas, kept=kept, rng=rng),
-               {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "kept": "small", "rng": "rng"}, "z"),
+        Target("dream_sample", lambda z, denoiser, sigmas, kept, rng, temperature: m.dream_sample(
+               z, m.Denoised(denoiser), sigmas, kept=kept, rng=rng, temperature=temperature),
+               {"z": "x", "denoiser": "denoiser", "sigmas": "sigmas", "kept": "small", "rng": "rng",
+               "temperature": "small"}, "z"),
         Target("Denoised", lambda denoiser, z: m.Denoised(denoiser)(z, 1.0)[0], {"denoiser": "denoiser", "z": "x"},
                "z"),
         Target("Edited", lambda denoiser, strength, steps, z: m.Edited(denoiser, strength, steps)(z, 1.0)[0],
