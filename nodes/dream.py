@@ -170,6 +170,11 @@ class DreamSampler(io.ComfyNode):
         check_choice("mode", mode, MODES)
         check_number("strength", strength, "0.1 to 1 are usual; 0 changes nothing.", low=0)
         check_temperature(temperature)
+        if mode == "edit" and temperature != 1:
+            raise ValueError(
+                f"temperature: got {temperature:g} with the mode 'edit', whose noise is the picture's own; allowed is 1 "
+                "there; set it, or choose another mode"
+            )
         return io.NodeOutput(KSAMPLER(dream, {"mode": mode, "strength": strength, "temperature": temperature}))
 
 

@@ -72,7 +72,8 @@ def inpaint(
             they overlap, with one another, both prompts count.
         space: 'latents', or 'pixels': one row a step, and one decoding and two encodings.
         temperature: scale of all noise, in [0, 1]: 1 samples; 0 draws nothing: near the likeliest picture, which
-            ``seed`` does not change. Below 1 with 'proximal' or 'replacement', best in pixels.
+            ``seed`` does not change. Below 1 in pixels; in latents 'proximal' and 'replacement' take
+            it, too, but were not measured so.
 
     Raises:
         ValueError: for a wrong argument, a model without chain, or one that a solver cannot differentiate.

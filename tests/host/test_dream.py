@@ -139,6 +139,8 @@ def test_wrong_input() -> None:
         DreamSampler.execute("edit", -1.0)
     with pytest.raises(ValueError, match="temperature: got 1.5"):
         DreamSampler.execute("renoise", 0.2, 1.5)
+    with pytest.raises(ValueError, match="temperature: got 0.5 with the mode 'edit'"):
+        DreamSampler.execute("edit", 0.2, 0.5)
     levels = levels_of(tiny_model(), 4).flip(0)
     with pytest.raises(ValueError, match="sigmas"), torch.inference_mode():
         noise, empty = Noise_RandomNoise(0), {"samples": torch.zeros(1, 4, 8, 8)}
