@@ -172,8 +172,8 @@ class DreamSampler(io.ComfyNode):
         check_temperature(temperature)
         if mode == "edit" and temperature != 1:
             raise ValueError(
-                f"temperature: got {temperature:g} with the mode 'edit', whose noise is the picture's own; allowed is 1 "
-                "there; set it, or choose another mode"
+                f"temperature: got {temperature:g} with the mode 'edit', whose noise is the picture's own; allowed is 1"
+                " there; set it, or choose another mode"
             )
         return io.NodeOutput(KSAMPLER(dream, {"mode": mode, "strength": strength, "temperature": temperature}))
 
