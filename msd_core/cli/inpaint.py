@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negative", default="", help="what it does not show (default: nothing)")
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance; 1 is off (default: 1)")
-
     parser.add_argument(
         "--space", default="latents", help="where the rest is what is known: latents or pixels (default: latents)"
     )

@@ -2,8 +2,8 @@
 
 The size is read at every evaluation of the model, which is one a step. What the server grows by over the last 300 is
 the slope of a least-squares line through the sizes, times 300; of 15 runs, it is that of the last 10, read after each.
-A leak is planted into a shorter run.
-The server is a fresh one: what earlier prompts have freed would take a leak in without growing.
+A leak is planted into a shorter run. The server is a fresh one: what earlier prompts have freed would take a leak in
+without growing.
 """
 
 from __future__ import annotations
