@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import number
-from .changed import add_shared, prepared
+from .arguments import file, number
+from .changed import add_shared, mask_of, prepared
 
 HELP = "invert a picture to noise, and back"
 INVERSION, WORD = "implicit", "returned"
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=number, default=1.0, help="guidance scale; 1 is off, and accurate (default: 1)")
     names = ", ".join(INVERSIONS)
     parser.add_argument("--inversion", default=INVERSION, help=f"{names} (default: {INVERSION})")
+    parser.add_argument("--mask", type=file, help="picture that is white where it is inverted; the rest stays")
     parser.add_argument("--noise", type=Path, help="safetensors file for the noisy latent and its levels")
 
 
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..inversion import INVERSIONS, invert
     from ..inversion.resample import resample, round_trip_psnr
     from ..inversion.words import described
+    from ..manipulation.result import cells_of
     from ..schedule import sigma_schedule
     from ..tensorfile import write_tensors
     from .pictures import to_pil
@@ -41,10 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     model, picture, out = given.model, given.picture, given.out
     denoiser = model.denoiser(arguments.prompt, "", arguments.cfg)
     sigmas = sigma_schedule("normal", arguments.steps, schedule=model.schedule)
-    rng = torch.Generator().manual_seed(arguments.seed)
+    rng, mask = torch.Generator().manual_seed(arguments.seed), None
+    if arguments.mask is not None:
+        mask = cells_of((mask_of(arguments.mask, given) > 0.5).float(), model.cell, 0)
+        if not bool(mask.any()):
+            raise ValueError(
+                "--mask: got a picture without white; allowed is one that is white where to invert. Paint it."
+            )
     with torch.no_grad():
         x = model.encode(picture)
-        trajectory = invert(x, denoiser, sigmas, inversion, rng)
+        trajectory = invert(x, denoiser, sigmas, inversion, rng, mask)
         back = resample(trajectory, denoiser)
         returned, own = (model.decode(latent).clamp(0, 1) for latent in (back, x))
     if arguments.noise is not None:

@@ -19,6 +19,7 @@ from ..multistep import dpmpp_2m_steps
 from ..sampling import ddim_steps, heun_steps
 from ..validation import as_floating, check_instance, check_positive, check_same_shape, is_number
 from .base import sampler_of
+from .masked import MaskedDenoiser
 from .trajectory import Trajectory
 
 Walk = Callable[[Tensor, Denoiser, Tensor], Iterator[tuple[float, Tensor, Tensor]]]
@@ -32,15 +33,21 @@ def resample_steps(
     """Yield ``(sigma, z)`` after each step down; arguments and errors of `resample`. Gradients flow through."""
     check_instance("trajectory", trajectory, Trajectory, "a Trajectory, as invert returns it")
     check_denoiser(denoiser)
-    top = _top(trajectory, below)
-    counted, inversion = RowCounter(denoiser), cast("Any", trajectory.inversion)
-    levels = trajectory.sigmas.tolist()
+    top, outside = _top(trajectory, below), trajectory.outside
+    counted = RowCounter(denoiser if outside is None else MaskedDenoiser(denoiser, outside))
+    for sigma, z in _walked(trajectory, counted, top):
+        yield sigma, z if outside is None else outside.filled(z, sigma)
+
+
+def _walked(trajectory: Trajectory, denoiser: RowCounter, top: int) -> Iterator[tuple[float, Tensor]]:
+    """The steps down from level number ``top``."""
+    inversion, levels = cast("Any", trajectory.inversion), trajectory.sigmas.tolist()
     if hasattr(inversion, "descend"):
-        down = inversion.descend(trajectory, counted, top)
+        down = inversion.descend(trajectory, denoiser, top)
         yield from zip(levels[top - 1 :: -1] if top > 1 else levels[:1], down, strict=True)
         return
     walk = WALKS[sampler_of(inversion)]
-    for sigma, z, _ in walk(trajectory.states[top], counted, trajectory.sigmas[: top + 1].flip(0)):
+    for sigma, z, _ in walk(trajectory.states[top], denoiser, trajectory.sigmas[: top + 1].flip(0)):
         yield sigma, z
 
 

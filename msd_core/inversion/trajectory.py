@@ -17,6 +17,7 @@ from ..sampling import as_sigmas, check_sigmas
 from ..validation import as_finite, is_number
 from .base import Inversion, Rise, SolvedStep, UpwardStep, UpwardWalk, ddim_down, residual_of, sampler_of
 from .explicit import ExplicitStep
+from .masked import MaskedDenoiser, Outside
 from .report import Report, make_report
 
 
@@ -34,6 +35,7 @@ class Trajectory:
         kept: what the way back needs at each step, by name, each (N - 1, B, *); entry i belongs to the step from
             level i + 1 down to level i.
         report: residuals, evaluations of each sample, statistics of the last state; None if it was not inverted here.
+        outside: what is known outside of a mask; None without one.
     """
 
     sigmas: Tensor
@@ -42,6 +44,7 @@ class Trajectory:
     inversion: Inversion | None = None
     kept: Mapping[str, Tensor] = field(default_factory=dict)
     report: Report | None = None
+    outside: Outside | None = None
 
     def __repr__(self) -> str:
         low, high = float(self.sigmas[0]), float(self.sigmas[-1])
@@ -88,6 +91,7 @@ def invert(
     sigmas: Tensor,
     step: str | Inversion = ExplicitStep(),  # noqa: B008 - frozen
     rng: Rng | None = None,
+    mask: Tensor | None = None,
 ) -> Trajectory:
     """Invert ``x`` and return every state; no gradient is recorded.
 
@@ -96,13 +100,16 @@ def invert(
         denoiser: ``(z, sigma) -> E[y | z]``; guidance above cfg 1-2 makes most inversions inaccurate; see the report.
         sigmas: strictly increasing or strictly decreasing levels, shape (N,), N >= 2.
         step: the inversion, one of `INVERSIONS`, or its name; explicit DDIM if left out.
-        rng: of an inversion that draws noise.
+        rng: of an inversion that draws noise, and of a mask's outside.
+        mask: of whole cells, (h, w) or (B or 1, 1, h, w): 1 where ``x`` (B, C, h, w) is inverted, 0 where it stays as
+            it is, under drawn noise (`masked`). The lowest level must be 0.
 
     Returns:
         The `Trajectory`; the explicit step takes ``N - 1`` evaluations per row.
 
     Raises:
-        ValueError: for other ``sigmas``, an unknown ``step``, or an ``x`` without batch dimension or not finite.
+        ValueError: for other ``sigmas``, an unknown ``step``, an ``x`` without batch dimension or not finite, or a
+            ``mask`` that does not fit.
     """
     from . import INVERSIONS
 
@@ -111,7 +118,9 @@ def invert(
     if sigmas.numel() > 1 and sigmas[0] < sigmas[-1]:
         sigmas = sigmas.flip(0)
     levels = check_sigmas(sigmas)[::-1]
-    asked, start = _Asked(denoiser), at_least_float32(x)
+    start = at_least_float32(x)
+    outside = None if mask is None else _outside(start, mask, rng, levels)
+    asked = _Asked(denoiser if outside is None else MaskedDenoiser(denoiser, outside))
     states, rises, residuals = [start], [], []
     spent = torch.zeros(x.shape[0], dtype=torch.int64)
     calls = 0
@@ -123,10 +132,21 @@ def invert(
         states.append(rise.state)
         rises.append(rise)
         residuals.append(rise.residual)
+    if outside is not None:
+        states = [outside.filled(state, level) for state, level in zip(states, levels, strict=True)]
     report = make_report(residuals, spent, states[-1], levels, getattr(chosen, "tolerance", None))
     kept = {name: torch.stack([rise.kept[name] for rise in rises]) for name in rises[0].kept}
     rows = asked.rows + sum(rise.extra_rows for rise in rises)
-    return Trajectory(sigmas.flip(0), torch.stack(states), rows, chosen, kept, report)
+    return Trajectory(sigmas.flip(0), torch.stack(states), rows, chosen, kept, report, outside)
+
+
+def _outside(x: Tensor, mask: Tensor, rng: Rng | None, levels: Sequence[float]) -> Outside:
+    if levels[0] != 0:
+        raise ValueError(
+            f"mask: got one with sigmas that end at {levels[0]:g}; allowed is 0, where x is the picture that stays. "
+            "Append 0 to sigmas."
+        )
+    return Outside.drawn(x, mask, rng)
 
 
 @dataclass

@@ -46,6 +46,29 @@ def test_the_implicit_inversion_brings_it_back(
     assert decibels(capsys.readouterr().out) < 50
 
 
+def test_a_mask_confines_it(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inside the noise is that of the picture, outside it is drawn; and the picture comes back."""
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 28, 64))  # three cells and a half, so four
+    mask.save(tmp_path / "mask.png")
+    ends = []
+    for seed in ("0", "1"):
+        noise = tmp_path / f"{seed}.safetensors"
+        given = ["--mask", str(tmp_path / "mask.png"), "--noise", str(noise), "--seed", seed]
+        given += ["--prompt", WORDS, "--steps", "12", "--out", str(tmp_path / "b.png")]
+        assert main(["invert", str(picture), *given]) == 0
+        assert decibels(capsys.readouterr().out) > 50
+        ends.append(read_tensors(noise, "msd-noise", "1", lambda *_: None)[0]["noise"])
+    one, two = (end / end.std() for end in ends)
+    assert float((one - two)[..., 4:].std()) > 1 > 0.5 > float((one - two)[..., :4].std())
+
+
+def test_a_mask_without_white_is_refused(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "mask.png")
+    assert main(["invert", str(picture), "--mask", str(tmp_path / "mask.png"), "--out", str(tmp_path / "b.png")]) == 2
+    assert "--mask: got a picture without white" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_every_inversion_runs(name: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = "2" if name == "null-text" else "1"  # it looks for the negative prompt that guidance is best against
