@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from comfy.latent_formats import LatentFormat
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import SCHEDULER_NAMES, CFGGuider, calculate_sigmas
 from comfy_api.latest import io
@@ -16,11 +14,13 @@ from torch import Tensor, nn
 from ..msd_core.inversion import INVERSIONS, Trajectory, invert
 from ..msd_core.inversion.resample import resample
 from ..msd_core.inversion.words import described, inversion_curves
+from ..msd_core.randomness import seeded
 from ..msd_core.settings import settings_of
 from ..msd_core.validation import check_choice
 from . import host
 from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
+from .inverted import InvertedNoise, cells_of
 from .progress import Progress, tell, to_image
 from .schema import FOLDED, schema
 
@@ -96,6 +96,21 @@ class DDIMInversion(io.ComfyNode):
                     tooltip="Walks back down as the sampler will, for the output returned and its PSNR in the report: "
                     "as many evaluations again.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Inverts the white part alone, in whole cells of the latent; the rest stays under drawn "
+                    "noise. Sample the output latent, which carries the mask.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    optional=True,
+                    tooltip="Of the noise outside of the mask. Without a mask nothing is drawn.",
+                    extra_dict=FOLDED,
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -111,6 +126,9 @@ class DDIMInversion(io.ComfyNode):
                 ),
                 io.Latent.Output("returned", display_name="returned", tooltip="What sampling gives back, with check."),
                 io.Image.Output("plot", display_name="plot", tooltip="Residual, level and spread, step by step."),
+                io.Latent.Output(
+                    "latent", display_name="latent", tooltip="The picture as given, with the mask that noise is for."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -130,6 +148,8 @@ class DDIMInversion(io.ComfyNode):
         method: str = "explicit",
         tolerance: float = 1e-5,
         check: bool = False,
+        mask: Tensor | None = None,
+        seed: int = 0,
     ) -> io.NodeOutput:
         check_choice("method", method, METHODS)
         guider = host.make_guider(model, positive, negative, cfg, guider)
@@ -142,6 +162,8 @@ class DDIMInversion(io.ComfyNode):
                 f"method: got {method!r} with a flow model, on which the host's sampler of that name takes other steps "
                 "than it inverts; allowed are explicit, implicit, uni-inv and renoise there; choose implicit"
             )
+        with host.grad_mode():
+            cells = None if mask is None else cells_of(mask, samples)
         made = INVERSIONS[method]
         inversion = made(tolerance=tolerance) if "tolerance" in settings_of(made) else made()
         progress = Progress((len(levels) - 1) * (METHODS[method] + check))
@@ -149,16 +171,19 @@ class DDIMInversion(io.ComfyNode):
         def loop(session: host.Session) -> tuple[Trajectory, Tensor | None]:
             x = session.latent_format.process_in(host.own(samples, session.device))
             denoiser = replace(session.denoiser, watch=progress.update)
-            trajectory = invert(x, denoiser, axis.sigma(levels).to(session.device), inversion)
+            sigmas_of = axis.sigma(levels).to(session.device)
+            trajectory = invert(x, denoiser, sigmas_of, inversion, seeded(seed), cells)
             return trajectory, resample(trajectory, denoiser) if check else None
 
         height, width = samples.shape[-2:]
         trajectory, back = host.run(guider, loop, height, width, rows=len(samples))
         told = described(trajectory, back)
         if latent_image.get("noise_mask") is not None:
-            told += "\nThe latent's noise mask plays no part: the whole picture is inverted."
+            told += "\nThe latent's noise mask plays no part: connect it to mask to invert inside of it."
         tell(cls.hidden.unique_id if cls.hidden else None, told)
-        return cls._outputs(trajectory, guider, axis, levels, told, back)
+        outputs = cls._outputs(trajectory, guider, axis, levels, told, back)
+        given = latent_image if cells is None else latent_image | {"noise_mask": cells[:, 0]}
+        return io.NodeOutput(*outputs, given)
 
     @classmethod
     def _outputs(
@@ -169,12 +194,13 @@ class DDIMInversion(io.ComfyNode):
         levels: Tensor,
         told: str,
         back: Tensor | None,
-    ) -> io.NodeOutput:
+    ) -> tuple[object, ...]:
         latent_format = guider.model_patcher.get_model_object("latent_format")
         with host.grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
             sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
-            noise = InvertedNoise(trajectory.states[-1].cpu(), float(levels[0]), sigma_max, axis, latent_format)
+            state, outside = trajectory.states[-1].cpu(), trajectory.outside
+            noise = InvertedNoise(state, float(levels[0]), sigma_max, axis, latent_format, outside)
             inverted, all_levels = {"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}
             returned = (
                 blocked_without_check(cls) if back is None else {"samples": latent_format.process_out(back.cpu())}
@@ -182,7 +208,7 @@ class DDIMInversion(io.ComfyNode):
             from ..msd_core.plot import plot_curves
 
             drawn = to_image(plot_curves(inversion_curves(trajectory)))
-            return io.NodeOutput(inverted, all_levels, noise, levels, told, returned, drawn)
+            return inverted, all_levels, noise, levels, told, returned, drawn
 
 
 def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:
@@ -213,37 +239,6 @@ def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:
             f"at most {FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"
         )
     return levels
-
-
-@dataclass(frozen=True, eq=False)
-class InvertedNoise:
-    """NOISE with which a stock sampler, started at `level`, starts at the inverted state, whatever latent it is given.
-
-    The host starts at x = latent + σ·noise (at the model's highest level latent + √(1 + σ²)·noise; flow models at
-    (1 − t)·latent + t·s·noise). This inverts that, so noise = (x_T − latent)/σ, and so on.
-    """
-
-    state: Tensor
-    level: float
-    sigma_max: float
-    axis: Axis
-    latent_format: LatentFormat
-    seed: int = 0
-
-    def generate_noise(self, input_latent: dict) -> Tensor:
-        """Called by SamplerCustomAdvanced with the latent that it will sample."""
-        latent = input_latent["samples"].float().cpu()
-        if latent.shape != self.state.shape:
-            raise ValueError(
-                f"noise: was inverted from a latent of shape {tuple(self.state.shape)}, and asked for "
-                f"{tuple(latent.shape)}; sample with a latent of the same size and batch"
-            )
-        x0 = self.latent_format.process_in(latent) if bool(latent.any()) else latent
-        x = self.axis.latent(self.state, self.axis.sigma(self.level))
-        if self.axis.flow:
-            return (x - (1 - self.level) * x0) / (self.level * self.axis.scale)
-        highest = self.level > self.sigma_max or math.isclose(self.sigma_max, self.level, rel_tol=1e-5)
-        return (x - x0) / (math.sqrt(1 + self.level**2) if highest else self.level)
 
 
 NODES = [DDIMInversion]

@@ -13,7 +13,7 @@ import torch
 from comfy.model_base import ModelType
 from msd_pack.nodes.axis import Axis
 from msd_pack.nodes.host import Rows
-from msd_pack.nodes.inversion import InvertedNoise
+from msd_pack.nodes.inverted import InvertedNoise
 from tiny_families import sampling_of
 
 Oracle = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.nn.Module], torch.Tensor]

@@ -135,7 +135,7 @@ CASES += [(kind, f"implicit-{n}", n.replace("-", "_")) for kind in ("eps", "v") 
 @pytest.mark.parametrize(("kind", "method", "name"), CASES)
 def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method: str, name: str) -> None:
     latent = picture()
-    _, _, noise, sigmas, told, returned, plot = invert(kind, latent, method=method, steps=10, check=True)
+    _, _, noise, sigmas, told, returned, plot, _ = invert(kind, latent, method=method, steps=10, check=True)
     with torch.inference_mode():
         guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
         sampler, empty = comfy.samplers.sampler_object(name), {"samples": torch.zeros_like(latent["samples"])}
@@ -152,7 +152,60 @@ def test_a_noise_mask_plays_no_part_and_the_report_says_so() -> None:
     masked = latent | {"noise_mask": torch.ones(1, 64, 64)}
     plain, told = (invert("eps", one, steps=3) for one in (latent, masked))
     assert torch.equal(plain[0]["samples"], told[0]["samples"]) and "noise_mask" not in told[0]
-    assert "noise mask plays no part" in told[4] and "noise mask" not in plain[4]
+    assert "noise mask plays no part: connect it to mask" in told[4] and "noise mask" not in plain[4]
+
+
+MASK = torch.zeros(1, 64, 64)
+MASK[:, 3:40, 20:61] = 1.0  # of cells of 8 pixels: rows 0 to 4, columns 2 to 7, touched
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "name"), [*((kind, "implicit", "euler") for kind in KINDS), ("eps", "implicit-heun", "heun")]
+)
+def test_inside_a_mask_the_host_s_masked_sampling_gives_the_picture_back(kind: str, method: str, name: str) -> None:
+    given, inside = picture(batch=2), torch.zeros(8, 8, dtype=torch.bool)
+    inside[:5, 2:] = True
+    outputs = invert(kind, given, scheduler="simple", method=method, steps=10, mask=MASK, check=True, tolerance=1e-6)
+    noise, sigmas, returned, latent = outputs[2], outputs[3], outputs[5], outputs[7]
+    assert torch.equal(latent["samples"], given["samples"]) and latent["noise_mask"].shape == (1, 8, 8)
+    assert torch.equal(latent["noise_mask"][0] > 0, inside)
+    with torch.inference_mode():
+        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        sampler = comfy.samplers.sampler_object(name)
+        back = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]["samples"]
+    for found in (back, returned["samples"]):
+        assert relative(found[..., ~inside], given["samples"][..., ~inside]) < 1e-6
+        assert relative(found[..., inside], given["samples"][..., inside]) < 2e-3
+    other = invert(kind, given, scheduler="simple", method=method, steps=10, mask=MASK, seed=1)[2]
+    drawn = [made.generate_noise(latent)[..., ~inside] for made in (noise, other)]
+    assert relative(*drawn) > 1
+
+
+def test_noise_from_inside_a_mask_is_refused_without_that_mask() -> None:
+    given = picture()
+    noise = invert("eps", given, steps=2, mask=MASK)[2]
+    for latent, words in [
+        (given, "noise mask has none"),
+        (given | {"noise_mask": torch.ones(1, 64, 64)}, "noise mask has another one"),
+    ]:
+        with pytest.raises(ValueError, match=words + ".*sample the latent output of DDIM Inversion"):
+            noise.generate_noise(latent)
+    whole = torch.zeros(1, 64, 64)
+    whole[:, :40, 16:] = 1.0  # the same cells, as Set Latent Noise Mask would have them
+    assert noise.generate_noise(given | {"noise_mask": whole}).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.zeros(1, 64, 64), "has no part above one half"),
+        (torch.ones(3, 64, 64), r"got shape \(3, 64, 64\) for 2 latents"),
+        (torch.ones(2, 0, 64), r"got shape \(2, 0, 64\)"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(mask: torch.Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match="mask: " + words):
+        invert("eps", picture(batch=2), steps=2, mask=mask)
 
 
 def test_implicit_is_better_than_explicit_and_the_report_says_so() -> None:
@@ -164,7 +217,7 @@ def test_implicit_is_better_than_explicit_and_the_report_says_so() -> None:
 
 
 def test_without_check_nothing_is_walked_back() -> None:
-    *_, told, returned, _ = invert("eps", picture(), steps=4)
+    *_, told, returned, _, _ = invert("eps", picture(), steps=4)
     assert "comes back" not in told and type(returned).__name__ == "ExecutionBlocker"
     assert told.startswith("4 evaluations in 4 steps")
 
