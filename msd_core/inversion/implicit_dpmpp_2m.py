@@ -8,11 +8,13 @@ steps
 
 upwards, each no closer than the sweep before was off as a whole. The differences of all steps are held during a sweep,
 and go from one to the next by Anderson's acceleration, since the plain iteration stalls. The residuals are those of the
-states with their own differences. Each sample keeps the best of its sweeps, and stops at the tolerance.
+states with their own differences. Each sample keeps the best of its sweeps, and stops at the tolerance, or where the
+sweeps no longer halve its residual: above cfg 1 they mostly do not.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,13 +41,20 @@ class ImplicitDPMpp2M(Solving):
     sampler: ClassVar[str] = "dpmpp_2m"
 
     sweeps: int = setting(10, "most sweeps over all levels; they stop at the tolerance", low=1, usual=(1, 50))
+    patience: int = setting(
+        3, "sweeps within which a sample's residual must halve; else it stops with its best one", low=1, usual=(1, 20),
+        expert=True,
+    )  # fmt: skip
 
     def walk(self, x: Tensor, denoiser: RowCounter, levels: Sequence[float], rng: Rng | None = None) -> Iterator[Rise]:
         """A `Rise` for each of ``levels`` but the first."""
         steps = range(len(levels) - 1)
         weights = [dpmpp_2m_weight(*levels[i : i + 3][::-1]) if i + 2 < len(levels) else 0.0 for i in steps]
         states = [x] * len(levels)
-        changes, best = torch.zeros_like(x)[:, None].repeat_interleave(len(steps), dim=1), _Best(len(levels), x)
+        changes, best = (
+            torch.zeros_like(x)[:, None].repeat_interleave(len(steps), dim=1),
+            _Best(len(levels), x, self.patience),
+        )
         search = Search(changes, self.window, self.damping)
         tolerance = x.new_full((len(x),), max(self.tolerance, FIRST))
         for sweep in range(self.sweeps):
@@ -94,18 +103,23 @@ def _down(y: Tensor, denoised: Tensor, levels: Sequence[float], i: int) -> Tenso
 class _Best:
     """The best sweep of each sample so far: that with the smallest largest residual."""
 
-    def __init__(self, levels: int, x: Tensor) -> None:
+    def __init__(self, levels: int, x: Tensor, patience: int) -> None:
         self.states = [x] * levels
         self.residuals = torch.full((levels - 1, x.shape[0]), torch.inf, dtype=x.dtype, device=x.device)
         self.spent = torch.zeros(x.shape[0], dtype=torch.int64)
+        self._done = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+        self._earlier = deque([self.residuals.amax(dim=0)], maxlen=patience)
 
     def take(self, states: list[Tensor], residuals: Tensor, spent: Tensor, tolerance: float) -> bool:
-        """Note a sweep that took ``spent`` evaluations (B,); returns whether all samples are at the tolerance."""
-        least = self.residuals.amax(dim=0)
-        done = least <= tolerance
-        self.spent = self.spent + torch.where(done.cpu(), 0, spent)
-        better = ~done & (residuals.amax(dim=0) < least)
+        """Note a sweep that took ``spent`` evaluations (B,); returns whether all samples are done."""
+        least, largest = self.residuals.amax(dim=0), residuals.amax(dim=0)
+        self.spent = self.spent + torch.where(self._done.cpu(), 0, spent)
+        better = ~self._done & (largest < least)
         self.residuals = torch.where(better, residuals, self.residuals)
         rows = better.reshape(-1, *(1,) * (states[0].ndim - 1))
         self.states = [torch.where(rows, new, old) for new, old in zip(states, self.states, strict=True)]
-        return bool((self.residuals <= tolerance).all())
+        least = torch.where(better, largest, least)
+        stalled = ~(least < self._earlier[0] / 2) if len(self._earlier) == self._earlier.maxlen else ~least.isfinite()
+        self._earlier.append(least)
+        self._done |= (least <= tolerance) | stalled
+        return bool(self._done.all())

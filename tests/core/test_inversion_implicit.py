@@ -31,6 +31,7 @@ from msd_core import (
 from msd_core.denoiser import Denoiser
 from msd_core.inversion.base import residual_of, rms
 from msd_core.inversion.implicit import ImplicitStep
+from msd_core.inversion.implicit_dpmpp_2m import ImplicitDPMpp2M
 from msd_core.inversion.solve import Solving
 from msd_core.multistep import dpmpp_2m_steps
 
@@ -251,6 +252,18 @@ def test_a_picture_that_the_model_cannot_make_is_named(smooth: GaussianMixture) 
 
 
 # --- the multistep sampler --------------------------------------------------------------------------------------------
+
+
+def test_sweeps_end_where_they_gain_nothing(prompted: GuidedDenoiser, smooth: GaussianMixture, points: Tensor) -> None:
+    """A sample whose residual does not halve within `patience` sweeps keeps its best one."""
+    guided = prompted.with_cfg(7.5)
+    found = [invert(points, guided, levels(), ImplicitDPMpp2M(sweeps=30, patience=some)) for some in (1, 3, 30)]
+    spent = [int(one.report.evaluations.sum()) for one in found]
+    assert spent[0] < spent[1] < 0.7 * spent[2]
+    residuals = [float(one.report.residual.max(dim=0).values.median()) for one in found]
+    assert residuals[2] <= residuals[1] <= residuals[0] < 1
+    alone, easy = (invert(points, smooth, levels(), ImplicitDPMpp2M(patience=some)) for some in (3, 10))
+    assert torch.equal(alone.states, easy.states) and not bool(alone.report.unconverged.any())
 
 
 def test_the_multistep_sampler_is_of_second_order(points: Tensor) -> None:
