@@ -1,7 +1,7 @@
 """A long run's memory: the resident size of its process, step by step, stays where it is.
 
-A run of 240 steps by the demo model in a process of its own, one thread. What it grows by over the last 180 is the
-slope of a least-squares line through the resident sizes, times 180; allocators move it by a few hundred kilobytes.
+A run of 160 steps by the demo model in a process of its own, one thread. What it grows by over the last 110 is the
+slope of a least-squares line through the resident sizes, times 110; allocators move it by a few hundred kilobytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.core
-STEPS, LAST = 240, 180
+STEPS, LAST = 160, 110
 NOISE = 3e6
-"""Bytes in 180 steps that are an allocator's affair: ten times what was seen, and a twentieth of a forgotten state a
+"""Bytes in 110 steps that are an allocator's affair: ten times what was seen, and a twelfth of a forgotten state a
 step."""
 
 RUN = """
@@ -34,7 +34,7 @@ assert state.step == state.steps
 
 
 def growth(leak: str, kind: str) -> float:
-    """Bytes that a run grows by over its last 180 steps."""
+    """Bytes that a run grows by over its last 110 steps."""
     command = [sys.executable, "-c", RUN, str(STEPS), leak, kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     sizes = [int(line) for line in done.stdout.split()]

@@ -180,10 +180,9 @@ def test_a_solid_as_it_should_be_is_accepted(solid: str) -> None:
     assert marks.size == pytest.approx(SIZES["large"], rel=0.03)
 
 
-@pytest.mark.parametrize("turn", [20.0, -30.0])
-def test_a_turned_solid_is_found_with_its_turn(turn: float) -> None:
-    marks = judge(known(turn=turn), SCENE)
-    assert marks.turn == turn and marks.iou > 0.88 and marks.silhouettes > 0.93, marks
+def test_a_turned_solid_is_found_with_its_turn() -> None:
+    marks = judge(known(turn=-30.0), SCENE)
+    assert marks.turn == -30.0 and marks.iou > 0.88 and marks.silhouettes > 0.93, marks
 
 
 def test_planted_errors_are_seen() -> None:

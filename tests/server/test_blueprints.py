@@ -17,7 +17,9 @@ from PIL import Image
 from test_graphs import tensor
 from test_pack_in_server import PACK, completed, queued
 
+from msd_core.demo.grammar import parse
 from msd_core.demo.judge import judge
+from msd_core.demo.scenes import draw
 from msd_core.generators import read_svg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # saved_graphs, beside the tiers
@@ -94,12 +96,11 @@ def test_a_drawing_is_what_the_prompt_says(server: Server) -> None:
 
 @pytest.fixture
 def boat(server: Server, api_workflow: Callable[[str], dict]) -> np.ndarray:
-    """The picture that the edit's template begins with (128, 128, 3), put into the host's folder of inputs."""
-    template = api_workflow("edit_within_mask")
-    made = {key: template[key] for key in ("1", "2", "3", "4", "5", "6", "7")}
-    png = server.image(server.run(made), "7")
-    (server.base / "input" / "boat.png").write_bytes(png)
-    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+    """What the edit's template begins with, drawn (128, 128, 3), put into the host's folder of inputs."""
+    scene = parse(api_workflow("edit_within_mask")["2"]["inputs"]["text"])
+    picture = (draw([scene], 128)[0] * 255).round().byte().movedim(0, -1).numpy()
+    Image.fromarray(picture).save(server.base / "input" / "boat.png")
+    return picture
 
 
 def test_an_edit_is_what_the_prompt_says_and_stays_outside_of_the_mask(server: Server, boat: np.ndarray) -> None:

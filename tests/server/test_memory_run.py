@@ -1,7 +1,7 @@
-"""A step node in a real server, 400 steps and many runs: its resident size stays where it is, but for a planted leak.
+"""A step node in a real server, 250 steps and many runs: its resident size stays where it is, but for a planted leak.
 
-The size is read at every evaluation of the model, which is one a step. What the server grows by over the last 300 is
-the slope of a least-squares line through the sizes, times 300; of 15 runs, it is that of the last 10, read after each.
+The size is read at every evaluation of the model, which is one a step. What the server grows by over the last 180 is
+the slope of a least-squares line through the sizes, times 180; of 12 runs, it is that of the last 8, read after each.
 A leak is planted into a shorter run. The server is a fresh one: what earlier prompts have freed would take a leak in
 without growing.
 """
@@ -19,13 +19,13 @@ from comfy_server import Server, started
 from test_graphs import BANDWIDTHS, START, STEP, changed
 from test_kept import PICTURE, PROBE, slow
 
-STEPS, LAST = 400, 300
-LEAKING, LAST_LEAKING = 150, 100
-RUNS, LAST_RUNS = 15, 10
+STEPS, LAST = 250, 180
+LEAKING, LAST_LEAKING = 110, 75
+RUNS, LAST_RUNS = 12, 8
 NOISE = 5e6
-"""Bytes in 300 steps, or in 10 runs, that are an allocator's affair."""
+"""Bytes in 180 steps, or in 8 runs, that are an allocator's affair."""
 LEAK = 200_000
-"""Bytes an evaluation of the planted one: in fewer steps four times what an allocator's affair may be."""
+"""Bytes an evaluation of the planted one: in fewer steps three times what an allocator's affair may be."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def fresh(host, tmp_path: Path) -> Iterator[Server]:  # noqa: ANN001  (tests/con
 
 @pytest.fixture
 def graph(api_workflow: Callable[[str], dict]) -> dict:
-    """400 steps of one evaluation each at 32 pixels, previewed and kept on the way."""
+    """250 steps of one evaluation each at 32 pixels, previewed and kept on the way."""
     whole = changed(api_workflow("text_to_neural_image"), START, width=32, height=32)
     whole = changed(changed(whole, BANDWIDTHS, steps=STEPS), STEP, steps=STEPS, estimator="one-step", inner_steps=1)
     kept = {name: whole[name] for name in whole if name not in ("7", "8", "9")}
