@@ -79,23 +79,21 @@ def raiser(error: BaseException) -> Callable[[], None]:
     return act
 
 
-@pytest.mark.parametrize(
-    ("act", "status", "told"),
-    [
-        (lambda: signal.raise_signal(signal.SIGINT), 130, "msd: stopped after 3 of 6 steps"),
-        (lambda: signal.raise_signal(signal.SIGTERM), 143, "msd: stopped after 3 of 6 steps"),
-        (raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory")), 2, "RuntimeError: DefaultCPUAllocator"),
-        (raiser(MemoryError()), 2, "MemoryError: no more memory. What was done is in"),
-        (raiser(ValueError("z: got nonsense.")), 2, "msd: error: z: got nonsense. What was done is in"),
-    ],
-    ids=["SIGINT", "SIGTERM", "RuntimeError", "MemoryError", "ValueError"],
-)
-@pytest.mark.parametrize("checkpoint", [0, 0.001])
+ENDS = {
+    "SIGINT": (lambda: signal.raise_signal(signal.SIGINT), 130, "msd: stopped after 3 of 6 steps"),
+    "SIGTERM": (lambda: signal.raise_signal(signal.SIGTERM), 143, "msd: stopped after 3 of 6 steps"),
+    "RuntimeError": (
+        raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory")), 2, "RuntimeError: DefaultCPUAllocator"
+    ),
+    "MemoryError": (raiser(MemoryError()), 2, "MemoryError: no more memory. What was done is in"),
+    "ValueError": (raiser(ValueError("z: got nonsense.")), 2, "msd: error: z: got nonsense. What was done is in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "checkpoint"), [*((end, 0.001) for end in ENDS), ("SIGINT", 0), ("ValueError", 0)])
 def test_stopped_and_gone_on_with_the_printed_command(
     at: Callable[..., None],
-    act: Callable[[], None],
-    status: int,
-    told: str,
+    end: str,
     checkpoint: float,
     distil: Callable[..., int],
     finished: Path,
@@ -103,7 +101,7 @@ def test_stopped_and_gone_on_with_the_printed_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    folder = tmp_path / "a folder's name"
+    (act, status, told), folder = ENDS[end], tmp_path / "a folder's name"
     at(4, act)
     assert distil(folder, PROMPT, *QUICK, "--checkpoint", checkpoint) == status
     said = capsys.readouterr().err
