@@ -22,7 +22,7 @@ from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
 from .inverted import InvertedNoise, cells_of
 from .progress import Progress, tell, to_image
-from .schema import FOLDED, schema
+from .schema import FOLDED, schema, seed_input
 
 METHODS = {"explicit": 1, "implicit": 5, "uni-inv": 1, "renoise": 4, "implicit-heun": 10, "implicit-dpmpp-2m": 5}
 """Inversions whose way back is one of the host's samplers, and about how many evaluations a step takes."""
@@ -102,15 +102,7 @@ class DDIMInversion(io.ComfyNode):
                     tooltip="Inverts the white part alone, in whole cells of the latent; the rest stays under drawn "
                     "noise. Sample the output latent, which carries the mask.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    optional=True,
-                    tooltip="Of the noise outside of the mask. Without a mask nothing is drawn.",
-                    extra_dict=FOLDED,
-                ),
+                seed_input("Of the noise outside of the mask. Without a mask nothing is drawn.", optional=True),
             ],
             outputs=[
                 io.Latent.Output(

@@ -21,9 +21,10 @@ run, and then the same graph would not go on from where a run was stopped. Hosts
 """
 
 
-def seed_input(tooltip: str, highest: int = 2**64 - 1) -> io.Input:
+def seed_input(tooltip: str, highest: int = 2**64 - 1, optional: bool = False) -> io.Input:
     """The widget ``seed``, 0 to ``highest``, which stays as it is from run to run (`FIXED`)."""
-    return io.Int.Input("seed", default=0, min=0, max=highest, control_after_generate=FIXED, tooltip=tooltip)
+    told = {"optional": optional, "control_after_generate": FIXED, "tooltip": tooltip}
+    return io.Int.Input("seed", default=0, min=0, max=highest, **told)
 
 
 FOLDED = {"advanced": True}

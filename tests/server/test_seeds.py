@@ -19,6 +19,7 @@ SEEDED = (
     "MSD_StickerGenerator",
     "MSD_VolumeGenerator",
     "MSD_MeanShiftRefine",
+    "MSD_DDIMInversion",
 )
 ADDED = """(() => {
     const node = LiteGraph.createNode(%r);
