@@ -9,9 +9,12 @@ The host tier needs the host's own Python with its own packages, which is rarely
 therefore collected here by name only, run together by one pytest of the host's Python, and reported one test a line.
 
 With `-n 2 --dist loadfile` (pytest-xdist) files go to whichever of two processes is free, and the host tier, which runs
-once, goes to one of them as if it were one file, so that the other does not wait for it. The server tier goes first and
-files of few tests last, so that the two end together. Every process calculates with one thread, unless OMP_NUM_THREADS
-says otherwise: two that share their cores would wait for each other.
+once, goes to one of them as if it were one file, so that the other does not wait for it. The server tier goes first,
+then what takes longest (`LONGEST`), and files of few tests last, so that the two end together. Every process calculates
+with one thread, unless OMP_NUM_THREADS says otherwise: two that share their cores would wait for each other.
+
+Tests marked `long`, of memory over hundreds of steps and of whole pictures by ways that shorter tests take, too, are
+left out, loudly, but for `--long`.
 """
 
 from __future__ import annotations
@@ -34,6 +37,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = "MSD_HOST_TIER"  # set in the pytest that runs in the host's Python
 TIERS = ("core", "host", "server")
+LONGEST = (
+    "test_device", "test_volume_run", "test_nothing_lost", "test_solids", "test_study_captions", "test_cli",
+    "test_manipulation", "test_study_volume", "test_demo", "test_demo_judge", "test_studies", "test_extending",
+)  # fmt: skip
+"""Files of the core tier from half a minute up; the rest are in the order of how many tests they hold."""
 INSTALL = (
     "git clone https://github.com/comfyanonymous/ComfyUI ~/comfy/ComfyUI && python -m venv ~/comfy/venv && "
     "~/comfy/venv/bin/pip install -r ~/comfy/ComfyUI/requirements.txt requests pytest"
@@ -73,6 +81,10 @@ def _lacks(python: Path) -> str:
     return lacking and f"{python} lacks {lacking}; {python} -m pip install {lacking}, or set COMFYUI_PYTHON"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also the tests marked long")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[HOST] = None
 
@@ -87,7 +99,11 @@ def host_of(config: pytest.Config) -> Host:
     return config.stash[HOST]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        left = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     for item in items:
         relative = item.path.relative_to(ROOT / "tests").parts
         tier = "core" if relative[0] == "attack" else relative[0]
@@ -95,10 +111,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(tier)
     if "PYTEST_XDIST_WORKER" in os.environ:
         in_file = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.get_closest_marker("server") is None, -in_file[item.path], item.path))
+        rank = {name: number for number, name in enumerate(LONGEST)}
+
+        def order(item: pytest.Item) -> tuple[bool, int, int, Path]:
+            place = rank.get(item.path.stem, len(rank))
+            return item.get_closest_marker("server") is None, place, -in_file[item.path], item.path
+
+        items.sort(key=order)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--long"):
+        terminalreporter.line("Tests marked long are left out; pytest --long takes them, too.")
     skipped = terminalreporter.stats.get("skipped", [])
     if not any(report.nodeid.startswith(("tests/host", "tests/server")) for report in skipped):
         return

@@ -10,6 +10,7 @@ import pytest
 
 from msd_core.memory import step_bytes
 
+pytestmark = pytest.mark.long
 SPEC = importlib.util.spec_from_file_location("attack_memory", Path(__file__).with_name("memory.py"))
 memory = importlib.util.module_from_spec(SPEC)
 sys.modules["attack_memory"] = memory

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.long]
 STEPS, LAST = 160, 110
 NOISE = 3e6
 """Bytes in 110 steps that are an allocator's affair: ten times what was seen, and a twelfth of a forgotten state a

@@ -94,11 +94,13 @@ def told(prompt: str, steps: int = 50) -> tuple[float, float]:
     return float(-10 * (found - truth).square().mean().log10()), sum(wrong) / len(wrong)
 
 
+@pytest.mark.long
 def test_words_for_the_views_make_one_object() -> None:
     psnr, wrong = told("{view}")
     assert psnr > 22 and wrong == 0, (psnr, wrong)
 
 
+@pytest.mark.long
 def test_without_words_every_side_is_the_same() -> None:
     """The documented failure: a model that is not told the side makes a head with a face, or a back, all around."""
     psnr, wrong = told("any", steps=30)

@@ -28,6 +28,7 @@ from msd_core.distillation.ism import ISM
 from msd_core.distillation.lusd import LUSD
 from msd_core.dreamsampler import Edited
 from msd_core.guidance import unconditional, with_cfg
+from msd_core.inversion.masked import MaskedDenoiser, Outside
 from msd_core.inversion.null_text import embedded
 from msd_core.manipulation.pixels import PixelPosterior
 from msd_core.measurement import Observation
@@ -82,6 +83,10 @@ def pixels(model: Denoiser) -> Denoiser:
     return PixelPosterior(model, SEEN, lambda p: 2 * p - 1, lambda x: (x + 1) / 2)
 
 
+def masked(model: Denoiser) -> Denoiser:
+    return MaskedDenoiser(model, Outside.drawn(torch.full((1, *SHAPE), 0.5), HALF.mask[..., :4, :4], torch.Generator()))
+
+
 SAME: dict[str, Callable[[Denoiser], Denoiser]] = {
     "counter": RowCounter,
     "levels": lambda model: with_levels(model, sd15_schedule()),
@@ -91,6 +96,7 @@ OTHER: dict[str, Callable[[Denoiser], Denoiser]] = {
     "posterior": lambda model: PosteriorDenoiser(model, SEEN, "replacement"),
     "of the conditional": lambda model: PosteriorDenoiser(model, SEEN, OfConditional("replacement")),
     "pixels": pixels,
+    "masked": masked,
     "regions": regional,
     "blend": lambda model: blended([model, model.with_cfg(5.0)], [[0.5, 0.5]]),  # type: ignore[attr-defined]
 }

@@ -84,6 +84,7 @@ def quick(graph: dict) -> None:
     step["inputs"]["preset"] = "fast"
 
 
+@pytest.mark.long
 def test_a_drawing_is_what_the_prompt_says(server: Server) -> None:
     graph = graph_of(DRAWING) | {SAVE: saved("drawing", output(blueprint(DRAWING), "image", OUTER))}
     quick(graph)
@@ -103,6 +104,7 @@ def boat(server: Server, api_workflow: Callable[[str], dict]) -> np.ndarray:
     return picture
 
 
+@pytest.mark.long
 def test_an_edit_is_what_the_prompt_says_and_stays_outside_of_the_mask(server: Server, boat: np.ndarray) -> None:
     mask = np.zeros((128, 128), np.uint8)
     mask[:, 64:] = 255

@@ -19,6 +19,8 @@ from comfy_server import Server, started
 from test_graphs import BANDWIDTHS, START, STEP, changed
 from test_kept import PICTURE, PROBE, slow
 
+pytestmark = pytest.mark.long
+
 STEPS, LAST = 250, 180
 LEAKING, LAST_LEAKING = 110, 75
 RUNS, LAST_RUNS = 12, 8

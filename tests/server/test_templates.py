@@ -97,6 +97,7 @@ def test_a_batch_of_seeds_comes_out_as_a_batch(server: Server, short: Short) -> 
     assert np.abs(pixels(server, alone, "8") - made[1]).max() <= 2, "as it would move alone"
 
 
+@pytest.mark.long
 def test_4k_is_the_picture_and_the_zoom_a_part_of_it(server: Server, short: Short) -> None:
     entry = server.run(short("render_at_4k"))
     whole = Image.open(io.BytesIO(server.image(entry, "8"))).convert("RGB")
@@ -126,6 +127,7 @@ def test_what_was_saved_today_goes_on_tomorrow(server: Server, short: Short) -> 
     assert np.abs(pixels(server, entry, "15") - pixels(server, today, "8")).mean() > 0.5
 
 
+@pytest.mark.long
 def test_an_app_makes_what_its_prompt_says(server: Server, api_workflow: Callable[[str], dict]) -> None:
     """As it stands: whoever opens it has nothing to set."""
     graph = api_workflow("text_to_neural_image.app")

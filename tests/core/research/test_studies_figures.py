@@ -243,6 +243,7 @@ def test_one_level_of_the_ideal_study(tmp_path: Path) -> None:
     assert row["× faster than plain"] == pytest.approx(n["plain"] / n["float32"])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is told by /proc")
 def test_the_peak_is_that_of_the_form_and_not_of_the_process_that_asks() -> None:
     held = torch.ones(150_000_000)  # 600 MB: more than either form needs

@@ -54,6 +54,7 @@ def test_bias_without_its_monte_carlo_part() -> None:
     assert naive > bias2, "what the subtraction is for"
 
 
+@pytest.mark.long
 def test_fig6_wants_more_under_a_wide_kernel(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fig6, "PLACES", {"early": 1, "late": 20})
     monkeypatch.setattr(fig6, "BANDWIDTHS", (8.0, 0.1))
@@ -64,6 +65,7 @@ def test_fig6_wants_more_under_a_wide_kernel(context: Context, monkeypatch: pyte
         assert wide[2] > 2 * narrow[2], "|m| falls with λ"
 
 
+@pytest.mark.long
 def test_fig8_runs_every_setting(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interval that holds every level of the chain, as the study once had, makes the pictures of none."""
     names = ("split", "split, interval", "exact")

@@ -16,6 +16,7 @@ COLD = "in pixels, 16 steps, temperature 0"
 KEPT = {("box", COLD), ("x8", "restored"), ("x8", "as given")}
 
 
+@pytest.mark.long
 def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pictures: what is restored is accepted where what was given is not."""
     some = [case for case in study.cases() if case[:2] in KEPT]

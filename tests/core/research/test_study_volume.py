@@ -15,6 +15,7 @@ from msd_core.research.studies.study import Cell, Context
 pytestmark = pytest.mark.core
 
 
+@pytest.mark.long
 def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thing and one way: every table has its rows, and cells are read back."""
     monkeypatch.setattr(study, "ROUND_THINGS", dict(list(study.ROUND_THINGS.items())[:1]))
