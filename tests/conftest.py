@@ -13,8 +13,8 @@ once, goes to one of them as if it were one file, so that the other does not wai
 then what takes longest (`LONGEST`), and files of few tests last, so that the two end together. Every process calculates
 with one thread, unless OMP_NUM_THREADS says otherwise: two that share their cores would wait for each other.
 
-Tests marked `long`, of memory over hundreds of steps and of whole pictures by ways that shorter tests take, too, are
-left out, loudly, but for `--long`.
+Tests marked `long` are left out, loudly, but for `--long`: of memory over hundreds of steps, of a second device, and of
+whole pictures and studies by ways that shorter tests take, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INSIDE = "MSD_HOST_TIER"  # set in the pytest that runs in the host's Python
 TIERS = ("core", "host", "server")
 LONGEST = (
-    "test_device", "test_volume_run", "test_nothing_lost", "test_solids", "test_study_captions", "test_cli",
+    "test_nothing_lost", "test_volume_run", "test_solids", "test_study_captions", "test_cli",
     "test_manipulation", "test_study_volume", "test_demo", "test_demo_judge", "test_studies", "test_extending",
 )  # fmt: skip
 """Files of the core tier from half a minute up; the rest are in the order of how many tests they hold."""

@@ -345,6 +345,7 @@ def loss_of_the_first_step(monkeypatch: pytest.MonkeyPatch, folder: Path, **chan
     return losses[0]
 
 
+@pytest.mark.long
 def test_training_without_dream_is_what_it_was(tmp_path: Path) -> None:
     default, infinite = trained_denoiser(tmp_path / "a"), trained_denoiser(tmp_path / "b", dream=math.inf)
     assert all(torch.equal(default[k], infinite[k]) for k in default)
@@ -352,6 +353,7 @@ def test_training_without_dream_is_what_it_was(tmp_path: Path) -> None:
     assert not all(torch.equal(default[k], changed[k]) for k in default)
 
 
+@pytest.mark.long
 def test_dream_trains_on_its_own_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a fresh network predicts 0 (its last layer is zero), so that p = 0 doubles the noise and quadruples the loss
     standard = loss_of_the_first_step(monkeypatch, tmp_path / "inf")

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.core
 CASES = Path(__file__).with_name("on_second_device.py")
 
 
+@pytest.mark.long
 def test_all_runs_on_a_second_device() -> None:
     """Every generator and kind of run; of methods, solvers and inversions one of each way that it goes."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

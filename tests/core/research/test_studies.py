@@ -140,6 +140,7 @@ def test_cost_finds_the_exact_chain_unbiased_and_the_split_walk_biased(context: 
     assert (one["evaluations"], one["bias²/|m|²"], one["variance/|m|²"]) == (1, 0, 0)
 
 
+@pytest.mark.long
 def test_bandwidth_recommends_the_most_recall_among_the_likely(context: Context) -> None:
     results = [{"NLL": n, "recall": r} for n, r in ((-3, 0.1), (-2.5, 0.3), (-2.1, 0.5), (-1.9, 0.5), (0, 1), (9, 1))]
     assert bandwidth.recommended(results, entropy=-1.4) == 2, "of two equals the larger start"

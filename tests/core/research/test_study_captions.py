@@ -26,6 +26,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     return Context(tmp_path, quick=True)
 
 
+@pytest.mark.long
 def test_a_learned_denoiser_and_its_reference(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: learned.ESTIMATORS[name] for name in ("exact, 8 levels", "one-step")}
     monkeypatch.setattr(learned, "ESTIMATORS", few)

@@ -164,6 +164,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dream_toy, "QUICK", dataclasses.replace(dream_toy.QUICK, snapshots=(1, 2), points=16))
 
 
+@pytest.mark.long
 def test_a_quick_run_is_whole_and_the_second_time_read_back(small: None, quick: Path) -> None:
     result = run_study("dream", Context(quick, quick=True))
     networks = [f"dream-{kind}-{name}" for kind in ("steps", "iterations") for name in ("velocity", "noise")]
