@@ -51,10 +51,8 @@ class ImplicitDPMpp2M(Solving):
         steps = range(len(levels) - 1)
         weights = [dpmpp_2m_weight(*levels[i : i + 3][::-1]) if i + 2 < len(levels) else 0.0 for i in steps]
         states = [x] * len(levels)
-        changes, best = (
-            torch.zeros_like(x)[:, None].repeat_interleave(len(steps), dim=1),
-            _Best(len(levels), x, self.patience),
-        )
+        changes = torch.zeros_like(x)[:, None].repeat_interleave(len(steps), dim=1)
+        best = _Best(len(levels), x, self.patience)
         search = Search(changes, self.window, self.damping)
         tolerance = x.new_full((len(x),), max(self.tolerance, FIRST))
         for sweep in range(self.sweeps):
