@@ -45,8 +45,8 @@ from .result import Result, Table
 from .study import Cell, Context, OnStep, model_digest
 
 IN_ALL = False
-PICTURES, RESTORED, QUICK_PICTURES = 24, 10, 1
-"""Captions of the first two tables, and of the third."""
+PICTURES, QUICK_PICTURES = 24, 1
+"""Captions of every table."""
 PATHS, CELLS, COLOURS = 32, 32, 8
 RESTORED_PATHS = 64
 LARGE = 512
@@ -54,8 +54,6 @@ LARGE = 512
 CFG = 3.0
 TEN = " ".join(hex_of(torch.tensor(colour)) for colour in DEMO_COLOURS.values())
 """The palette that is given: the colours that captions name."""
-FROM_MEAN: dict[str, Any] = {"solver_steps": 8, "walk_from": "mean"}
-"""The walk of `exact` that was the default once: 18 rows a target where today's has 8. The tables were made with it."""
 WARM = {"steps": 12, "inner_steps": 5, "bandwidth_start": 2.0, "lr": 0.005}
 """Settings of a run from the drawn sample: those of the frontier's warm start."""
 Figures = dict[str, float]
@@ -94,15 +92,9 @@ def traced(picture: Tensor) -> bytes:
     return needed()[1].convert_raw_image_to_svg(file.getvalue(), img_format="png").encode()
 
 
-def settings_with(method: str) -> dict[str, Any]:
-    """What a method's runs are given."""
-    return {} if method == "sds" else FROM_MEAN
-
-
 def last_of(prompt: str, generator: Generator, model: DemoModel, **settings: Any) -> tuple[Generator, int]:  # noqa: ANN401
     """The generator at the end of a distillation, and its network rows."""
-    given = settings_with(settings.get("method", "msd"))
-    *_, state = distil(prompt, generator=generator, model=model, **given, **settings)
+    *_, state = distil(prompt, generator=generator, model=model, **settings)
     return state.generator, state.evaluations
 
 
@@ -275,8 +267,7 @@ def keyed(task: str, way: str) -> dict[str, Any]:
     warm = WARM if "from the" in way else {}
     kind = PixelArt if task == "pixel art" else Vector
     model = load_demo_model()
-    given = {**settings_with(method), **warm}
-    return preset_at(lambda: units_of(model, model.side, model.side), method, given, kind).to_json()
+    return preset_at(lambda: units_of(model, model.side, model.side), method, warm, kind).to_json()
 
 
 def cell(context: Context, task: str, way: str, case: Case, picture: int) -> Cell:
@@ -297,31 +288,25 @@ def run(context: Context) -> Result:
     """Three tables, a row a way, and the sheets of all captions."""
     needed()
     listed = cases()
-    counts = {task: _count(task, quick=context.quick) for task, _ in listed}
-    context.plan("graphics", sum(counts[task] for task, _ in listed))
+    count = QUICK_PICTURES if context.quick else PICTURES
+    context.plan("graphics", count * len(listed))
     found, figures = {}, []
     for (task, way), case in listed.items():
-        cells = [cell(context, task, way, case, picture) for picture in range(counts[task])]
+        cells = [cell(context, task, way, case, picture) for picture in range(count)]
         if (task, way) == ON_SHEET:
             words = [caption(scene) for scene in scenes_of(context.seed)[: len(cells)]]
             figures = sheets(cells, words, drawn_svg, context.folder / "cells")
         each = [one.numbers for one in cells]
         found[task, way] = {name: math.fsum(one[name] for one in each) / len(each) for name in each[0]}
-    tables = [_table(name, title, columns, found, counts) for name, title, columns in TABLES]
+    tables = [_table(name, title, columns, found, count) for name, title, columns in TABLES]
     settings = {
         "pictures": PICTURES,
-        "restored": RESTORED,
         "paths": PATHS,
         "restored paths": RESTORED_PATHS,
         "cells": CELLS,
         "warm": dict(WARM),
     }
     return Result("graphics", "Vector graphics and pixel art of the demo model", tables, figures, settings=settings)
-
-
-def _count(task: str, *, quick: bool) -> int:
-    """Pictures of a table or a task."""
-    return QUICK_PICTURES if quick else RESTORED if task in tasks(1) else PICTURES
 
 
 TABLES = (
@@ -336,13 +321,10 @@ TABLES = (
 FORMATS = {"accepted": ".2f", "IoU": ".3f", "shapes": ".0f", "bytes": ".0f", "rows": ".0f", "colours": ".1f"}
 
 
-def _table(
-    name: str, title: str, columns: tuple[str, ...], found: dict[tuple[str, str], Figures], counts: Mapping[str, int]
-) -> Table:
+def _table(name: str, title: str, columns: tuple[str, ...], found: dict[tuple[str, str], Figures], count: int) -> Table:
     """The rows of one table; a figure that a way has not is left empty."""
     own = (name,) if name != "restored" else tuple(tasks(1))
     rows = [[task, way, *(figures.get(c) for c in columns)] for (task, way), figures in found.items() if task in own]
-    count = max(counts.get(task, 0) for task in own)
     note = f"{count} drawn captions of one to three things, one seed. Rows: of the network, a picture."
     formats = {column: FORMATS.get(column, ".1f") for column in columns}
     return Table(name.replace(" ", "-"), title, ("task", "way", *columns), rows, note, formats)
