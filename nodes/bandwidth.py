@@ -20,7 +20,7 @@ from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, menu, settings_of
 from ..msd_core.units import Units
 from . import curve as curves
-from .host import grad_mode, own
+from .grad import grad_mode, owned
 from .named import BY_HAND, units_at
 from .named import menu as menu_of_presets
 from .progress import tell, to_image
@@ -174,7 +174,7 @@ def spread(bandwidths: Tensor, steps: int) -> Tensor:
     The 0 that ends the host's noise schedules is no bandwidth, and is left out; a single bandwidth stays.
     """
     with grad_mode():
-        curve = own(bandwidths, torch.device("cpu"))
+        curve = owned(bandwidths, torch.device("cpu"))
         if curve.ndim == 1 and len(curve) > 1 and curve[-1] == 0:
             curve = curve[:-1]
         check_bandwidths(curve)

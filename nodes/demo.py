@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..msd_core.model import SHIPPED
 from .bandwidth import CATEGORY
-from .host import grad_mode
+from .grad import grad_mode
 from .schema import schema
 
 

@@ -23,11 +23,12 @@ from ..msd_core.distillation.base import needs_of
 from ..msd_core.mean_shift.exact import Exact
 from ..msd_core.preset import Preset, preset_of
 from ..msd_core.settings import Setting, build, flatten, leaves, settings_of
-from . import host
 from .bandwidth import CATEGORY, spread
 from .beside import carrying, cfg_of
 from .fits import check_conditioning
 from .generators import GeneratorSocket, HostGenerator
+from .grad import grad_mode
+from .guiders import Conditioning, make_guider
 from .inputs import mask_for, source_for
 from .kept import EVERY, kept_for
 from .named import DEFAULT, menu, note, of_name, told
@@ -239,15 +240,15 @@ class StepNode(io.ComfyNode):
         seed: int,
         cfg: float,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         vae: VAE | None = None,
         guider: CFGGuider | None = None,
         bandwidths: Tensor | None = None,
         mask: Tensor | None = None,
         source: Tensor | None = None,
-        source_positive: host.Conditioning | None = None,
-        unconditional: host.Conditioning | None = None,
+        source_positive: Conditioning | None = None,
+        unconditional: Conditioning | None = None,
         preset: str = DEFAULT,
         **widgets: Any,  # noqa: ANN401 - as in the schema
     ) -> io.NodeOutput:
@@ -260,7 +261,7 @@ class StepNode(io.ComfyNode):
         patcher = model if guider is None else guider.model_patcher
         usual = of_name(preset, patcher, generator) if has_presets(cls.method) else None
         shown, asked = {**widgets, "cfg": cfg}, None if guider is None else cfg_of(guider)
-        with host.grad_mode():
+        with grad_mode():
             chosen = step_preset(cls.method, shown, bandwidths, usual)
             chosen = chosen if asked is None else build(chosen, {"cfg": asked})
             confined = None if mask is None else mask_for(mask, generator)
@@ -269,7 +270,7 @@ class StepNode(io.ComfyNode):
             if every and node_id:
                 beside = {"mask": confined, "source": edited}
                 place = kept_for(cls.hidden.dynprompt, node_id, generator.generator, chosen, seed, beside)
-        guider = host.make_guider(model, positive, negative, chosen.cfg, guider)
+        guider = make_guider(model, positive, negative, chosen.cfg, guider)
         line = ""
         if has_presets(cls.method):
             line = told(preset, usual is not None, chosen, cfg_of(guider), replaced(cls.method, shown, chosen))

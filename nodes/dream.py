@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ..msd_core.dreamsampler import check_temperature
 from ..msd_core.validation import check_choice, check_number
-from . import host
 from .axis import Axis
 from .bandwidth import CATEGORY
 from .beside import is_stock, name_of
+from .host_denoiser import capturing
 from .schema import schema
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Sampled:
 
     def parts(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional result, each of z's shape."""
-        options, captured = host.capturing(self.options.get("model_options", {}))
+        options, captured = capturing(self.options.get("model_options", {}))
         self._asked(z, sigma, {**self.options, "model_options": options})
         return self._kept(captured["cond"]), self._kept(captured["uncond"])
 

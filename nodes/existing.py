@@ -23,10 +23,13 @@ from .bandwidth import CATEGORY
 from .beside import is_stock
 from .cells import cell_of
 from .dream import temperature_input
+from .grad import owned
+from .guiders import Conditioning, make_guider
 from .precision import is_bfloat16
 from .progress import Progress
 from .room import is_out_of_memory, out_of_memory
 from .schema import FOLDED, schema, seed_input
+from .vae import check_vae, vae_bytes
 
 if TYPE_CHECKING:
     from ..msd_core.manipulation import Manipulated
@@ -91,19 +94,19 @@ def _run(
     ``smaller``: what takes less memory, in words.
     """
     latent_format = guider.model_patcher.get_model_object("latent_format")
-    host.check_vae(vae, latent_format)
+    check_vae(vae, latent_format)
     cell, shown = cell_of(latent_format), f"a picture of {size[1]}x{size[0]}"
     if any(side % cell or side < cell for side in size):
         raise ValueError(
             f"image: makes a picture of {size[1]}x{size[0]}; allowed are multiples of {cell}, the model's cell; crop "
             "or scale it before"
         )
-    check_fits("image", shown, host.vae_bytes(vae, *size), f"{smaller[0].upper()}{smaller[1:]}.")
+    check_fits("image", shown, vae_bytes(vae, *size), f"{smaller[0].upper()}{smaller[1:]}.")
     progress = Progress(len(image) * evaluations)
 
     def loop(session: host.Session) -> list[Manipulated]:
         watched = replace(session, denoiser=replace(session.denoiser, watch=progress.update)).model()
-        own = host.own(image[..., :3], session.device).movedim(-1, 1).float().clamp(0, 1)
+        own = owned(image[..., :3], session.device).movedim(-1, 1).float().clamp(0, 1)
         with session.in_float32() if in_float32 and session.in_float32 is not None else nullcontext():
             return [make(own[i : i + 1], i, watched) for i in range(len(own))]
 
@@ -121,7 +124,7 @@ def _mask(mask: Tensor | None, number: int, like: Tensor) -> Tensor | None:
     """That of the picture numbered so; one mask is for all."""
     if mask is None:
         return None
-    own = host.own(mask, like.device).float()
+    own = owned(mask, like.device).float()
     return own[number if len(own) > 1 else 0][None, None].clamp(0, 1)
 
 
@@ -163,8 +166,8 @@ class Edit(io.ComfyNode):
         steps: int,
         strength: float,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         guider: CFGGuider | None = None,
         mask: Tensor | None = None,
         feather: float = 4.0,
@@ -178,7 +181,7 @@ class Edit(io.ComfyNode):
             return edit(picture, "", model=known, mask=_mask(mask, number, picture), **options)
 
         hint = "an edit goes from the one prompt towards the other"
-        guider = host.make_guider(model, positive, negative, 3.0, guider, hint)
+        guider = make_guider(model, positive, negative, 3.0, guider, hint)
         return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=2 * steps + 1)
 
 
@@ -236,8 +239,8 @@ class Inpaint(io.ComfyNode):
         steps: int,
         cfg: float,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         guider: CFGGuider | None = None,
         cg_steps: int = 2,
         grow: int = 1,
@@ -252,7 +255,7 @@ class Inpaint(io.ComfyNode):
 
         _check_masks(mask, image)
         check_choice("space", space, SPACES)
-        guider = host.make_guider(model, positive, negative, cfg, guider)
+        guider = make_guider(model, positive, negative, cfg, guider)
         solver = "proximal" if space == "pixels" else solver
         chosen = Kalman(cg_steps) if solver == "kalman" else INVERSE_SOLVERS.made("solver", solver)
         calls, guided = chosen.rows, False
@@ -306,8 +309,8 @@ class Restore(io.ComfyNode):
         steps: int,
         cfg: float,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         guider: CFGGuider | None = None,
         width: float = 4.0,
         noise: float = 0.0,
@@ -324,7 +327,7 @@ class Restore(io.ComfyNode):
             own = (seed + number) % 2**64
             return restore(seen, (across, height), "", model=known, steps=steps, seed=own, temperature=temperature)
 
-        guider = host.make_guider(model, positive, negative, cfg, guider)
+        guider = make_guider(model, positive, negative, cfg, guider)
         smaller = "scale the image down before" + (", or choose a task of a smaller factor" if factor > 2 else "")
         return _run(guider, vae, image, make, size=(height, across), evaluations=steps, smaller=smaller)
 

@@ -8,7 +8,7 @@ from . import stored
 from .about import described, entries_for, latent_format_of, of_file
 from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator
-from .host import grad_mode
+from .grad import grad_mode
 from .progress import tell
 from .schema import schema
 

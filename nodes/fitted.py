@@ -22,11 +22,12 @@ from torch import Tensor
 
 from ..msd_core.memory import check_fits
 from ..msd_core.validation import as_finite, check_choice
-from . import host
 from .cells import cell_of
 from .fits import check_dimensions
+from .grad import owned
 from .progress import PREVIEW_SIZE, Progress, tell
 from .schema import FOLDED
+from .vae import check_vae, vae_bytes
 
 if TYPE_CHECKING:
     from ..msd_core.generators.base import Generator
@@ -104,7 +105,7 @@ def size_for(aspect: str, width: int, height: int, image: Tensor | None, cell: i
 
 
 def check_image(image: Tensor, count: int) -> Tensor:
-    """An IMAGE (B, H, W, 3) as (B, 3, H, W) in [0, 1], B = 1 or ``count``. Call inside `host.grad_mode()`.
+    """An IMAGE (B, H, W, 3) as (B, 3, H, W) in [0, 1], B = 1 or ``count``. Call inside `grad_mode()`.
 
     Raises:
         ValueError: it has another shape or number, or holds NaN or infinity.
@@ -119,7 +120,7 @@ def check_image(image: Tensor, count: int) -> Tensor:
             f"image: got {shape[0]} of them for a batch of {count}; allowed is one, or one a picture of the batch; "
             f"take one out, or set batch to {shape[0]}"
         )
-    return as_finite("image", host.own(image)).movedim(-1, 1).clamp(0, 1)
+    return as_finite("image", owned(image)).movedim(-1, 1).clamp(0, 1)
 
 
 def stock_encoder(vae: VAE | None, latent_format: LatentFormat | None) -> Callable[[Tensor], Tensor]:
@@ -134,15 +135,15 @@ def stock_encoder(vae: VAE | None, latent_format: LatentFormat | None) -> Callab
             f"{' and '.join(missing)}: not connected; a latent that begins with an image needs the VAE to encode it "
             "and the model for its scale; connect them, or choose another representation"
         )
-    host.check_vae(vae, latent_format)
+    check_vae(vae, latent_format)
 
     def encode(picture: Tensor) -> Tensor:
         height, width = picture.shape[-2:]
         fix = "Lower width and height."
-        check_fits("image", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width), fix)
+        check_fits("image", f"a picture of {width}x{height}", vae_bytes(vae, height, width), fix)
         with torch.inference_mode():
             x = latent_format.process_in(vae.encode(picture.movedim(1, -1)).float())
-        return host.own(x, torch.device("cpu"))
+        return owned(x, torch.device("cpu"))
 
     return encode
 
@@ -156,7 +157,7 @@ def fit_all(
 ) -> list[Generator]:
     """The generators of one size, each fitted to its picture of ``image`` (B, 3, H, W); shown, and stopped by Cancel.
 
-    Call inside `host.grad_mode()`.
+    Call inside `grad_mode()`.
     """
     from ..msd_core.generators.fit import fit
     from ..msd_core.generators.picture import cover

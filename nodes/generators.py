@@ -25,13 +25,15 @@ from ..msd_core.generators.tiles import render_part, render_tiles, tiles_of
 from ..msd_core.memory import check_distillation, check_fits, check_render
 from ..msd_core.settings import settings_of
 from ..msd_core.validation import check_choice
-from . import fitted, host, views
+from . import fitted, views
 from .bandwidth import CATEGORY
 from .cells import CELL, check_size
+from .grad import grad_mode
 from .named import note_all
 from .progress import Progress, tell
 from .schema import FOLDED, schema, seed_input
 from .schema import GeneratorSocket as GeneratorSocket
+from .vae import check_there, check_vae, vae_bytes
 from .widgets import widget
 
 if TYPE_CHECKING:
@@ -161,7 +163,7 @@ class NeuralImageGenerator(io.ComfyNode):
         options = {name: value for name, value in (("hidden", hidden), ("layers", layers)) if name in takes}
         options |= _repeated(representation, repeated)
         check_distillation(representation, width, height, n=batch, options={"hidden": hidden, "layers": layers})
-        with host.grad_mode():
+        with grad_mode():
             made = [
                 generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
                 for own in range(seed, seed + batch)
@@ -245,7 +247,7 @@ class RenderGenerator(io.ComfyNode):
     ) -> io.NodeOutput:
         note_all(cls.hidden.extra_pnginfo if cls.hidden else None, generator)
         across = repeats_of(generator, repeat)
-        vae = None if vae is None else host.check_there(vae)
+        vae = None if vae is None else check_there(vae)
         latent_space = generator.generator.space == "latent"
         if latent_space and not scale:
             check_size(width, height, generator.canvas.cell)
@@ -257,7 +259,7 @@ class RenderGenerator(io.ComfyNode):
         if latent_space:
             latent = draw_latent(generator, view)
             if vae is not None:
-                host.check_vae(vae, generator.latent_format)
+                check_vae(vae, generator.latent_format)
             image = blocked(cls, "image", "decode the latent") if vae is None else vae.decode(latent["samples"]).float()
         else:
             image = repeated(draw_image(generator, view), across)
@@ -343,7 +345,7 @@ def check_encoding(vae: VAE, height: int, width: int, n: int) -> None:
         ValueError: it would.
     """
     fix = "Draw a smaller picture, or disconnect the VAE: the image needs none."
-    check_fits("vae", f"a picture of {width}x{height}", host.vae_bytes(vae, height, width, n=n), fix)
+    check_fits("vae", f"a picture of {width}x{height}", vae_bytes(vae, height, width, n=n), fix)
 
 
 def encoded(vae: VAE, image: Tensor) -> dict[str, Tensor]:

@@ -25,9 +25,10 @@ from ..msd_core.generators.vector.shapes import Vector, VectorSettings
 from ..msd_core.generators.vector.svg import read_svg
 from ..msd_core.memory import check_distillation, check_render
 from ..msd_core.settings import settings_of
-from . import fitted, host, stored
+from . import fitted, stored
 from .bandwidth import CATEGORY
 from .generators import GeneratorSocket, HostGenerator, bounded, render_image
+from .grad import grad_mode
 from .named import note_all
 from .progress import tell
 from .schema import FOLDED, schema, seed_input
@@ -89,7 +90,7 @@ def born(
     """The generators of a kind, as ``begin`` begins them, on a socket."""
     options = checked_options(kind, options)
     check_distillation(kind, *size, n=batch, options=options)
-    with host.grad_mode():
+    with grad_mode():
         made = begin([generator_for_size(kind, *size, seed=own, **options) for own in range(seed, seed + batch)])
         return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
 
@@ -229,7 +230,7 @@ class PixelArtGenerator(io.ComfyNode):
                     f"palette: got {shown(options['palette'])} beside a palette_image; allowed is one of the two; "
                     "empty the widget, or disconnect the image"
                 )
-            with host.grad_mode():
+            with grad_mode():
                 picture = fitted.check_image(palette_image[:1], 1)
                 options["palette"] = palette_from(picture, options.get("colours", PixelArtSettings.colours))
         return born("pixel-art", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))

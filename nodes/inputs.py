@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from . import host
 from .cells import CELL
+from .grad import owned
 
 if TYPE_CHECKING:
     from .generators import HostGenerator
 
 
 def mask_for(mask: Tensor, generator: HostGenerator) -> Tensor:
-    """The mask (B, 1, H, W) of a MASK, B = 1 or one a picture of the generator. Call inside `host.grad_mode()`.
+    """The mask (B, 1, H, W) of a MASK, B = 1 or one a picture of the generator. Call inside `grad_mode()`.
 
     Raises:
         ValueError: it is empty or zero everywhere, of other proportions than the picture, or of a wrong number.
@@ -28,7 +28,7 @@ def mask_for(mask: Tensor, generator: HostGenerator) -> Tensor:
     shape, rows, canvas = tuple(mask.shape), generator.generator.rows, generator.canvas
     if mask.numel() == 0 or mask.ndim not in (2, 3):
         raise ValueError(f"mask: got shape {shape}; allowed is (H, W) or (B, H, W), not empty; connect a MASK")
-    given = host.own(mask[None] if mask.ndim == 2 else mask)[:, None]
+    given = owned(mask[None] if mask.ndim == 2 else mask)[:, None]
     if not bool(given.any()):
         raise ValueError(
             "mask: is 0 everywhere, so that nothing may change; allowed is one with a part above 0, where the picture "
@@ -50,7 +50,7 @@ def mask_for(mask: Tensor, generator: HostGenerator) -> Tensor:
 
 
 def source_for(source: Tensor, generator: HostGenerator) -> Tensor:
-    """The picture (B, 3, H, W) of an IMAGE that an edit starts from. Call inside `host.grad_mode()`.
+    """The picture (B, 3, H, W) of an IMAGE that an edit starts from. Call inside `grad_mode()`.
 
     Raises:
         ValueError: it is not of the size of the generator, or not one or one a picture of it.
@@ -62,4 +62,4 @@ def source_for(source: Tensor, generator: HostGenerator) -> Tensor:
             f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture of the generator; "
             f"scale it to {canvas.width}x{canvas.height}, or make the generator in its size"
         )
-    return host.own(source).movedim(-1, 1)
+    return owned(source).movedim(-1, 1)

@@ -20,6 +20,8 @@ from ..msd_core.validation import check_choice
 from . import host
 from .axis import FLOW_T_MAX, Axis
 from .bandwidth import CATEGORY
+from .grad import grad_mode, owned
+from .guiders import Conditioning, check_latent, make_guider
 from .inverted import InvertedNoise, cells_of
 from .progress import Progress, tell, to_image
 from .schema import FOLDED, schema, seed_input
@@ -130,8 +132,8 @@ class DDIMInversion(io.ComfyNode):
         cls,
         latent_image: dict,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         cfg: float = 1.0,
         guider: CFGGuider | None = None,
         sigmas: Tensor | None = None,
@@ -144,24 +146,24 @@ class DDIMInversion(io.ComfyNode):
         seed: int = 0,
     ) -> io.NodeOutput:
         check_choice("method", method, METHODS)
-        guider = host.make_guider(model, positive, negative, cfg, guider)
+        guider = make_guider(model, positive, negative, cfg, guider)
         sampling = guider.model_patcher.get_model_object("model_sampling")
         axis = Axis.of(sampling)
         levels = own_levels(sampling, axis, scheduler, steps) if sigmas is None else check_levels(sigmas, axis)
-        samples = host.check_latent(latent_image["samples"], guider)
+        samples = check_latent(latent_image["samples"], guider)
         if axis.flow and method in IN_SIGMA:
             raise ValueError(
                 f"method: got {method!r} with a flow model, on which the host's sampler of that name takes other steps "
                 "than it inverts; allowed are explicit, implicit, uni-inv and renoise there; choose implicit"
             )
-        with host.grad_mode():
+        with grad_mode():
             cells = None if mask is None else cells_of(mask, samples)
         made = INVERSIONS[method]
         inversion = made(tolerance=tolerance) if "tolerance" in settings_of(made) else made()
         progress = Progress((len(levels) - 1) * (METHODS[method] + check))
 
         def loop(session: host.Session) -> tuple[Trajectory, Tensor | None]:
-            x = session.latent_format.process_in(host.own(samples, session.device))
+            x = session.latent_format.process_in(owned(samples, session.device))
             denoiser = replace(session.denoiser, watch=progress.update)
             sigmas_of = axis.sigma(levels).to(session.device)
             trajectory = invert(x, denoiser, sigmas_of, inversion, seeded(seed), cells)
@@ -188,7 +190,7 @@ class DDIMInversion(io.ComfyNode):
         back: Tensor | None,
     ) -> tuple[object, ...]:
         latent_format = guider.model_patcher.get_model_object("latent_format")
-        with host.grad_mode():
+        with grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
             sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
             state, outside = trajectory.states[-1].cpu(), trajectory.outside
@@ -210,15 +212,15 @@ def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:
 
 def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:
     """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
-    with host.grad_mode():
+    with grad_mode():
         levels = calculate_sigmas(sampling, scheduler, steps).cpu().clone()
         return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
 
 
 def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:
     """Refuse levels that do not decrease strictly to 0, or that a flow model cannot be inverted to."""
-    with host.grad_mode():
-        levels = host.own(sigmas, torch.device("cpu"))
+    with grad_mode():
+        levels = owned(sigmas, torch.device("cpu"))
     shown = [round(level, 4) for level in levels.tolist()]
     if len(shown) < 2 or shown[-1] != 0 or not bool((levels[1:] < levels[:-1]).all()):
         raise ValueError(

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..msd_core.inversion.masked import Outside
-from . import host
 from .axis import Axis
+from .grad import owned
 
 
 def cells_of(mask: Tensor, samples: Tensor) -> Tensor:
     """The cells of ``samples`` (B, C, h, w) that a MASK touches with more than half, (B or 1, 1, h, w).
 
-    Call inside `host.grad_mode()`.
+    Call inside `grad_mode()`.
 
     Raises:
         ValueError: the latent is no picture's; the mask is empty, of another batch, or nowhere more than half.
@@ -32,7 +32,7 @@ def cells_of(mask: Tensor, samples: Tensor) -> Tensor:
         )
     if mask.numel() == 0 or mask.ndim not in (2, 3) or (mask.ndim == 3 and len(mask) not in (1, len(samples))):
         raise ValueError(f"mask: got shape {shape} for {len(samples)} latents; allowed is one mask, or one a latent")
-    covered = (host.own(mask).reshape(-1, 1, *shape[-2:]) > 0.5).float()
+    covered = (owned(mask).reshape(-1, 1, *shape[-2:]) > 0.5).float()
     if not bool(covered.flatten(1).any(dim=1).all()):
         raise ValueError(
             "mask: has no part above one half, so that nothing is inverted; allowed is one that is white where to "

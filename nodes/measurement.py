@@ -19,13 +19,15 @@ from torch import Tensor
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
 from ..msd_core.memory import check_fits
 from ..msd_core.validation import check_choice
-from . import host
 from .bandwidth import CATEGORY
 from .cells import cell_of
 from .existing import TASKS, decimal, measurement_of
+from .grad import grad_mode, owned
+from .guiders import make_guider
 from .measured import Latents, Pixels, measured, pixels_of
 from .precision import difference_for
 from .schema import FOLDED, schema
+from .vae import check_vae, vae_bytes
 
 if TYPE_CHECKING:
     from ..msd_core.posterior import Gain
@@ -124,19 +126,19 @@ class MeasurementNode(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..msd_core.posterior import GAINS
 
-        host.make_guider(guider=guider)
+        make_guider(guider=guider)
         _check(task, space, mask, image)
         latent_format = guider.model_patcher.get_model_object("latent_format")
-        host.check_vae(vae, latent_format)
+        check_vae(vae, latent_format)
         cell = cell_of(latent_format)
-        with host.grad_mode(), torch.no_grad():
-            picture = host.own(image[..., :3]).movedim(-1, 1).clamp(0, 1)
-            hole = None if mask is None else host.own(mask).reshape(-1, 1, *mask.shape[-2:]).clamp(0, 1)
+        with grad_mode(), torch.no_grad():
+            picture = owned(image[..., :3]).movedim(-1, 1).clamp(0, 1)
+            hole = None if mask is None else owned(mask).reshape(-1, 1, *mask.shape[-2:]).clamp(0, 1)
             measurement, factor = (None, 1) if task == "mask" else measurement_of(task, width)
             rows, columns = (side * factor for side in picture.shape[-2:])
             _check_size(columns, rows, cell)
             smaller = f"Scale the image down before{', or choose a task of a smaller factor' if factor > 2 else ''}."
-            check_fits("image", f"a picture of {columns}x{rows}", host.vae_bytes(vae, rows, columns), smaller)
+            check_fits("image", f"a picture of {columns}x{rows}", vae_bytes(vae, rows, columns), smaller)
             if space == "latents":
                 own = {"steps": cg_steps, "difference": difference_for(guider.model_patcher.model)}
                 made = GAINS["kalman"](**own) if gain == "kalman" else GAINS.made("gain", gain)
@@ -219,7 +221,7 @@ def _latents(
     seen = torch.cat([without(one[None], hole[i if len(hole) > 1 else 0][None]) for i, one in enumerate(picture)])
     with torch.inference_mode():
         encoded = vae.encode(seen.movedim(1, -1))
-    x = latent_format.process_in(host.own(encoded, picture.device))
+    x = latent_format.process_in(owned(encoded, picture.device))
     measurement = _trust(cells_of(hole, cell, grow, soft=True), noise)
     return Latents(Observation(measurement, measurement.apply(x), noise), gain)
 

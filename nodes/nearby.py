@@ -27,6 +27,8 @@ from ..msd_core.validation import check_positive
 from . import host
 from .axis import Axis
 from .bandwidth import CATEGORY
+from .grad import grad_mode, owned
+from .guiders import Conditioning, check_latent, make_guider
 from .progress import Progress, tell
 from .run import plot
 from .schema import FOLDED, schema, seed_input
@@ -199,23 +201,23 @@ class MeanShiftRefine(io.ComfyNode):
         cfg: float,
         seed: int,
         model: ModelPatcher | None = None,
-        positive: host.Conditioning | None = None,
-        negative: host.Conditioning | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
         guider: CFGGuider | None = None,
         estimator: str = "exact",
         solver_steps: int = 4,
     ) -> io.NodeOutput:
-        guider = host.make_guider(model, positive, negative, cfg, guider)
-        samples = host.check_latent(_samples(latent), guider)
+        guider = make_guider(model, positive, negative, cfg, guider)
+        samples = check_latent(_samples(latent), guider)
         options = {"estimator": estimator, "solver_steps": solver_steps}
         options = options if estimator != "one-step" else {"estimator": estimator}
-        with host.grad_mode():
+        with grad_mode():
             method = build(preset_of("msd"), options).method
             method = type(method)(Exponential(start, end), method.estimator)
             mask = _mask_of(latent, samples)
 
         def loop(session: host.Session) -> tuple[Tensor, list[Any]]:
-            x = session.latent_format.process_in(host.own(samples, session.device))
+            x = session.latent_format.process_in(owned(samples, session.device))
             rng = [torch.Generator().manual_seed((seed + i) % 2**63) for i in range(len(x))]
             progress, history = Progress(steps), []
             with torch.no_grad():
@@ -240,7 +242,7 @@ def _mask_of(latent: dict[str, Tensor], samples: Tensor) -> Tensor | None:
     mask = latent.get("noise_mask")
     if mask is None:
         return None
-    own = host.own(mask).reshape(-1, 1, *mask.shape[-2:])
+    own = owned(mask).reshape(-1, 1, *mask.shape[-2:])
     own = comfy.utils.repeat_to_batch_size(own, len(samples))
     return torch.nn.functional.interpolate(own, samples.shape[-2:], mode="area").clamp(0, 1)
 

@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import host
 from .bandwidth import CATEGORY
 from .existing import decimal
+from .grad import grad_mode, owned
 from .schema import schema
 
 
@@ -53,11 +53,11 @@ class PasteKnown(io.ComfyNode):
             raise ValueError(
                 f"mask: got shape {tuple(mask.shape)} for {len(image)} images; allowed is one, or one each"
             )
-        with host.grad_mode(), torch.no_grad():
-            new, old = (host.own(one[..., :3]).movedim(-1, 1).clamp(0, 1) for one in (image, known))
+        with grad_mode(), torch.no_grad():
+            new, old = (owned(one[..., :3]).movedim(-1, 1).clamp(0, 1) for one in (image, known))
             found = []
             for i in range(len(new)):
-                was, where = (one[i if len(one) > 1 else 0][None] for one in (old, host.own(mask)[:, None].clamp(0, 1)))
+                was, where = (one[i if len(one) > 1 else 0][None] for one in (old, owned(mask)[:, None].clamp(0, 1)))
                 found.append(pasted(new[i : i + 1], was, mask_for("mask", where, was), feather))
             kept = [-1.0 if drift is None else drift for _, drift in found]
             made = torch.cat([picture for picture, _ in found]).movedim(1, -1)

@@ -27,11 +27,14 @@ from .about import FORMAT
 from .beside import NEGATIVE, SOURCE, cfg_of
 from .fits import check_channels, check_latent_format
 from .generators import HostGenerator, blocked, render_image, render_latent
+from .grad import grad_mode
+from .guiders import latent_grid
 from .kept import Kept
 from .precision import rescued
 from .progress import Progress, tell, to_image, wait_until, withdraw_preview
 from .room import is_out_of_memory, out_of_memory
 from .sides import check_sides, has_sides, look_of
+from .vae import check_vae, vae_bytes
 
 if TYPE_CHECKING:
     from ..msd_core.info import Info
@@ -86,7 +89,7 @@ class Run:
             return made, state.history, warning
 
         canvas, pictures = self.start.canvas, self._pictures
-        grid, rows = host.latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
+        grid, rows = latent_grid(self.guider, canvas), samples_of(self.preset.method) * pictures
         generator, history, warning = host.run(
             self.guider,
             loop,
@@ -214,14 +217,14 @@ class Run:
         if self.source is not None and self.vae is None:
             raise ValueError("vae: not connected, and the source is a picture; connect the model's VAE")
         if self.vae is not None:
-            host.check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
+            check_vae(self.vae, self.guider.model_patcher.get_model_object("latent_format"))
             size, latent = (canvas.height, canvas.width), generator.space == "latent"
-            needed = host.vae_bytes(self.vae, *size, backward=self._backward, latent=latent, n=self._pictures)
+            needed = vae_bytes(self.vae, *size, backward=self._backward, latent=latent, n=self._pictures)
             fix = "Lower width, height or batch of the generator."
             check_fits("generator", f"{self._size()} through the VAE", needed, fix)
         if generator.space == "latent":
             check_latent_format(self.start.latent_format, self.guider)
-            with host.grad_mode(), torch.no_grad():
+            with grad_mode(), torch.no_grad():
                 view = canvas.view
                 check_channels(generator.render(generator.frame(view.height, view.width)), self.guider)
 

@@ -185,7 +185,7 @@ def _digest(path: str, when: int, size: int, number: int) -> str:
 
 
 def read(name: str) -> tuple[Generator, Mapping[str, str]]:
-    """The generator of a file, on the CPU, and the file's text entries. Call inside `host.grad_mode()`.
+    """The generator of a file, on the CPU, and the file's text entries. Call inside `grad_mode()`.
 
     Raises:
         ValueError: the file is not in the two folders, not ours, damaged, or larger than the memory.

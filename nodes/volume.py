@@ -20,10 +20,13 @@ from ..msd_core.generators.volume.camera import Camera, side_words
 from ..msd_core.generators.volume.volume import VolumeSettings
 from ..msd_core.memory import check_fits
 from ..msd_core.settings import settings_of
-from . import host, stored
+from . import stored
 from .bandwidth import CATEGORY
+from .fits import check_conditioning
 from .generators import GeneratorSocket, HostGenerator, bounded, on_host
+from .grad import grad_mode
 from .graphics import born, members
+from .guiders import Conditioning
 from .named import note_all
 from .progress import Progress, tell, wait_until, withdraw_preview
 from .schema import FOLDED, schema, seed_input
@@ -210,18 +213,18 @@ class ViewConditioning(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        front: host.Conditioning,
-        side: host.Conditioning,
-        back: host.Conditioning,
-        left: host.Conditioning | None = None,
-        overhead: host.Conditioning | None = None,
+        front: Conditioning,
+        side: Conditioning,
+        back: Conditioning,
+        left: Conditioning | None = None,
+        overhead: Conditioning | None = None,
         blend: float = 0.0,
     ) -> io.NodeOutput:
         given = (front, side, back, side if left is None else left, overhead)
         entries = []
         for name, conditioning in zip(SIDES, given, strict=True):
             if conditioning is not None:
-                host.check_conditioning("side" if name == "right" else name, conditioning)
+                check_conditioning("side" if name == "right" else name, conditioning)
                 entries += marked(conditioning, name, blend)
         return io.NodeOutput(entries)
 
@@ -283,7 +286,7 @@ class RenderTurntable(io.ComfyNode):
         asked = f"{frames} frames of {width}x{height}"
         check_fits("frames", asked, 4 * CHANNELS * frames * width * height, "Lower frames or the size.")
         progress = Progress(frames)
-        with host.grad_mode(), torch.no_grad():
+        with grad_mode(), torch.no_grad():
             images, masks, depths, normals = (torch.empty(frames, height, width, n) for n in (3, 1, 3, 3))
             for i, camera in enumerate(volume.orbit(height, width, frames, yaw=yaw, pitch=pitch)):
                 seen = shown_from(volume, camera)
@@ -339,7 +342,7 @@ class ExtractMesh(io.ComfyNode):
         from ..msd_core.generators.volume.glb import glb_of, linear_colours
         from ..msd_core.generators.volume.mesh import extract, vertex_normals
 
-        with host.grad_mode():
+        with grad_mode():
             mesh = extract(_volume(generator), resolution)
             path = stored.new_path(filename_prefix, resolution, resolution, ".glb")
             with replacing(path) as partial:

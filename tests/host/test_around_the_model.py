@@ -25,8 +25,9 @@ from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 from comfy_extras.nodes_sag import SelfAttentionGuidance
-from msd_pack.nodes import host, timed
-from tiny_models import KINDS, UNET, conditioning, fill, tiny_model
+from msd_pack.nodes import host, host_denoiser, timed
+from msd_pack.nodes.guiders import make_guider
+from tiny_models import KINDS, TWO_LEVELS, UNET, conditioning, fill, tiny_model
 from torch import Tensor
 
 POSITIVE, OTHER, NEGATIVE, EMPTY = (conditioning(seed) for seed in (3, 5, 4, 6))
@@ -39,7 +40,7 @@ Guider = comfy.samplers.CFGGuider
 
 
 def with_cfg(model: ModelPatcher, positive: list = POSITIVE, negative: list = NEGATIVE) -> Guider:
-    return host.make_guider(model, positive, negative, 3.0)
+    return make_guider(model, positive, negative, 3.0)
 
 
 def lora(model: ModelPatcher) -> Guider:
@@ -167,7 +168,7 @@ def of_loop(guider: Guider, x: Tensor, level: float) -> Tensor:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flow"])  # whose x goes through the axis: test_axis
 @pytest.mark.parametrize("name", AROUND)
 def test_the_loop_sees_what_the_host_s_sampler_sees(name: str, kind: str) -> None:
-    model, changes = tiny_model(kind), []
+    model, changes = tiny_model(kind, unet=TWO_LEVELS if name == "FreeU" else UNET), []  # which scales the wide level
     for level in LEVELS:
         x, wanted = of_host(AROUND[name](model), level)
         assert torch.equal(of_loop(AROUND[name](model), x, level), wanted), level
@@ -202,7 +203,7 @@ def test_every_row_of_a_batch_is_at_its_own_level(name: str, monkeypatch: pytest
     whole = of_loop(AROUND[name](model), x, level)
     alone = torch.cat([of_loop(AROUND[name](model), x[row : row + 1], float(level[row])) for row in range(4)])
     assert torch.allclose(whole, alone, rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr(host, "by_level", lambda level, conds: [list(range(len(level)))])  # as the host means it
+    monkeypatch.setattr(host_denoiser, "by_level", lambda level, conds: [list(range(len(level)))])  # the host's way
     assert not torch.allclose(of_loop(AROUND[name](model), x, level), alone, rtol=1e-4, atol=1e-5)
 
 

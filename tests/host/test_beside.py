@@ -11,6 +11,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from msd_pack.nodes import host
 from msd_pack.nodes.beside import NEGATIVE as ALONE
 from msd_pack.nodes.beside import SOURCE, with_source, with_unconditional
+from msd_pack.nodes.guiders import make_guider
 from test_bridge import NEGATIVE, POSITIVE, guider_of, latent
 from test_steps import born, step, values
 from tiny_models import KINDS, conditioning, tiny_model
@@ -35,7 +36,7 @@ def test_a_source_is_a_guider_of_its_own(kind: str, source: list) -> None:
     """And the run's own prompts are as they are without it: no area of one gets into the other."""
     model = tiny_model(kind)
     both, own = with_source(guider_of(model), source), of(guider_of(model))
-    assert torch.equal(of(both, SOURCE), of(host.make_guider(model, source, NEGATIVE, 3.0)))
+    assert torch.equal(of(both, SOURCE), of(make_guider(model, source, NEGATIVE, 3.0)))
     assert torch.equal(of(both), own)
     assert not torch.allclose(of(both, SOURCE), own, atol=1e-4)
 
@@ -43,8 +44,8 @@ def test_a_source_is_a_guider_of_its_own(kind: str, source: list) -> None:
 def test_the_negative_alone_and_the_unconditional_are_guiders_of_their_own() -> None:
     model = tiny_model()
     made = with_unconditional(guider_of(model), OTHER)
-    assert torch.equal(of(made), of(host.make_guider(model, POSITIVE, OTHER, 3.0)))
-    assert torch.equal(of(made, ALONE), of(host.make_guider(model, NEGATIVE, None, 1.0)))
+    assert torch.equal(of(made), of(make_guider(model, POSITIVE, OTHER, 3.0)))
+    assert torch.equal(of(made, ALONE), of(make_guider(model, NEGATIVE, None, 1.0)))
 
 
 def test_the_unconditional_part_is_asked_alone() -> None:
@@ -60,7 +61,7 @@ def test_the_unconditional_part_is_asked_alone() -> None:
 
     alone, (cond, uncond), asked, cost = host.run(guider_of(model), loop, 8, 8, rows=2)
     assert torch.allclose(alone, uncond, atol=1e-5) and not torch.allclose(alone, cond, atol=1e-4)
-    assert torch.equal(alone, of(host.make_guider(tiny_model(), NEGATIVE, None, 1.0)))
+    assert torch.equal(alone, of(make_guider(tiny_model(), NEGATIVE, None, 1.0)))
     assert (asked, cost) == (2, 1)
 
 
@@ -97,7 +98,7 @@ def test_no_guidance_is_without_what_patches_its_two_parts(name: str) -> None:
 
     patched, plain = PATCHES[name](tiny_model()), off(tiny_model())
     assert torch.equal(off(patched), plain)
-    of_host = of(host.make_guider(patched, POSITIVE, NEGATIVE, 1.0))
+    of_host = of(make_guider(patched, POSITIVE, NEGATIVE, 1.0))
     assert float(of_host.norm() / plain.norm()) > 1.2
 
 
@@ -109,7 +110,7 @@ def test_what_has_no_second_prompt_is_refused() -> None:
     with pytest.raises(ValueError, match="guider: Own has a rule of its own"):
         with_source(Own(tiny_model()), OTHER)
     with pytest.raises(ValueError, match="negative: not connected"):
-        with_unconditional(host.make_guider(tiny_model(), POSITIVE, None, 1.0), OTHER)
+        with_unconditional(make_guider(tiny_model(), POSITIVE, None, 1.0), OTHER)
     with pytest.raises(ValueError, match="prompt: got 'source'"):
         of(guider_of(tiny_model()), SOURCE)
 

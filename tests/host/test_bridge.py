@@ -9,6 +9,7 @@ import pytest
 import torch
 from msd_pack.nodes import host
 from msd_pack.nodes.axis import Axis
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.vae import thaw
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
@@ -16,7 +17,7 @@ POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
 
 
 def guider_of(model: object, cfg: float = 3.0) -> comfy.samplers.CFGGuider:
-    return host.make_guider(model, POSITIVE, NEGATIVE, cfg)
+    return make_guider(model, POSITIVE, NEGATIVE, cfg)
 
 
 def latent(batch: int = 1, side: int = 8, seed: int = 0) -> torch.Tensor:
@@ -74,7 +75,7 @@ def test_a_batch_with_its_own_sigmas_equals_a_loop(kind: str) -> None:
 
 def test_cost_is_what_the_network_was_asked() -> None:
     model = tiny_model()
-    regional = host.make_guider(model, POSITIVE + conditioning(5), NEGATIVE, 3.0)
+    regional = make_guider(model, POSITIVE + conditioning(5), NEGATIVE, 3.0)
 
     def cost(guider: comfy.samplers.CFGGuider) -> tuple[int, int, int, int]:
         def loop(session: host.Session) -> tuple[int, int, int, int]:
@@ -144,7 +145,7 @@ def test_masked_conditioning_applies() -> None:
     model = tiny_model()
 
     def predict(positive: list) -> torch.Tensor:
-        guider = host.make_guider(model, positive + conditioning(5), NEGATIVE, 3.0)
+        guider = make_guider(model, positive + conditioning(5), NEGATIVE, 3.0)
         return host.run(guider, lambda session: session.denoiser(latent(), 1.0), 8, 8)
 
     assert not torch.allclose(predict(masked), predict(POSITIVE), atol=1e-4)
@@ -225,9 +226,9 @@ def test_cancel_ends_before_the_next_evaluation_and_the_host_goes_on() -> None:
 def test_wrong_inputs_name_the_fix() -> None:
     model = tiny_model()
     with pytest.raises(ValueError, match="model and positive: not connected"):
-        host.make_guider(None, None, NEGATIVE, 2.0)
+        make_guider(None, None, NEGATIVE, 2.0)
     with pytest.raises(ValueError, match="negative: not connected"):
-        host.make_guider(model, POSITIVE, None, 2.0)
+        make_guider(model, POSITIVE, None, 2.0)
     with pytest.raises(ValueError, match=r"20×32 cannot be encoded, both sides must be multiples of 8"):
         host.run(guider_of(model), lambda s: s.encode(torch.zeros(1, 3, 32, 20)), 4, 4, vae=tiny_vae())
     vae = tiny_vae()

@@ -13,6 +13,7 @@ from msd_pack.nodes import host
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
 from msd_pack.nodes.distill import MeanShiftDistillStep
 from msd_pack.nodes.generators import NeuralImageGenerator
+from msd_pack.nodes.guiders import make_guider
 
 PROMPT = "a large red circle on a blue background"
 
@@ -46,7 +47,7 @@ def test_the_solid_world_is_the_headless_one_too(solids: DemoModel, size: tuple[
     text = "a large red cube with a blue back on a white background, left side view"
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (text, ""))
     assert torch.allclose(positive[0][0], solids.context([text]), atol=1e-4)
-    guider = host.make_guider(model, positive, negative, 3.0)
+    guider = make_guider(model, positive, negative, 3.0)
     sigmas = solids.schedule.sigmas[[10, 400, 990]]
     z = torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(0)) * sigmas.reshape(3, 1, 1, 1)
     ours = host.run(guider, lambda session: session.denoiser(z, sigmas), *size, rows=3)
@@ -91,7 +92,7 @@ def test_model_equals_the_headless_denoiser_at_the_trained_levels(demo: DemoMode
     """
     clip, model = clip_of(demo), model_of(demo)
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, ""))
-    guider = host.make_guider(model, positive, negative, 3.0)
+    guider = make_guider(model, positive, negative, 3.0)
     sigmas = demo.schedule.sigmas[[10, 400, 990]]
     z = torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(0)) * sigmas.reshape(3, 1, 1, 1)
     ours = host.run(guider, lambda session: session.denoiser(z, sigmas), *size, rows=3)

@@ -16,6 +16,7 @@ from msd_pack.nodes import host
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
 from msd_pack.nodes.dream import MODES, DreamSampler
 from msd_pack.nodes.existing import Inpaint
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.measurement import MeasurementNode
 from msd_pack.nodes.nearby import ProductSampler
 from msd_pack.nodes.paste import PasteKnown
@@ -192,7 +193,7 @@ def test_a_hole_through_measurement_dreamsampler_and_paste(
     """The stock way: guider, sampler, decode, paste. The picture is the prompt's, and the rest stays to the bit."""
     hole = torch.maximum(around(1), around(2))
     with torch.inference_mode():
-        guider = host.make_guider(model_of(demo), prompts[AFTER], prompts[""], 1.0)
+        guider = make_guider(model_of(demo), prompts[AFTER], prompts[""], 1.0)
         vae, image = vae_of(demo), picture.movedim(1, -1)
         guider, empty = MeasurementNode.execute(guider, vae, image, "mask", hole).args
         x = sampled(guider, dreaming(), 12, latent=empty)

@@ -10,6 +10,7 @@ from msd_pack.nodes.axis import Axis
 from msd_pack.nodes.cells import CELL, cell_of, grid_of
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import NeuralImageGenerator, RenderGenerator
+from msd_pack.nodes.guiders import make_guider
 from tiny_families import FAMILIES, conditioning_of, model_of, vae_of
 
 ROWS, COLUMNS = 3, 5
@@ -37,7 +38,7 @@ class OneStep(comfy.samplers.Sampler):
 def test_the_denoiser_is_the_hosts_own_at_every_level(name: str) -> None:
     """z = picture + σ n here, what `noise_scaling` makes there."""
     family, model = FAMILIES[name], model_of(name)
-    guider = host.make_guider(model, conditioning_of(name, 3), conditioning_of(name, 4), 2.0)
+    guider = make_guider(model, conditioning_of(name, 3), conditioning_of(name, 4), 2.0)
     axis = Axis.of(model.get_model_object("model_sampling"))
     sigmas = [axis.sigma_min, 0.3, 1.0, 5.0, axis.sigma_max]
     generator = torch.Generator().manual_seed(0)

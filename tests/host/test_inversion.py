@@ -7,7 +7,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
-from msd_pack.nodes import host
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.inversion import DDIMInversion
 from tiny_models import KINDS, conditioning, tiny_model
 
@@ -28,7 +28,7 @@ def invert(kind: str, latent: dict, **inputs: object) -> tuple:
 
 def sample(kind: str, noise: object, sigmas: torch.Tensor, latent: dict) -> torch.Tensor:
     with torch.inference_mode():
-        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        guider = make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
         euler = comfy.samplers.sampler_object("euler")
         return SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, latent).args[0]["samples"]
 
@@ -137,7 +137,7 @@ def test_a_method_comes_back_by_the_host_s_sampler_of_its_name(kind: str, method
     latent = picture()
     _, _, noise, sigmas, told, returned, plot, _ = invert(kind, latent, method=method, steps=10, check=True)
     with torch.inference_mode():
-        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        guider = make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
         sampler, empty = comfy.samplers.sampler_object(name), {"samples": torch.zeros_like(latent["samples"])}
         back = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, empty).args[0]["samples"]
     limit = 0.2 if method == "uni-inv" else 2e-3
@@ -170,7 +170,7 @@ def test_inside_a_mask_the_host_s_masked_sampling_gives_the_picture_back(kind: s
     assert torch.equal(latent["samples"], given["samples"]) and latent["noise_mask"].shape == (1, 8, 8)
     assert torch.equal(latent["noise_mask"][0] > 0, inside)
     with torch.inference_mode():
-        guider = host.make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
+        guider = make_guider(tiny_model(kind), POSITIVE, NEGATIVE, 1.0)
         sampler = comfy.samplers.sampler_object(name)
         back = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]["samples"]
     for found in (back, returned["samples"]):

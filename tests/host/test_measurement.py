@@ -17,6 +17,7 @@ from msd_pack.msd_core.sampling import ddim_sample
 from msd_pack.nodes import host
 from msd_pack.nodes.beside import is_measured
 from msd_pack.nodes.existing import TASKS, Edit, measurement_of
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.measurement import GAINS_HERE, MeasurementNode
 from msd_pack.nodes.nearby import MeanShiftRefine, ProductSampler
 from msd_pack.nodes.paste import PasteKnown
@@ -294,7 +295,7 @@ def test_wrong_company(vae: object, picture: torch.Tensor, hole: torch.Tensor) -
     with pytest.raises(ValueError, match="vae: encodes to 16 channels"):
         known(guider_of(tiny_model()), other, picture, mask=hole)
     with pytest.raises(ValueError, match="positive: is empty"):
-        known(host.make_guider(guider=empty_guider()), vae, picture, mask=hole)
+        known(make_guider(guider=empty_guider()), vae, picture, mask=hole)
 
 
 def empty_guider() -> object:

@@ -28,6 +28,7 @@ from msd_pack.nodes.demo import LoadDemoModel
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
 from msd_pack.nodes.graphics import VectorGenerator
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.named import BY_HAND, DEFAULT, WORKFLOW, note, units_at
 from msd_pack.nodes.volume import VolumeGenerator
 from tiny_families import FAMILIES, conditioning_of, model_of, sampling_of, vae_of
@@ -127,9 +128,9 @@ def test_a_latent_format_of_another_deviation() -> None:
 def test_the_denoiser_says_the_deviation() -> None:
     model = model_of("sd15")
     model.add_object_patch("model_sampling", sampling_of(ModelType.EDM, sigma_data=0.5, sigma_max=80.0))
-    guider = host.make_guider(model, conditioning_of("sd15", 3), None, 1.0)
+    guider = make_guider(model, conditioning_of("sd15", 3), None, 1.0)
     assert host.run(guider, lambda session: session.denoiser.data_std, ROWS, COLUMNS) == 0.5
-    plain = host.make_guider(model_of("sd15"), conditioning_of("sd15", 3), None, 1.0)
+    plain = make_guider(model_of("sd15"), conditioning_of("sd15", 3), None, 1.0)
     assert host.run(plain, lambda session: session.denoiser.data_std, ROWS, COLUMNS) == 1.0
 
 
@@ -328,13 +329,13 @@ def test_a_template_by_name_has_the_numbers_that_it_had_by_hand(template: str, i
 
 def test_the_guidance_of_the_paper_reaches_the_guider(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
-    plain = distill_nodes.host.make_guider
+    plain = distill_nodes.make_guider
 
     def make(model: object, positive: object, negative: object, cfg: float, guider: object) -> object:
         asked.append(cfg)
         return plain(model, positive, negative, cfg, guider)
 
-    monkeypatch.setattr(distill_nodes.host, "make_guider", make)
+    monkeypatch.setattr(distill_nodes, "make_guider", make)
     generator = NeuralImageGenerator.execute("pixels", 40, 24, 0, 8, 1, 4).args[0]
     for widgets in ({}, {"cfg": 5.0}, {"cfg": 3.0}):
         step("sd15", generator, "paper", **QUICK | {"steps": 1}, **widgets, vae=vae_of("sd15"))

@@ -9,10 +9,10 @@ import comfy.sd
 import pytest
 import torch
 from msd_pack.msd_core import memory
-from msd_pack.nodes import host
 from msd_pack.nodes.distill import SDSStep
 from msd_pack.nodes.existing import Edit, Inpaint, Restore
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.room import more_room
 from msd_pack.nodes.vae import vae_room
 from msd_pack.nodes.volume import VolumeGenerator
@@ -56,7 +56,7 @@ def inpainted(vae: comfy.sd.VAE | None) -> object:
 
 
 def measured(vae: comfy.sd.VAE | None, space: str = "pixels") -> object:
-    guider, latent = known(host.make_guider(tiny_model(), POSITIVE), vae, PICTURE, mask=HOLE, space=space)
+    guider, latent = known(make_guider(tiny_model(), POSITIVE), vae, PICTURE, mask=HOLE, space=space)
     return sampled(guider, latent=latent, steps=1)
 
 

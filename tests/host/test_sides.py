@@ -7,6 +7,7 @@ import pytest
 import torch
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 from msd_pack.nodes import host, sides
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.sides import Ground, Look, Towards, marked
 from test_bridge import NEGATIVE, latent
 from tiny_families import conditioning_of, model_of
@@ -58,8 +59,8 @@ def one_by_one(make, prompts: list[list]) -> torch.Tensor:  # noqa: ANN001 - pos
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_views_are_stacked_and_asked_at_once(kind: str, cfg: float) -> None:
     model = tiny_model(kind)
-    found, sizes = asked(host.make_guider(model, by_view(), NEGATIVE, cfg), LOOKS)
-    wanted = one_by_one(lambda positive: host.make_guider(model, positive, NEGATIVE, cfg), OF_LOOKS)
+    found, sizes = asked(make_guider(model, by_view(), NEGATIVE, cfg), LOOKS)
+    wanted = one_by_one(lambda positive: make_guider(model, positive, NEGATIVE, cfg), OF_LOOKS)
     assert torch.allclose(found, wanted, atol=1e-4) and sizes == [8]
     assert not torch.allclose(found[0], found[2], atol=1e-3)
 
@@ -68,10 +69,10 @@ def test_a_pooled_text_is_stacked_too() -> None:
     """SDXL's second input."""
     model = model_of("sdxl")
     first, other, negative = (conditioning_of("sdxl", seed) for seed in (1, 2, 3))
-    guider = host.make_guider(model, by_view(first, other, first), negative, 2.0)
+    guider = make_guider(model, by_view(first, other, first), negative, 2.0)
     found, sizes = asked(guider, LOOKS)
     prompts = [first, other, first, other]
-    wanted = one_by_one(lambda positive: host.make_guider(model, positive, negative, 2.0), prompts)
+    wanted = one_by_one(lambda positive: make_guider(model, positive, negative, 2.0), prompts)
     assert torch.allclose(found, wanted, atol=1e-4) and sizes == [8]
 
 
@@ -82,9 +83,9 @@ def test_what_cannot_be_stacked_is_asked_side_by_side() -> None:
     corner = [[SIDE[0][0], SIDE[0][1] | {"area": (4, 4, 0, 0), "strength": 1.0}], *conditioning(9)]
     for side in (longer, corner):
         looks = [*LOOKS[:3], Towards(80.0, 0.0)]
-        found, sizes = asked(host.make_guider(model, by_view(side=side), NEGATIVE, 3.0), looks)
+        found, sizes = asked(make_guider(model, by_view(side=side), NEGATIVE, 3.0), looks)
         prompts = [FRONT, side, BACK, side]
-        wanted = one_by_one(lambda positive: host.make_guider(model, positive, NEGATIVE, 3.0), prompts)
+        wanted = one_by_one(lambda positive: make_guider(model, positive, NEGATIVE, 3.0), prompts)
         assert torch.allclose(found, wanted, atol=1e-4) and sizes == [2, 4, 2]
 
 
@@ -105,10 +106,9 @@ def test_a_guider_that_mixes_rows_is_asked_for_one_camera_after_the_other() -> N
 def test_between_two_sides_both_count() -> None:
     """At 45 degrees half of each, at 34.5 nothing but the front; the host takes the mean of what they predict."""
     model, looks = tiny_model(), [Towards(45.0, 0.0), Towards(34.5, 0.0), Towards(51.0, 0.0)]
-    found, _ = asked(host.make_guider(model, by_view(blend=20.0), None, 1.0), looks, rows=3)
+    found, _ = asked(make_guider(model, by_view(blend=20.0), None, 1.0), looks, rows=3)
     front, side = (
-        one_by_one(lambda positive: host.make_guider(model, positive, None, 1.0), [prompt])[:3]
-        for prompt in (FRONT, SIDE)
+        one_by_one(lambda positive: make_guider(model, positive, None, 1.0), [prompt])[:3] for prompt in (FRONT, SIDE)
     )
     shares = torch.tensor([0.5, 0.0, 0.8]).reshape(3, 1, 1, 1)
     assert torch.allclose(found, torch.lerp(front, side, shares), atol=1e-4)
@@ -116,9 +116,9 @@ def test_between_two_sides_both_count() -> None:
 
 def test_the_negative_prompt_may_be_by_view_too() -> None:
     model = tiny_model()
-    found, sizes = asked(host.make_guider(model, FRONT, by_view(BACK, BACK, SIDE), 3.0), LOOKS)
+    found, sizes = asked(make_guider(model, FRONT, by_view(BACK, BACK, SIDE), 3.0), LOOKS)
     wanted = torch.cat(
-        [one_by_one(lambda negative: host.make_guider(model, FRONT, negative, 3.0), [BACK, BACK, SIDE, BACK])]
+        [one_by_one(lambda negative: make_guider(model, FRONT, negative, 3.0), [BACK, BACK, SIDE, BACK])]
     )
     assert torch.allclose(found, wanted, atol=1e-4) and sizes == [8]
 
@@ -143,7 +143,7 @@ def test_memory_that_runs_out_keeps_the_views_apart(monkeypatch: pytest.MonkeyPa
             raise torch.OutOfMemoryError
         return own(self, x, *rest, **more)
 
-    guider = host.make_guider(model, by_view(), NEGATIVE, 3.0)
+    guider = make_guider(model, by_view(), NEGATIVE, 3.0)
     whole, _ = asked(guider, LOOKS)
     monkeypatch.setattr(comfy.samplers.CFGGuider, "predict_noise", small)
     found, sizes = asked(guider, LOOKS)

@@ -17,6 +17,7 @@ import torch
 from comfy import latent_formats
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from msd_pack.nodes import host
+from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.vae import check_vae, decoder, encoder, plain_patcher, shared_room, thaw, vae_bytes, vae_room
 from tiny_models import VAE, conditioning, fill, tiny_model, tiny_vae
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -34,7 +35,7 @@ def gradient(encode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
 
 
 def run_gradient(vae: comfy.sd.VAE) -> torch.Tensor:
-    guider = host.make_guider(MODEL, conditioning(3), conditioning(4), 3.0)
+    guider = make_guider(MODEL, conditioning(3), conditioning(4), 3.0)
     with torch.inference_mode():
         return host.run(guider, lambda session: gradient(session.encode), 2, 2, vae=vae)
 
@@ -150,7 +151,7 @@ def test_a_foreign_vae_is_refused_by_name(changed: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"vae: .*{message}"):
         check_vae(vae, FORMAT)
     with pytest.raises(ValueError, match=message):
-        host.run(host.make_guider(MODEL, conditioning(3)), lambda session: None, 4, 4, vae=vae)
+        host.run(make_guider(MODEL, conditioning(3)), lambda session: None, 4, 4, vae=vae)
 
 
 class Elsewhere(torch.nn.Module):
@@ -214,15 +215,15 @@ def test_models_without_pictures_are_refused_as_such(kind: str, dimensions: int)
     model = tiny_model()
     model.add_object_patch("latent_format", theirs)
     with pytest.raises(ValueError, match=message):
-        host.make_guider(model, conditioning(3))
+        make_guider(model, conditioning(3))
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning(3)})
     with pytest.raises(ValueError, match=message):
-        host.make_guider(guider=guider)
+        make_guider(guider=guider)
     with pytest.raises(ValueError, match=message):
         host.run(guider, lambda session: None, 4, 4)
 
 
 def test_the_model_of_a_session_knows_its_own_cell() -> None:
-    guider = host.make_guider(MODEL, conditioning(3))
+    guider = make_guider(MODEL, conditioning(3))
     assert host.run(guider, lambda session: session.model().cell, 4, 4) == 8

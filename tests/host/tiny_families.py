@@ -17,9 +17,9 @@ import comfy.supported_models
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_base import ModelType
-from tiny_models import CONTEXT, UNET, VAE, TinyConfig, fill
+from tiny_models import CONTEXT, TWO_LEVELS, VAE, TinyConfig, fill
 
-SDXL = UNET | {"num_classes": "sequential", "adm_in_channels": 2816}
+SDXL = TWO_LEVELS | {"num_classes": "sequential", "adm_in_channels": 2816}
 MMDIT = {
     "input_size": None,
     "in_channels": 16,
@@ -91,8 +91,8 @@ class Family:
 supported, base = comfy.supported_models, comfy.model_base
 LINEAR = "final_layer.linear"
 FAMILIES = {
-    "sd15": Family(TinyConfig, UNET, base.BaseModel, ModelType.EPS),
-    "sd2-v": Family(TinyConfig, UNET, base.BaseModel, ModelType.V_PREDICTION),
+    "sd15": Family(TinyConfig, TWO_LEVELS, base.BaseModel, ModelType.EPS),
+    "sd2-v": Family(TinyConfig, TWO_LEVELS, base.BaseModel, ModelType.V_PREDICTION),
     "sdxl": Family(TinySDXL, SDXL, base.SDXL, ModelType.EPS, pooled=1280),
     "sd3": Family(supported.SD3, MMDIT, base.SD3, ModelType.FLOW, 16, pooled=CONTEXT, last=LINEAR),
     "flux": Family(supported.Flux, FLUX, base.Flux, ModelType.FLUX, 16, pooled=CONTEXT, last=LINEAR),

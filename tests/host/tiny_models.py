@@ -5,6 +5,9 @@ The weights are random but fixed by a seed; the networks are real ones, so every
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -21,10 +24,10 @@ UNET = {
     "in_channels": 4,
     "out_channels": 4,
     "model_channels": 32,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
-    "transformer_depth": [1, 1],
-    "transformer_depth_output": [1, 1, 1, 1],
+    "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1],
+    "transformer_depth_output": [1, 1],
     "transformer_depth_middle": 1,
     "num_heads": 2,
     "num_head_channels": -1,
@@ -35,6 +38,13 @@ UNET = {
     "legacy": False,
     "adm_in_channels": None,
 }
+TWO_LEVELS = UNET | {
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+}
+"""With a half-sized, twice as wide level: for what depends on one."""
 VAE = {
     "double_z": True,
     "z_channels": 4,
@@ -71,9 +81,9 @@ def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
     return module
 
 
-def tiny_model(kind: str = "eps", seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+def tiny_model(kind: str = "eps", seed: int = 0, unet: Mapping[str, object] = UNET) -> comfy.model_patcher.ModelPatcher:
     """MODEL of kind "eps", "v" or "flow"."""
-    config = TinyConfig(dict(UNET))
+    config = TinyConfig(dict(unet))
     config.unet_config["dtype"] = torch.float32
     if kind == "flow":
         config.sampling_settings = {"shift": 1.0}
@@ -91,7 +101,12 @@ def tiny_model(kind: str = "eps", seed: int = 0) -> comfy.model_patcher.ModelPat
 def tiny_vae(seed: int = 1) -> comfy.sd.VAE:
     """A KL autoencoder of factor 8 and 4 channels."""
     config = {"params": {"ddconfig": VAE, "embed_dim": 4}}
-    return comfy.sd.VAE(sd=fill(AutoencoderKL(**config["params"]), seed).state_dict(), config=config)
+    return comfy.sd.VAE(sd=dict(_weights_of_vae(seed)), config=config)
+
+
+@cache
+def _weights_of_vae(seed: int) -> dict[str, torch.Tensor]:
+    return fill(AutoencoderKL(ddconfig=VAE, embed_dim=4), seed).state_dict()
 
 
 def conditioning(seed: int, tokens: int = 77) -> list:

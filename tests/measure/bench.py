@@ -41,17 +41,18 @@ def measure(checkpoint: Path, size: int, steps: int, method: str) -> str:
     from msd_pack.msd_core.cli.bench import told
     from msd_pack.msd_core.generators import generator_for_size
     from msd_pack.nodes import host
+    from msd_pack.nodes.guiders import latent_grid, make_guider
 
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(checkpoint), output_vae=True, output_clip=True)
         sides = [clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in ("a photograph of a boat", "")]
-    guider, generator = host.make_guider(model, *sides, CFG), generator_for_size("fourier", size, size, seed=0)
+    guider, generator = make_guider(model, *sides, CFG), generator_for_size("fourier", size, size, seed=0)
 
     def loop(session: host.Session) -> str:
         own = generator.to(session.device)
         return told(bench("", steps=steps, model=session.model(), method=method, generator=own, cfg=CFG))
 
-    return host.run(guider, loop, *host.latent_grid(guider, generator.canvas), vae=vae, rows=2)
+    return host.run(guider, loop, *latent_grid(guider, generator.canvas), vae=vae, rows=2)
 
 
 def main(arguments: argparse.Namespace) -> None:
