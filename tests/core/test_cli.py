@@ -32,7 +32,7 @@ from msd_core.preset import Preset, preset_of
 from msd_core.state import load_state, save_state
 
 PROMPT = "a large red circle on a blue background"
-QUICK = ("--size", "64x64", "--steps", "6", "--estimator", "one-step")
+QUICK = ("--size", "64x64", "--steps", "6", "--inner-steps", "3", "--estimator", "one-step")
 EXACT_FILES = ("picture.png", "generator.safetensors", "plot.png", "animation.webp")
 FILES = {*EXACT_FILES, "metrics.json", MARKER, LOCK}
 
@@ -73,7 +73,7 @@ def metrics(folder: Path) -> dict:
 
 def test_compare_judges_every_picture(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def few(method: str, **changes: object) -> Preset:
-        return preset_of(method, steps=2, **changes)
+        return preset_of(method, steps=2, inner_steps=1, **changes)
 
     monkeypatch.setattr("msd_core.cli.contact_sheet.preset_of", few)
     monkeypatch.setattr("msd_core.cli.contact_sheet.DDIM_STEPS", 3)

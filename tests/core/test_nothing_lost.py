@@ -24,7 +24,7 @@ from msd_core.cli.signals import Signals, Stopped
 from msd_core.demo.model import DemoModel, PromptDenoiser
 
 PROMPT = "a large red circle on a blue background"
-QUICK = ("--size", "64x64", "--steps", "6", "--estimator", "one-step", "--threads", "1")
+QUICK = ("--size", "64x64", "--steps", "6", "--inner-steps", "3", "--estimator", "one-step", "--threads", "1")
 EXACT = [name for name in RESULTS if name != "metrics.json"]
 STATE = unfinished.STATE
 

@@ -149,6 +149,10 @@ def test_another_kind_of_file_is_refused_with_what_to_do(tmp_path) -> None:  # t
 # --- the judge --------------------------------------------------------------------------------------------------------
 
 
+FEW = ("cube", "cone", "torus")
+"""Judged whole in every run; the rest with `--long`."""
+
+
 class Known(torch.nn.Module):
     """A scene's solid as a field, turned about the upright axis; with both halves in one colour if ``faces`` is two."""
 
@@ -172,7 +176,9 @@ def known(scene: Scene = SCENE, **options: object) -> Volume:
     return volume
 
 
-@pytest.mark.parametrize("solid", SOLIDS)
+@pytest.mark.parametrize(
+    "solid", [solid if solid in FEW else pytest.param(solid, marks=pytest.mark.long) for solid in SOLIDS]
+)
 def test_a_solid_as_it_should_be_is_accepted(solid: str) -> None:
     marks = judge(known(replace(SCENE, solid=solid)), replace(SCENE, solid=solid))
     assert marks.accepted and marks.iou > 0.88 and marks.silhouettes > 0.93, marks

@@ -201,7 +201,7 @@ def test_the_command_runs_every_cell_once_and_no_cell_again(tmp_path: Path, caps
 
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     """SIGKILL once a cell is there; afterwards none is lost, none double. No captions: the judge takes seconds."""
-    ddim = {"method": "ddim", "steps": 16}
+    ddim = {"method": "ddim", "steps": 8}
     changes = {"batch": 1, "prompts": ["circle, red"], "seeds": list(range(12)), "settings": {"ddim": ddim}}
     path = written(tmp_path, **changes)
     words = [sys.executable, "-m", "msd_core.cli.main", "sweep", str(path), "--out", str(tmp_path / "out")]

@@ -17,9 +17,9 @@ FOLDER = "msd_unfinished"
 
 @pytest.fixture
 def graph(api_workflow: Callable[[str], dict]) -> dict:
-    """Eight steps of one evaluation each, of an own seed, with the step's picture as the only output."""
+    """Eight cheap steps of one evaluation, of an own seed, with the step's picture as the only output."""
     whole = api_workflow("text_to_neural_image")
-    whole = changed(whole, STEP, steps=8, estimator="one-step", seed=31, checkpoint_every=0.001)
+    whole = changed(whole, STEP, steps=8, inner_steps=2, estimator="one-step", seed=31, checkpoint_every=0.001)
     kept = {name: whole[name] for name in whole if name not in ("7", "8", "9")}
     return kept | {PICTURE: {"class_type": "PreviewImage", "inputs": {"images": [STEP, 1]}}}
 

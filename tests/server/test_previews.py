@@ -26,7 +26,7 @@ def test_the_output_replaces_the_preview(server: Server, chromium: str, tmp_path
         graph = "/api/workflow_templates/mean-shift/text_to_neural_image.json"
         browser.evaluate(f"fetch('{graph}').then(r => r.json()).then(graph => app.loadGraphData(graph))")
         widgets = f"app.graph._nodes.find(node => node.id == {STEP}).widgets"
-        for name, value in (("steps", 3), ("seed", 77 + vue)):
+        for name, value in (("steps", 3), ("inner_steps", 2), ("seed", 77 + vue)):
             browser.evaluate(f"{widgets}.find(widget => widget.name == '{name}').value = {value}")
         browser.evaluate("window.previews = 0; app.api.addEventListener('b_preview', () => { window.previews += 1 })")
         browser.evaluate("window.ended = false; app.api.addEventListener('execution_success', () => { ended = true })")

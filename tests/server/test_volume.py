@@ -19,12 +19,13 @@ GENERATOR, CURVE, TURNTABLE, VIDEO, MESH, SHOWN = "4", "5", "8", "9", "10", "11"
 
 @pytest.fixture
 def short(api_workflow: Callable[[str], dict]) -> Callable[[str], dict]:
-    """A template's graph in four steps of one evaluation, with few rays and frames."""
+    """A template's graph in four steps of one evaluation, with few rays, frames and cells."""
 
     def shortened(name: str) -> dict:
         graph = changed(api_workflow(name), STEP, steps=4, estimator="one-step", checkpoint_every=0.001)
         graph = changed(changed(graph, CURVE, steps=4), GENERATOR, rays=24, ray_samples=16)
-        return changed(graph, TURNTABLE, width=64, height=48, frames=6)
+        graph = changed(graph, TURNTABLE, width=64, height=48, frames=6)
+        return changed(graph, MESH, resolution=32)
 
     return shortened
 
