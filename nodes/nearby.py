@@ -27,6 +27,7 @@ from ..msd_core.validation import check_positive
 from . import host
 from .axis import Axis
 from .bandwidth import CATEGORY
+from .fits import check_dimensions
 from .grad import grad_mode, owned
 from .guiders import Conditioning, check_latent, make_guider
 from .progress import Progress, tell
@@ -75,6 +76,7 @@ class NearSampler(Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
+        check_dimensions(model_wrap.inner_model.latent_format)
         if self.samples.shape[1:] != noise.shape[1:] or len(self.samples) not in (1, len(noise)):
             raise ValueError(
                 f"latent: has shape {tuple(self.samples.shape)}, and what is sampled {tuple(noise.shape)}; allowed is "

@@ -6,6 +6,7 @@ import comfy.sampler_helpers
 import comfy.samplers
 import pytest
 import torch
+from comfy import latent_formats
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from msd_pack.msd_core.product import ProductDenoiser
 from msd_pack.msd_core.sampling import ddim_sample
@@ -88,6 +89,13 @@ def test_a_wrong_picture_is_refused() -> None:
         sampled(tiny_model(), near(torch.zeros(1, 4, 4, 4), 1.0))
     with pytest.raises(ValueError, match=r"latent: has shape \(1, 4, 2, 8, 8\); allowed is \(B, C, H, W\)"):
         ProductSampler.execute(EULER, {"samples": torch.zeros(1, 4, 2, 8, 8)}, 1.0)
+    video = tiny_model()
+    video.add_object_patch("latent_format", latent_formats.Wan21())
+    stock = comfy.samplers.CFGGuider(video)
+    stock.inner_set_conds({"positive": POSITIVE, "negative": NEGATIVE})
+    noise, levels = torch.zeros(1, 16, 1, 8, 8), torch.tensor([2.0, 0.0])
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"model: its latents \(Wan21\) have 3 dimensions"):
+        stock.sample(noise, noise.clone(), near(latent(), 1.0), levels, disable_pbar=True)
     with pytest.raises(ValueError, match="bandwidth: got 0"):
         ProductSampler.execute(EULER, {"samples": torch.zeros(1, 4, 8, 8)}, 0.0)
     assert isinstance(near(latent(), 1.0), NearSampler)
