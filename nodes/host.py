@@ -1,4 +1,4 @@
-"""The only bridge to the host's models: a MODEL with its conditioning becomes a denoiser, a VAE an encoder.
+"""The bridge to the host's models: a MODEL with its conditioning becomes a denoiser, a VAE an encoder.
 
 The whole optimisation runs as the loop of one host sampler, inside `guider.sample`: the host loads and patches the
 models, prepares the conditioning and cleans up, and hands our loop its guided x0 prediction. LoRA, ControlNet, masks,

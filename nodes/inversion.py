@@ -77,7 +77,7 @@ class DDIMInversion(io.ComfyNode):
                     default="explicit",
                     optional=True,
                     tooltip="explicit: one evaluation a step, errors add up. implicit: the inverse of the sampler's "
-                    "step, to the tolerance, two to six evaluations; its picture comes back. uni-inv: better than "
+                    "step, to the tolerance, four to seven evaluations; its picture comes back. uni-inv: better than "
                     "explicit at its price. Sample with euler; with heun or dpmpp_2m after the one of that name.",
                 ),
                 io.Float.Input(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import DualCFGGuider, Noise_RandomNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
+from msd_pack.msd_core.distillation import METHODS
+from msd_pack.msd_core.distillation.base import needs_of
 from msd_pack.msd_core.manipulation.pixels import PixelPosterior
 from msd_pack.msd_core.manipulation.result import cells_of
 from msd_pack.msd_core.measurement import Observation
@@ -23,6 +27,7 @@ from msd_pack.nodes.nearby import MeanShiftRefine, ProductSampler
 from msd_pack.nodes.paste import PasteKnown
 from msd_pack.nodes.precision import difference_for
 from test_bridge import NEGATIVE, POSITIVE, guider_of
+from test_steps import STEPS, born, step
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
 EULER = comfy.samplers.sampler_object("euler")
@@ -256,6 +261,24 @@ def test_the_pack_s_own_nodes_take_it(vae: object, picture: torch.Tensor, hole: 
         assert torch.allclose(refined[..., cells], x[..., cells], atol=0.05 * float(x.std()))
         with pytest.raises(ValueError, match="guider: one from Measurement has no single cfg"):
             Edit.execute(picture, vae, 2, 0.2, guider=guider)
+
+
+TAKEN = ("msd", "sds", "cfd")
+"""The steps that ask for one guidance alone; `sdi` is one of them without an inversion_cfg."""
+
+
+@pytest.mark.parametrize("method", STEPS)
+def test_steps_that_need_one_guidance_take_it_and_others_say_so(
+    method: str, vae: object, picture: torch.Tensor, hole: torch.Tensor
+) -> None:
+    guider, _ = known(guider_of(tiny_model()), vae, picture, mask=hole)
+    taken, more = method in TAKEN, {"steps": 1, "guider": guider, "vae": vae}
+    if method == "sdi":
+        assert bool(step(method, born(width=64, height=64), inversion_cfg="", **more)[1].isfinite().all())
+    if "source" in needs_of(METHODS[method]):
+        more["source"] = picture
+    with nullcontext() if taken else pytest.raises(ValueError, match="guider: one from Measurement has"):
+        step(method, born(width=64, height=64), **more)
 
 
 BASE: dict = {"image": torch.zeros(1, SIDE, SIDE, 3)}

@@ -83,6 +83,12 @@ def differences(cover: Tensor, colours: Tensor, ground: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def _by_difference(shown: Tensor, cover: Tensor, colours: Tensor, ground: Tensor) -> Tensor:
+    """Numbers of the paths that are ``shown`` (P,), those first without which the picture would differ least."""
+    kept = shown.nonzero()[:, 0]
+    return kept[differences(cover[kept], colours[kept], ground).argsort()]
+
+
 @torch.no_grad()
 def needed(cover: Tensor, colours: Tensor, ground: Tensor, error: float, most: int, at_once: int) -> Tensor:
     """Which paths (P,) a picture needs: without the rest its mean squared error is at most ``error``.
@@ -95,16 +101,15 @@ def needed(cover: Tensor, colours: Tensor, ground: Tensor, error: float, most: i
         at_once: paths that are tried together at first.
     """
     whole, found = over(cover, colours, ground), torch.ones(len(cover), dtype=torch.bool, device=cover.device)
-    count = at_once
+    count, least = at_once, _by_difference(found, cover, colours, ground)
     while count:
         # two equal shapes, one over the other, are needed together and neither alone: so the sum is looked at
-        kept = found.nonzero()[:, 0]
-        least = kept[differences(cover[kept], colours[kept], ground).argsort()[:count]]
         fewer = found.clone()
-        fewer[least] = False
+        fewer[least[:count]] = False
         spared = len(found) - int(fewer.sum())
         if spared <= most and (over(cover[fewer], colours[fewer], ground) - whole).square().mean() <= error:
             found, count = fewer, min(count, int(fewer.sum()))
+            least = _by_difference(found, cover, colours, ground) if count else least
         else:
             count //= 2
     return found
