@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ pytest.importorskip("vtracer", reason="vtracer is not installed: pip install '.[
 from msd_core.demo.grammar import parse
 from msd_core.demo.scenes import draw
 from msd_core.generators import PixelArt, Vector
+from msd_core.preset import preset_of
 from msd_core.research.studies import graphics as study
 from msd_core.research.studies import graphics_sheet
 from msd_core.research.studies.result import write
@@ -49,8 +51,8 @@ def test_ways_that_distil_are_keyed_by_their_whole_run() -> None:
     """And no other; a run from the drawn sample by its own λ."""
     runs = {key: study.keyed(*key) for key in study.cases()}
     assert {key for key, run in runs.items() if run} == {key for key in runs if "msd" in key[1] or key[1] == "sds"}
-    walks = {key[1]: run["method"]["estimator"]["walk_from"] for key, run in runs.items() if "msd" in key[1]}
-    assert set(walks.values()) == {"mean"}
+    walks = {json.dumps(run["method"]["estimator"]) for key, run in runs.items() if "msd" in key[1]}
+    assert walks == {json.dumps(preset_of("msd").to_json()["method"]["estimator"])}, "the default's"
     warm = {key for key, run in runs.items() if "msd" in key[1] and run["method"]["bandwidths"]["start"] == 2.0}
     assert warm == {("vector", "msd from the drawn sample"), ("pixel art", "msd from the sample")}
 
