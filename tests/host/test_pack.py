@@ -111,7 +111,11 @@ def test_every_node_is_valid_explained_and_helped(node_id: str) -> None:
     assert unexplained == []
     page = ROOT / "web" / "docs" / f"{node_id}.md"
     if node_id in NODES or page.exists():  # a method's step explains itself by its fields
-        assert page.read_text(encoding="utf-8").startswith(f"# {schema.display_name}\n")
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {schema.display_name}\n")
+        known = {"seed", "representation"}  # what a seed is, and the table of the representations
+        widgets = {i.id for i in schema.inputs if isinstance(i, io.WidgetInput)} - known
+        assert [name for name in widgets if "**Inputs**" in text and f"`{name}`" not in text] == []
 
 
 def test_translations_are_those_of_the_schemas() -> None:
