@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from comfy.latent_formats import LatentFormat
@@ -42,11 +42,6 @@ from .precision import in_float32, is_half
 from .room import more_room
 from .sides import Ground, Towards
 from .vae import check_vae, decoder, encoder, plain_patcher, shared_room
-
-if TYPE_CHECKING:
-    pass
-
-Conditioning = list
 
 T = TypeVar("T")
 KEY = "mean_shift_distillation"
