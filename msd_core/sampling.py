@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, ask, at_least_float32, check_denoiser
-from .validation import as_finite, as_levels, check_choice
+from .denoiser import Denoiser, ask, at_least_float32, check_denoiser, level_at
+from .validation import MOST_STEPS, as_finite, as_levels, check_choice, check_count
 
 Step = Callable[[Tensor, Denoiser, float, float], tuple[Tensor, Tensor]]
 
@@ -57,6 +58,20 @@ def solver_step(name: str) -> Step:
 def as_sigmas(sigmas: Any) -> Tensor:  # noqa: ANN401 - a tensor, list or array
     """Noise levels as a tensor (N,), unchecked but for their type; a list becomes float64."""
     return as_levels("sigmas", sigmas, "Make one with sigma_schedule(name, steps, ...).")
+
+
+def chain_levels(denoiser: Denoiser, steps: int) -> Tensor:
+    """The levels at equal parts of the denoiser's own chain, from all noise to 0, (steps + 1,), float64.
+
+    Fewer where the chain has one level for several parts: a flow's, whose highest level is finite, at its noisy end.
+
+    Raises:
+        ValueError: it has no chain, or ``steps`` is no number of steps.
+    """
+    check_count("steps", steps, maximum=MOST_STEPS)
+    levels = [*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0]
+    falling = [level for level, below in zip(levels, [*levels[1:], -1.0], strict=True) if level > below]
+    return torch.tensor(falling, dtype=torch.float64)
 
 
 def check_sigmas(sigmas: Tensor) -> list[float]:

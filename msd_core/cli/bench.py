@@ -6,10 +6,10 @@ import argparse
 import json
 import platform
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import any_size, check_cells, count, file, seed, writable_folder
+from .arguments import any_size, count, file, seed, writable_folder
+from .models import add_model_flags, model_of, size_of
 
 if TYPE_CHECKING:
     from ..bench import Bench
@@ -21,7 +21,6 @@ HELP = "time a run by part"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd bench`."""
     from ..generators import GENERATORS
-    from ..model import MODELS
 
     words = "a red boat left of a yellow house at sea"
     parser.add_argument("prompt", nargs="?", default=words, help=f"what to draw (default: {words})")
@@ -31,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=count, default=5, help="counted after a first one (default: 5)")
     parser.add_argument("--n", type=count, default=1, help="pictures side by side, told beside one alone (default: 1)")
     parser.add_argument("--seed", type=seed, default=0, help="of the generator and the noise (default: 0)")
-    parser.add_argument("--model", type=Path, help="the model's file (default: the one that ships)")
-    parser.add_argument("--model-kind", default="demo", help=f"what it is: {', '.join(MODELS)} (default: demo)")
+    add_model_flags(parser)
     parser.add_argument("--out", type=file, help="JSON file of the figures (default: none)")
     parser.add_argument("--against", type=file, help="JSON file of an earlier measurement of an equal run")
 
@@ -45,16 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..atomic import write_whole
     from ..bench import bench
     from ..generators import GENERATORS
-    from ..model import load_model
     from ..validation import check_choice
     from .against import FORMAT, Earlier
     from .settings import drawing
 
     check_choice("--method", arguments.method, drawing())
     check_choice("--generator", arguments.generator, GENERATORS)
-    model = load_model(arguments.model, arguments.model_kind)
-    size = arguments.size or (model.side, model.side)
-    check_cells(size, model.cell)
+    model = model_of(arguments, arguments.dtype)
+    size = size_of(arguments.size, model)
     settings = {"size": size, **{name: getattr(arguments, name) for name in ("method", "generator", "n", "seed")}}
     earlier = None if arguments.against is None else Earlier.read(arguments.against, model.side)
     if earlier is not None:
@@ -80,8 +76,10 @@ def _about(arguments: argparse.Namespace, settings: dict[str, Any], found: Bench
     """What the file says of a measurement, beside its format and prompt."""
     import torch
 
+    placed = (arguments.device, arguments.dtype, arguments.offload)
+    model = " ".join(str(word) for word in (arguments.model or arguments.model_kind, *placed) if word is not None)
     return {
-        "settings": {**settings, "steps": found.steps, "model": str(arguments.model or arguments.model_kind)},
+        "settings": {**settings, "steps": found.steps, "model": model},
         "evaluations": found.evaluations,
         "seconds a step": {part: seconds / found.steps for part, seconds in found.seconds.items()},
         "seconds a step of one alone": None,

@@ -22,12 +22,13 @@ from .arguments import (
     seed,
     writable_folder,
 )
+from .models import add_model_flags, model_of, pixels_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..demo.model import DemoModel
     from ..manipulation import Manipulated
+    from ..model import Model
 
 NEAR = 1.5
 """How many times longer or shorter than the model's own side a picture may be before the command warns."""
@@ -46,7 +47,7 @@ class Given:
         warning: what speaks against the result: the model draws best at another size; "" if nothing.
     """
 
-    model: DemoModel
+    model: Model
     picture: Tensor
     out: Path
     own: Size
@@ -67,7 +68,7 @@ def add_shared(parser: argparse.ArgumentParser, steps: int, word: str) -> None:
     parser.add_argument("--size", type=any_size, help=sizes)
     parser.add_argument("--steps", type=count, default=steps, help=f"of the sampler (default: {steps})")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise (default: 0)")
-    parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
+    add_model_flags(parser)
 
 
 def prepared(arguments: argparse.Namespace, word: str, factor: int = 1) -> Given:
@@ -82,13 +83,12 @@ def prepared(arguments: argparse.Namespace, word: str, factor: int = 1) -> Given
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}-{word}.png")
     writable_folder(out.parent)
 
-    from ..demo.model import load_demo_model
     from ..generators import cover
     from ..memory import check_samples
     from .pictures import read_picture
 
-    model, picture, size = load_demo_model(arguments.model), read_picture(arguments.picture), arguments.size
-    cell = max(1, model.cell // factor)
+    model, picture, size = model_of(arguments, arguments.dtype), read_picture(arguments.picture), arguments.size
+    cell = max(1, pixels_of(model) // factor)
     own = picture.shape[3], picture.shape[2]
     if size is not None:
         check_cells(size, cell)
@@ -105,13 +105,13 @@ def prepared(arguments: argparse.Namespace, word: str, factor: int = 1) -> Given
     return Given(model, fit(picture), out, own, fit, _warning(model, (factor * width, factor * height), factor))
 
 
-def _warning(model: DemoModel, size: Size, factor: int) -> str:
+def _warning(model: Model, size: Size, factor: int) -> str:
     """That the model draws best at another size than that of the result, and which would be; "" where it does not."""
     if model.side / NEAR <= max(size) <= model.side * NEAR:
         return ""
-    width, height = (side // factor for side in scaled(size, model.side, model.cell))
+    width, height = (side // factor for side in scaled(size, model.side, pixels_of(model)))
     return (
-        f"the demo model draws best at {model.side}x{model.side}; got {size[0]}x{size[1]}: things may be repeated or "
+        f"the model draws best at {model.side}x{model.side}; got {size[0]}x{size[1]}: things may be repeated or "
         f"lost. Pass --size {width if width == height else f'{width}x{height}'}"
     )
 

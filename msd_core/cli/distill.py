@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import any_size, count, file, seconds, seed, writable_folder
+from .models import add_model_flags
 from .parser import Parser
 
 HELP = "distil a neural image from a prompt: the main job"
@@ -18,7 +19,6 @@ HELP = "distil a neural image from a prompt: the main job"
 def add_arguments(parser: Parser) -> None:
     """The arguments of `msd distill`; those of methods, estimators and curves are made from their fields."""
     from ..generators import GENERATORS
-    from ..model import MODELS
     from ..named import NAMED
     from .flags import add_flags
 
@@ -37,12 +37,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--source-prompt", metavar="TEXT", help="what the source shows, for the same methods")
     parser.add_argument("--seed", type=seed, help="of the generator and the noise (default: 0)")
     parser.add_argument("--negative", help="what not to draw (default: nothing)")
-    parser.add_argument("--model", type=Path, help="the model's file or folder (default: the demo model that ships)")
-    parser.add_argument("--model-kind", default="demo", help=f"what the file is: {', '.join(MODELS)} (default: demo)")
-    pipelines = parser.add_argument_group("pipelines of diffusers")
-    pipelines.add_argument("--device", help="where it runs: cuda, mps, cpu (default: the first that there is)")
-    pipelines.add_argument("--dtype", help="float32, float16, bfloat16 (default: float16 on cuda, float32 elsewhere)")
-    pipelines.add_argument("--offload", help="what stays on the CPU: none, model, sequential (default: none)")
+    add_model_flags(parser)
     parser.add_argument(
         "--checkpoint",
         type=seconds,

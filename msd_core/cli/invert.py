@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .arguments import file, number
 from .changed import add_shared, mask_of, prepared
+from .models import levels
 
 HELP = "invert a picture to noise, and back"
 INVERSION, WORD = "implicit", "returned"
@@ -33,8 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..inversion import INVERSIONS, invert
     from ..inversion.resample import resample, round_trip_psnr
     from ..inversion.words import described
-    from ..manipulation.result import cells_of
-    from ..schedule import sigma_schedule
+    from ..manipulation.result import cells_of, decoded, encoded
     from ..tensorfile import write_tensors
     from .pictures import to_pil
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = prepared(arguments, WORD)
     model, picture, out = given.model, given.picture, given.out
     denoiser = model.denoiser(arguments.prompt, "", arguments.cfg)
-    sigmas = sigma_schedule("normal", arguments.steps, schedule=model.schedule)
+    sigmas = levels("normal", arguments.steps, model, denoiser)
     rng, mask = torch.Generator().manual_seed(arguments.seed), None
     if arguments.mask is not None:
         mask = cells_of((mask_of(arguments.mask, given) > 0.5).float(), model.cell, 0)
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
                 "--mask: got a picture without white; allowed is one that is white where to invert. Paint it."
             )
     with torch.no_grad():
-        x = model.encode(picture)
+        x = encoded(model, picture)
         trajectory = invert(x, denoiser, sigmas, inversion, rng, mask)
         back = resample(trajectory, denoiser)
-        returned, own = (model.decode(latent).clamp(0, 1) for latent in (back, x))
+        returned, own = (decoded(model, latent) for latent in (back, x))
     if arguments.noise is not None:
         told = {"inversion": arguments.inversion, "prompt": arguments.prompt, "cfg": f"{arguments.cfg:g}"}
         tensors = {"noise": trajectory.states[-1].contiguous(), "sigmas": trajectory.sigmas.flip(0).contiguous()}

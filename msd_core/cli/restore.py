@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from .arguments import number
 from .changed import add_shared, prepared, written
 
-if TYPE_CHECKING:
-    from ..measurement import Measurement
-
 HELP = "restore a small, blurred, noisy or grey picture"
 WORD = "restored"
-TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
 NOISE = {"noise": 0.1, "blur": 0.01}
 """In a picture of 0 to 1, unless it is told; what is blurred cannot be undone to the last digit of a file."""
 WIDTH = 4.0
@@ -22,6 +17,10 @@ WIDTH = 4.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `msd restore`."""
+    from ..manipulation.tasks import TASKS
+    from .flags import add_flags_of
+    from .solver import Restoring
+
     add_shared(parser, 40, WORD)
     parser.add_argument("prompt", help="what the picture shows")
     parser.add_argument("--task", required=True, help=f"what it suffers from: {', '.join(TASKS)}")
@@ -38,17 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale of all noise, 0 to 1; 0: near the likeliest picture, whatever the seed (default: 1, a sample)",
     )
 
-    from .flags import add_flags_of
-    from .solver import Restoring
-
     add_flags_of(parser, Restoring)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, restore, save; the old file stays until the new one is whole."""
     from ..manipulation import restore
+    from ..manipulation.tasks import TASKS, measurement_of
     from ..measurement import Observation
     from ..validation import check_choice
+    from .settings import by_flag
     from .solver import Restoring, solver_of
 
     check_choice("--task", arguments.task, TASKS)
@@ -58,11 +56,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"--width: got {arguments.width} with --task {arguments.task}; allowed with blur alone. Leave it out, or "
             "pass --task blur."
         )
-    measurement, factor = measurement_of(arguments.task, WIDTH if arguments.width is None else arguments.width)
+    noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
+    try:
+        measurement, factor = measurement_of(
+            arguments.task, WIDTH if arguments.width is None else arguments.width, noise
+        )
+    except ValueError as error:
+        raise ValueError(by_flag(str(error))) from error
     given = prepared(arguments, WORD, factor)
     picture = given.picture
-    noise = NOISE.get(arguments.task, 0.0) if arguments.noise is None else arguments.noise
-    b = picture.mean(dim=1, keepdim=True) if arguments.task == "grey" else picture
+    b = measurement.apply(picture) if arguments.task == "grey" else picture
     size = picture.shape[3] * factor, picture.shape[2] * factor
     options = {
         "cfg": arguments.cfg,
@@ -74,15 +77,3 @@ def run(arguments: argparse.Namespace) -> int:
     words = arguments.prompt, arguments.negative
     result = restore(Observation(measurement, b, noise), size, *words, model=given.model, **options)
     return written(result, given, "to what was given")
-
-
-def measurement_of(task: str, width: float) -> tuple[Measurement, int]:
-    """The operator of a task, and how many times larger a side of the restored picture is."""
-    from ..measurement import MEASUREMENTS
-
-    if task == "blur":
-        return MEASUREMENTS["blur"](width), 1
-    if task == "grey":
-        return MEASUREMENTS["grey"](), 1
-    factor = int(task[1:]) if task.startswith("x") else 1
-    return MEASUREMENTS["pool"](factor), factor

@@ -16,12 +16,11 @@ from tqdm import tqdm
 from ..autosave import Autosave
 from ..distil import fitted
 from ..distil import run as steps_of
-from ..echo import shown
 from ..generators import Generator, Vector, View, read_svg
 from ..generators.picture import cover
 from ..generators.vector.drawing import OWN
 from ..memory import check_distillation
-from ..model import SHIPPED, Model, load_model
+from ..model import Model
 from ..named import said
 from ..optimize import planned_steps, start
 from ..state import State
@@ -30,9 +29,10 @@ from ..units import units_of
 from ..warm import sample
 from .claim import Claim, claimed
 from .digests import Digests, digest_of_model
+from .models import model_of, path_of_model
 from .pictures import read_picture
 from .run_folder import RESULTS, Done, every_result, frame_of, is_frame, write_results
-from .settings import SAMPLE, Settings, by_flag, check_unchanged, new_settings
+from .settings import SAMPLE, Settings, check_unchanged, new_settings
 from .signals import Stopped, signals
 from .source import check_source, load_source, read_source, save_source
 from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfinished, save_unfinished
@@ -40,15 +40,13 @@ from .unfinished import STATE, check_no_unfinished, load_unfinished, remove_unfi
 
 def distill(arguments: argparse.Namespace, folder: Path) -> int:
     """Do the run that ``arguments`` describe; returns the exit status."""
-    path = arguments.model or SHIPPED.get(arguments.model_kind)
-    if path is None:
-        raise ValueError(f"--model: got none with --model-kind {arguments.model_kind}; allowed is its file. Name it.")
+    path = path_of_model(arguments)
     with claimed(folder, every_result()) as claim:
         kept = load_unfinished(folder) if arguments.resume else None
         if not (arguments.resume or arguments.force):
             check_no_unfinished(folder)
             claim.check_foreign("--out")
-        model = _model(arguments, path, arguments.dtype if kept is None else kept[0].dtype)
+        model = model_of(arguments, arguments.dtype if kept is None else kept[0].dtype)
         digest = digest_of_model(path, arguments.model_kind, Digests())
         if kept is None:
             settings, done = new_settings(arguments, model, digest), None
@@ -73,25 +71,6 @@ def _source(arguments: argparse.Namespace, settings: Settings, folder: Path) -> 
     if not settings.source:
         return None
     return load_source(folder, settings.size) if arguments.resume else read_source(arguments.source, settings.size)
-
-
-def _model(arguments: argparse.Namespace, path: Path, dtype: str | None) -> Model:
-    """The run's model, where and as precisely as asked for.
-
-    Raises:
-        ValueError: naming the flag; they are of pipelines alone, the project's own models run on the CPU here.
-    """
-    placed = {"device": arguments.device, "dtype": dtype, "offload": arguments.offload}
-    for name, value in placed.items():
-        if value is not None and arguments.model_kind in SHIPPED:
-            raise ValueError(
-                f"--{name}: got {shown(value)} with --model-kind {arguments.model_kind}; allowed with pipelines alone. "
-                "Leave it out."
-            )
-    try:
-        return load_model(path, arguments.model_kind, **placed)
-    except ValueError as error:
-        raise ValueError(by_flag(str(error)) if str(error).startswith(tuple(placed)) else str(error)) from error
 
 
 def again(arguments: argparse.Namespace) -> str:

@@ -14,20 +14,19 @@ from ..atomic import replacing
 from .arguments import (
     Size,
     any_size,
-    check_cells,
     check_format,
     count,
-    file,
     number,
     picture_file,
     seed,
     writable_folder,
 )
+from .models import add_model_flags, levels, model_of, size_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..demo.model import DemoModel
+    from ..model import Model
 
 AT_ONCE = 2**18
 """Pixels that go through the model as one batch: 16 pictures of 128 x 128, or one of 512 x 512."""
@@ -50,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=number, default=3.0, help="guidance scale; 1 is off (default: 3)")
     parser.add_argument("--seed", type=seed, default=0, help="of the first picture's noise (default: 0)")
     parser.add_argument("--size", type=any_size, help="WIDTHxHEIGHT in pixels (default: the model's)")
-    parser.add_argument("--model", type=file, help="demo model's file (default: the one that ships)")
+    add_model_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,13 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from PIL import Image
 
-    from ..demo.model import load_demo_model
     from ..memory import check_samples
     from .pictures import paste_row, sheet_size
 
-    model = load_demo_model(arguments.model)
-    size = width, height = arguments.size or (model.side, model.side)
-    check_cells(size, model.cell)
+    model = model_of(arguments, arguments.dtype)
+    size = width, height = size_of(arguments.size, model)
     whole = sheet_size(arguments.n, width, height)
     check_format(arguments.out, whole, "--n")
     rows = min(arguments.n, max(1, AT_ONCE // (width * height)))
@@ -81,15 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(arguments: argparse.Namespace, model: DemoModel, size: Size, rows: int) -> Iterator[Tensor]:
+def _pictures(arguments: argparse.Namespace, model: Model, size: Size, rows: int) -> Iterator[Tensor]:
     """The pictures (3, H, W) one by one, drawn ``rows`` at a time; the noise of a row does not depend on that."""
     from tqdm import tqdm
 
-    from ..schedule import sigma_schedule
     from ..warm import sample
 
-    chain, words = arguments.scheduler == CHAIN, (arguments.prompt, arguments.negative)
-    sigmas = None if chain else sigma_schedule(arguments.scheduler, arguments.steps, schedule=model.schedule)
+    sigmas, words = None, (arguments.prompt, arguments.negative)
+    if arguments.scheduler != CHAIN:
+        sigmas = levels(arguments.scheduler, arguments.steps, model, model.denoiser(*words))
     options = {"cfg": arguments.cfg, "width": size[0], "height": size[1], "steps": arguments.steps, "sigmas": sigmas}
     batches = range(0, arguments.n, rows)
     with tqdm(total=len(batches) * arguments.steps, desc="ddim") as bar:
