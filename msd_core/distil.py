@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .blended import blended
 from .companions import Source, with_companions
-from .denoiser import Denoiser
+from .denoiser import Denoiser, at_least_float32
 from .distillation import Method
 from .distillation.base import needs_of
 from .echo import shown
@@ -27,12 +27,12 @@ from .generators.fit import fit
 from .generators.picture import on_canvas
 from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
-from .model import Model, check_model, check_prompt, device_of, load_model
+from .model import Model, check_model, check_prompt, decoder_of, device_of, encoder_of, load_model
 from .named import NAMED, preset_at
 from .optimize import ByView, optimize
 from .optimize import start as first_state
 from .preset import Preset
-from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling, at_least_float32
+from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling
 from .state import State
 from .units import units_of
 from .validation import as_floating, check_choice, check_count, check_instance, check_seed
@@ -242,6 +242,7 @@ def run(
     pull = pull_for(state.generator, model, preset.pull, mask, observation)
     needs = needs_of(preset.method)
     _check_needs(preset, source, source_prompt, negative)
+    _check_one_view(state.generator, source=source, observation=observation)
     prompt = _by_view(prompt, state.generator)
     edited = None
     if source is not None:
@@ -266,6 +267,16 @@ def run(
         tolerance=preset.tolerance,
         inner_steps=preset.inner_steps,
     )
+
+
+def _check_one_view(generator: Generator, **pictures: object) -> None:
+    """Refuse ``pictures`` for a generator that is seen from several sides: one would be taken for all of them."""
+    for name, value in pictures.items():
+        if value is not None and generator.views != generator.rows:
+            raise ValueError(
+                f"{name}: got one for a generator of the kind {generator.kind!r}, which is seen from several sides; "
+                "allowed is None there, since a picture shows one side. Leave it out."
+            )
 
 
 def _check_needs(preset: Preset, source: Tensor | None, source_prompt: Prompt, negative: Prompt) -> None:
@@ -300,17 +311,17 @@ def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor
     Raises:
         ValueError: it is not of the size of the generator's canvas, or not one picture or one a picture of it.
     """
-    picture = generator.space != "points" and model.encode is not None
+    picture = generator.space == "image" or (generator.space == "latent" and model.encode is not None)
     wanted = (3, generator.canvas.height, generator.canvas.width) if picture else tuple(source.shape[1:])
     if source.ndim < 2 or tuple(source.shape[1:]) != wanted or source.shape[0] not in (1, generator.rows):
         raise ValueError(
             f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture: the canvas of the "
             "generator. Resize it."
         )
-    if model.encode is None or not picture:
+    if not picture:
         return source
     with torch.no_grad():
-        x = at_least_float32(model.encode(source))
+        x = at_least_float32(encoder_of(model)(source))
     check_finite("encode", [x], "source", "Run the encoder in float32.")
     return x
 
@@ -368,12 +379,12 @@ def pull_for(
         ValueError: "latent" with a model whose encoder cannot be differentiated.
     """
     made: Pulling
-    if generator.space != "image" or model.encode is None or model.decode is None:
+    if generator.space != "image":
         made = Pull()
     elif pull == "image":
-        made = ImagePull(model.encode, model.decode)
-    elif model.differentiable:
-        made = LatentPull(model.encode)
+        made = ImagePull(encoder_of(model), decoder_of(model))
+    elif model.differentiable or model.encode is None:
+        made = LatentPull(encoder_of(model))
     else:
         raise ValueError(
             "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set "

@@ -29,7 +29,8 @@ class Model(Protocol):
         channels: of its latent, or 3.
         side: pixels a side at which it draws best: the default size of a run.
         differentiable: whether autograd may go through ``encode``, as the pull "latent" needs it.
-        encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model on pixels.
+        encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model on pixels, whose x is
+            2 image - 1 (`encoder_of`).
         decode: the way back; None for a model on pixels.
 
     One that does not compute on the CPU says where, as ``device``: `device_of`.
@@ -125,6 +126,16 @@ def _taken(make: Callable[..., Any], kind: str, given: dict[str, Any]) -> dict[s
 def device_of(model: Model) -> torch.device:
     """Where ``model`` computes, and a run on it: its ``device``, or the CPU for one that has none."""
     return torch.empty(0, device=getattr(model, "device", "cpu")).device  # with its number: "cuda" is "cuda:0"
+
+
+def encoder_of(model: Model) -> Callable[[Tensor], Tensor]:
+    """Image (B, 3, H, W) in [0, 1] to x: the model's own, or 2 image - 1."""
+    return (lambda picture: 2 * picture - 1) if model.encode is None else model.encode
+
+
+def decoder_of(model: Model) -> Callable[[Tensor], Tensor]:
+    """x to an image (B, 3, H, W): the model's own, or (x + 1) / 2, which may leave [0, 1]."""
+    return (lambda x: (x + 1) / 2) if model.decode is None else model.decode
 
 
 def check_model(model: object) -> None:

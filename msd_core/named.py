@@ -173,7 +173,10 @@ class _Blank:
     """A denoiser of nothing, which counts what it is asked."""
 
     def __init__(self, cost: int, units: Units) -> None:
-        self.cost, self.sigma_max, self.data_std = cost, units.sigma_max, units.data_std
+        self.cost, self.units, self.sigma_max, self.data_std = cost, units, units.sigma_max, units.data_std
+
+    def with_cfg(self, cfg: float) -> _Blank:
+        return _Blank(1 if cfg == 1 else 2, self.units)
 
     def __call__(self, z: Tensor, sigma: float | Tensor) -> Tensor:  # noqa: ARG002 - a denoiser's own
         return torch.zeros_like(z)

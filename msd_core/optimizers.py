@@ -24,6 +24,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from .denoiser import at_least_float32
 from .echo import shown
 from .validation import check_choice, check_positive, check_same_shape, is_number
 
@@ -101,11 +102,12 @@ def _adam(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     first, second = config.betas
     new, means = {}, {}
-    for name, gradient in gradients.items():
+    for name, given in gradients.items():
+        gradient = at_least_float32(given)
         mean = state.get(f"{name}.mean", torch.zeros_like(gradient)) * first + gradient * (1 - first)
         square = state.get(f"{name}.square", torch.zeros_like(gradient)) * second + gradient**2 * (1 - second)
         scale = (square / (1 - second**update.count)).sqrt() + config.eps
-        new[name] = parameters[name] - update.rate * (mean / (1 - first**update.count)) / scale
+        new[name] = (parameters[name] - update.rate * (mean / (1 - first**update.count)) / scale).to(given)
         means |= {f"{name}.mean": mean, f"{name}.square": square}
     return new, means
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .denoiser import at_least_float32
 from .echo import shown
 from .finite import check_finite
 from .generators.base import Space
@@ -254,11 +255,6 @@ def _tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - whatever was ret
 
 def _encoded(encode: Encode, picture: Tensor) -> Tensor:
     return _tensor("encode", encode(picture))
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """``x``, in float32 if it is in half precision; its graph is kept."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def check_differentiable(name: str, value: Tensor) -> None:

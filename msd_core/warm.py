@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from .denoiser import cost, level_at
+from .denoiser import cost
 from .finite import check_finite
 from .guidance import check_cfg
-from .model import Model, check_model, check_prompt, device_of
+from .model import Model, check_model, check_prompt, decoder_of, device_of
 from .randomness import normal, seeded
-from .sampling import as_sigmas, ddim_steps
+from .sampling import as_sigmas, chain_levels, ddim_steps
 from .validation import MOST_STEPS, check_count, check_seed
 
 STEPS = 32
@@ -80,9 +80,7 @@ def sample(
                 f"{side // model.cell * model.cell}."
             )
     denoiser = model.denoiser(prompt, negative, cfg)
-    if sigmas is None:
-        sigmas = torch.tensor([*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0], dtype=torch.float64)
-    levels, done = as_sigmas(sigmas), 0
+    levels, done = chain_levels(denoiser, steps) if sigmas is None else as_sigmas(sigmas), 0
     shape = model.channels, sides[0] // model.cell, sides[1] // model.cell
     noise = torch.stack([normal(shape, seeded(one)) for one in seeds]).to(device_of(model))
     x = noise * (1 + float(levels[0]) ** 2) ** 0.5
@@ -91,7 +89,7 @@ def sample(
         x = state
         if on_step is not None:
             on_step(done, len(levels) - 1)
-    pictures = (x + 1) / 2 if model.decode is None else model.decode(x)
+    pictures = decoder_of(model)(x)
     check_finite("model", [pictures], "sample", "Run it in float32, or lower cfg.")
     return Sampled(pictures.clamp(0, 1), n * done * cost(denoiser))
 

@@ -71,7 +71,7 @@ class LUSD(Drawing):
             ValueError: the denoiser has no chain of levels, no source or no guidance.
         """
         direction, info = super().__call__(x, denoiser, step=step, steps=steps, rng=rng)
-        spread = expand_sigma(direction.flatten(1).std(dim=1), direction)
+        spread = direction.flatten(1).std(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
         gradient = torch.where(spread > 0, direction / spread, direction) * self.size(step, steps)
         return gradient, measure(gradient, info.evaluations, sigma=info.sigma)
 

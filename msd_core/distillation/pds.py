@@ -41,9 +41,15 @@ def posterior_weights(denoiser: Denoiser, t: float, stride: int, identity: str) 
     sigma = level_at(denoiser, t)
     a, b, before = (1 / (1 + level_at(denoiser, t - steps / CHAIN) ** 2) for steps in (0, stride, 1))
     beta = 1 - a / (before if identity == "published" else b)
+    if not beta > 0 or not b > a:
+        raise ValueError(
+            f"t_max: got {t:g} for this step, where the model's chain has the same level a step below; allowed is "
+            "where it rises. Lower t_max."
+        )
     spread = math.sqrt(beta * (1 - b) / (1 - a))
     c0, c1 = math.sqrt(b) * beta / (1 - a), math.sqrt(1 - beta) * (1 - b) / (1 - a)
     psi = (math.sqrt(b) - c0 - c1 * math.sqrt(a)) / spread if identity == "published" else 0.0
+    psi = max(psi, 0.0)  # 0 for a stride of one step, and about it by rounding
     return psi, c0 * sigma / spread
 
 

@@ -42,7 +42,7 @@ class AncestralStep:
         up = ExplicitStep()(z, denoiser, sigma, sigma_next)
         if self.eta == 0 or sigma == 0:
             return up
-        levels = [sigma_next] if isinstance(sigma_next, (int, float)) else sigma_next.tolist()
+        levels = torch.as_tensor(sigma_next, dtype=torch.float64).reshape(-1).tolist()
         added = torch.tensor([self.eta * _spread(sigma, level) for level in levels], dtype=torch.float64)
         return up + expand_sigma(added, z) * draw_normal(z, rng)[0]
 

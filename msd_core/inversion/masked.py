@@ -84,3 +84,20 @@ class MaskedDenoiser(Wrapped):
         z = at_least_float32(as_floating("z", z))
         denoised = ask(self.denoiser, self.outside.filled(z, sigma), sigma)
         return torch.where(self.outside.mask > 0, denoised, self.outside.x.to(denoised))
+
+
+@dataclass(frozen=True)
+class Inside(Wrapped):
+    """m D_m: a walk of m z by it is that of z inside, and outside stays at 0 and misses nothing.
+
+    Args:
+        denoiser: D_m, ``(z (B, C, h, w), sigma) -> (B, C, h, w)``.
+        mask: m.
+    """
+
+    denoiser: Denoiser
+    mask: Tensor
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        """m D_m (B, C, h, w)."""
+        return self.denoiser(z, sigma) * self.mask

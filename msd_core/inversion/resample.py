@@ -22,6 +22,9 @@ from .base import sampler_of
 from .masked import MaskedDenoiser
 from .trajectory import Trajectory
 
+ROUNDING = 1e-6
+"""Relative: a level that float32 holds may be so much above the number that was meant."""
+
 Walk = Callable[[Tensor, Denoiser, Tensor], Iterator[tuple[float, Tensor, Tensor]]]
 WALKS: dict[str, Walk] = {"ddim": ddim_steps, "heun": heun_steps, "dpmpp_2m": dpmpp_2m_steps}
 """The samplers that have no other way down: ``(z, denoiser, descending levels)`` to their moves."""
@@ -89,7 +92,7 @@ def round_trip_psnr(x: Tensor, back: Tensor, peak: float | None = None) -> Tenso
 def _top(trajectory: Trajectory, below: float) -> int:
     """Number of the highest level of ``trajectory`` that is at most ``below``."""
     levels = trajectory.sigmas.tolist()
-    top = sum(level <= float(below) for level in levels) - 1 if is_number(below) else 0
+    top = sum(level <= float(below) * (1 + ROUNDING) for level in levels) - 1 if is_number(below) else 0
     if top < 1:
         raise ValueError(
             f"below: got {shown(below)}; allowed is at least {levels[1]:g}, the first level above the picture's own. "

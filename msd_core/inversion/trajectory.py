@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ..sampling import as_sigmas, check_sigmas
 from ..validation import as_finite, is_number
 from .base import Inversion, Rise, SolvedStep, UpwardStep, UpwardWalk, ddim_down, residual_of, sampler_of
 from .explicit import ExplicitStep
-from .masked import MaskedDenoiser, Outside
+from .masked import Inside, MaskedDenoiser, Outside
 from .report import Report, make_report
 
 
@@ -120,11 +120,16 @@ def invert(
     levels = check_sigmas(sigmas)[::-1]
     start = at_least_float32(x)
     outside = None if mask is None else _outside(start, mask, rng, levels)
-    asked = _Asked(denoiser if outside is None else MaskedDenoiser(denoiser, outside))
+    asked = _Asked(denoiser)
+    walked, tolerance = chosen, getattr(chosen, "tolerance", None)
+    if outside is not None:
+        start, asked = start * outside.mask, _Asked(Inside(MaskedDenoiser(denoiser, outside), outside.mask))
+        if tolerance is not None:
+            walked = replace(cast("Any", chosen), tolerance=tolerance * float(outside.share.min()) ** 0.5)
     states, rises, residuals = [start], [], []
     spent = torch.zeros(x.shape[0], dtype=torch.int64)
     calls = 0
-    for rise in _rises(start, asked, levels, chosen, rng):
+    for rise in _rises(start, asked, levels, walked, rng):
         if residuals and residuals[-1] is None and sampler_of(chosen) == "ddim":
             residuals[-1] = asked.residual_below(states, levels)
         spent += asked.calls - calls if rise.evaluations is None else rise.evaluations.cpu()
@@ -132,9 +137,10 @@ def invert(
         states.append(rise.state)
         rises.append(rise)
         residuals.append(rise.residual)
-    if outside is not None:
+    if outside is not None:  # where nothing is missed, so that the mean over all cells is a share of that inside
+        residuals = [None if missed is None else missed / outside.share.to(missed).sqrt() for missed in residuals]
         states = [outside.filled(state, level) for state, level in zip(states, levels, strict=True)]
-    report = make_report(residuals, spent, states[-1], levels, getattr(chosen, "tolerance", None))
+    report = make_report(residuals, spent, states[-1], levels, tolerance)
     kept = {name: torch.stack([rise.kept[name] for rise in rises]) for name in rises[0].kept}
     rows = asked.rows + sum(rise.extra_rows for rise in rises)
     return Trajectory(sigmas.flip(0), torch.stack(states), rows, chosen, kept, report, outside)

@@ -29,7 +29,8 @@ from ..inversion.resample import resample
 from ..model import Model, check_prompt
 from ..randomness import seeded
 from ..regions import Regional
-from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted
+from ..sampling import chain_levels
+from .result import Manipulated, cells_of, decoded, encoded, fitting, mask_for, pasted
 
 
 @torch.no_grad()
@@ -76,8 +77,8 @@ def edit(
     chosen, rng = INVERSIONS.made("inversion", inversion), seeded(seed)
     _check_inversion(inversion, chosen, bool(source))
     denoiser = model.denoiser(prompt, source, 3.0)
-    sigmas, alone = levels_of(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
-    back = Edited(denoiser, 0.2 if strength is None else strength, steps)
+    sigmas, alone = chain_levels(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
+    back = Edited(denoiser, 0.2 if strength is None else strength, len(sigmas) - 1)
     if source:
         back = Denoised(with_cfg(denoiser, 1.0))
     where = None if mask is None else mask_for("mask", mask, old)

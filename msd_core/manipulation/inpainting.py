@@ -28,9 +28,10 @@ from ..posterior.kalman import Kalman
 from ..posterior.proximal import Proximal
 from ..randomness import draw_normal, seeded
 from ..regions import Regional
+from ..sampling import chain_levels
 from ..validation import check_choice, check_count
 from .pixels import pixel_posterior
-from .result import Manipulated, cells_of, decoded, encoded, fitting, levels_of, mask_for, pasted, through
+from .result import Manipulated, cells_of, decoded, encoded, fitting, mask_for, pasted, through
 
 SPACES = ("latents", "pixels")
 """Where the rest of the picture is what is known."""
@@ -94,7 +95,7 @@ def inpaint(
     if cfg != 1 and isinstance(chosen, Kalman):
         chosen = OfConditional(chosen)
     x, walk = encoded(model, without(old, hole)), {"rng": seeded(seed), "temperature": temperature}
-    sigmas = levels_of(denoiser, steps)
+    sigmas = chain_levels(denoiser, steps)
     z = draw_normal(x, walk["rng"])[0] * math.hypot(data_std(denoiser), float(sigmas[0])) * temperature
     if space == "pixels":
         inner = Denoised(pixel_posterior(denoiser, _known((hole <= 0).to(hole.dtype), old), model, chosen))

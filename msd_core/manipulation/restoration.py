@@ -20,9 +20,10 @@ from ..model import Model, check_model, check_prompt, device_of
 from ..posterior import RESTORERS, Solver, posterior_sample
 from ..posterior.proximal import Proximal
 from ..randomness import normal, seeded
+from ..sampling import chain_levels
 from ..validation import check_instance
 from .pixels import SPREAD, agreeing, pixel_posterior
-from .result import Manipulated, decoded, levels_of, through
+from .result import Manipulated, decoded, through
 
 
 def _check_size(size: object, model: Model) -> None:
@@ -78,7 +79,7 @@ def restore(
     check_prompt(prompt, negative)
     check_temperature(temperature)
     denoiser = model.denoiser(prompt, negative, cfg)
-    sigmas, rng = levels_of(denoiser, steps), seeded(seed)
+    sigmas, rng = chain_levels(denoiser, steps), seeded(seed)
     _check_size(size, model)
     shape = 1, model.channels, size[1] // model.cell, size[0] // model.cell
     observation.missing(torch.zeros(1, 3, size[1], size[0]))

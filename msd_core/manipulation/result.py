@@ -10,20 +10,18 @@ continues d into the hole and lets it fade there. What was in the hole before pl
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..denoiser import Denoiser, level_at
 from ..generators.picture import check_picture
 from ..measurement import Measurement
 from ..measurement.blur import Blur
 from ..measurement.decoded import Decoded
-from ..model import Model, check_model, device_of
-from ..validation import MOST_STEPS, as_mask, check_count, check_positive
+from ..model import Model, check_model, decoder_of, device_of, encoder_of
+from ..validation import as_mask, check_positive
 
 
 class Manipulated(NamedTuple):
@@ -33,12 +31,6 @@ class Manipulated(NamedTuple):
     picture: Tensor
     evaluations: int
     kept: float | None
-
-
-def levels_of(denoiser: Denoiser, steps: int) -> Tensor:
-    """The levels at equal parts of the model's chain, from all noise to 0, (steps + 1,), float64."""
-    check_count("steps", steps, maximum=MOST_STEPS)
-    return torch.tensor([*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0], dtype=torch.float64)
 
 
 def fitting(model: Model, picture: object) -> Tensor:
@@ -60,21 +52,17 @@ def fitting(model: Model, picture: object) -> Tensor:
 
 def encoded(model: Model, picture: Tensor) -> Tensor:
     """x of a picture (1, 3, H, W) in [0, 1]."""
-    return 2 * picture - 1 if model.encode is None else model.encode(picture)
+    return encoder_of(model)(picture)
 
 
 def decoded(model: Model, x: Tensor) -> Tensor:
     """The picture of x, (1, 3, H, W) in [0, 1]."""
-    return _decoded(model, x).clamp(0, 1)
-
-
-def _decoded(model: Model, x: Tensor) -> Tensor:
-    return (x + 1) / 2 if model.decode is None else model.decode(x)
+    return decoder_of(model)(x).clamp(0, 1)
 
 
 def through(model: Model, measurement: Measurement) -> Decoded:
     """``measurement``, of pictures, as one of the model's x."""
-    return Decoded(measurement, partial(_decoded, model), partial(encoded, model))
+    return Decoded(measurement, decoder_of(model), encoder_of(model))
 
 
 def mask_for(name: str, mask: object, picture: Tensor) -> Tensor:

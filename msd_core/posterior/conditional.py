@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoiser, Sigma, ask, cost
+from ..denoiser import Denoiser, Sigma, Wrapped, ask, cost
 from ..guidance import with_cfg
 from ..measurement import Observation
 from . import GAINS, INVERSE_SOLVERS, Gain, Solver
@@ -41,10 +41,21 @@ class OfConditional:
         level, alone = sigma.flatten(), with_cfg(denoiser, 1.0)
         wanted, known = ask(denoiser, z, level), ask(alone, z, level)
 
-        def shifted(other: Tensor, sigma: Sigma) -> Tensor:
-            return wanted if other is z else wanted + ask(alone, other, sigma) - known  # at z nothing is asked again
-
+        shifted = _Shifted(alone, z, wanted, known)
         return self.gain(z, sigma, shifted, observation)  # pyright: ignore[reportCallIssue]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shifted(Wrapped):
+    """``denoiser``, so shifted that it is ``wanted`` at ``z``, where it is ``known``; there nothing is asked again."""
+
+    denoiser: Denoiser
+    z: Tensor
+    wanted: Tensor
+    known: Tensor
+
+    def __call__(self, z: Tensor, sigma: Sigma) -> Tensor:
+        return self.wanted if z is self.z else self.wanted + ask(self.denoiser, z, sigma) - self.known
 
 
 def rows_of(solver: Solver | str, denoiser: Denoiser) -> int:

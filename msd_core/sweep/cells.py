@@ -27,7 +27,7 @@ from ..finite import check_finite
 from ..generators import generator_for_size
 from ..generators.base import Generator, on_device
 from ..generators.batch import Batch
-from ..model import Model, device_of
+from ..model import Model, device_of, encoder_of
 from ..optimize import start
 from ..randomness import normal, seeded
 from ..state import State
@@ -130,7 +130,7 @@ def _last(state: State, states: Any) -> State:  # noqa: ANN401 - an iterator of 
 @torch.no_grad()
 def surprise(model: Model, prompts: Sequence[str], pictures: Tensor) -> list[float]:
     """The error of denoising each of ``pictures`` (B, 3, H, W) under its prompt, equation above."""
-    x = pictures if model.encode is None else model.encode(pictures)
+    x = encoder_of(model)(pictures)
     noise = torch.stack([normal(x.shape[1:], seeded(NOISE_SEED + i)) for i in range(DRAWS)]).to(x)
     denoiser = model.denoiser(list(prompts), "", 1.0)
     spread = data_std(denoiser)

@@ -14,9 +14,11 @@ from msd_core.guidance import GuidedDenoiser
 from msd_core.measurement import Observation
 from msd_core.measurement.mask import Mask
 from msd_core.model import load_model
+from msd_core.parametrization import EDMDenoiser
 from msd_core.posterior import PosteriorDenoiser
 from msd_core.posterior.conditional import OfConditional, rows_of
 from msd_core.posterior.kalman import Kalman
+from msd_core.posterior.proximal import Proximal
 
 pytestmark = pytest.mark.core
 KNOWN = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
@@ -98,3 +100,16 @@ def test_a_hole_under_guidance() -> None:
     hole[30:92, 68:126] = 1
     filled = inpaint(picture, hole, after, model=load_model(), cfg=3.0)
     assert judge(filled.picture[0], parse(after)).accepted and filled.evaluations == 16 * 5
+
+
+def test_it_knows_the_spread_of_the_model_s_data() -> None:
+    """That of a model whose latents have another one decides how far the rest is trusted."""
+    model = EDMDenoiser(lambda x, t: 0.1 * x)  # noqa: ARG005
+    guided, mask = GuidedDenoiser(model, model, 2.0), torch.ones(8, 8)
+    mask[:, 4:] = 0
+    seen = Observation(Mask(mask), random(1, 3, 8, 8).float() * mask, 0.1)
+    z = 2 * random(1, 3, 8, 8, seed=1).float()
+    assert model.data_std == 0.5
+    for gain in (Proximal(), Kalman(exact_known=False)):
+        alike = (PosteriorDenoiser(guided, seen, one)(z, 1.0) for one in (gain, OfConditional(gain)))
+        torch.testing.assert_close(*alike)

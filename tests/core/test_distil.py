@@ -33,9 +33,15 @@ from msd_core import (
     optimize,
     preset_of,
     run,
+    sample,
+    sd15_schedule,
     start,
+    with_levels,
 )
-from msd_core.distil import pull_for
+from msd_core.denoiser import Denoiser
+from msd_core.distil import encoded_source, pull_for
+from msd_core.generators.volume.volume import Volume
+from msd_core.measurement import MEASUREMENTS, Observation
 
 pytestmark = pytest.mark.core
 ENDS = {"bandwidth_start": 8.0, "bandwidth_end": 0.7}
@@ -203,7 +209,11 @@ def test_a_model_without_an_encoder_or_one_that_is_not_differentiable() -> None:
     class Frozen(TinyModel):
         differentiable = False
 
-    assert pull_for(Pixels(6, 6), Bare(), "image") == Pull()
+    picture = torch.rand(1, 3, 6, 6, requires_grad=True)
+    for pull, kind in (("image", ImagePull), ("latent", LatentPull)):
+        made = pull_for(Pixels(6, 6), Bare(), pull)
+        assert isinstance(made, kind)
+        torch.testing.assert_close(made.encode(picture), 2 * picture - 1)
     assert last(distil(FIRE, model=Bare(), **QUICK)).picture().shape == (1, 3, 6, 6)
     with pytest.raises(ValueError, match="pull: got 'latent', and this model's encoder cannot be differentiated"):
         distil(FIRE, model=Frozen(), pull="latent", **QUICK)
@@ -264,3 +274,35 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 def test_words_that_the_demo_model_does_not_know(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="does not know: dog"):
         make()
+
+
+class OnPixels:
+    """A model on pixels whose pictures are one shade: x is .6 below the middle, so that of a picture is .2."""
+
+    cell, channels, side, differentiable = 1, 3, 8, True
+    encode = decode = None
+
+    def denoiser(self, prompt: object, negative: object = "", cfg: float = 1.0) -> Denoiser:  # noqa: ARG002
+        return with_levels(lambda z, sigma: torch.full_like(z, -0.6), sd15_schedule())  # noqa: ARG005
+
+
+@pytest.mark.parametrize("pull", ["image", "latent"])
+def test_a_model_on_pixels_has_one_range_for_all(pull: str) -> None:
+    """What it samples, what is distilled from it, and what a source is to it."""
+    model = OnPixels()
+    assert float(sample(model, "x").pictures.mean()) == pytest.approx(0.2, abs=1e-4)  # type: ignore[arg-type]
+    options = {"generator": "pixels", "size": (8, 8), "steps": 60, "lr": 0.05, "pull": pull, "inner_steps": 1}
+    picture = last(distil("x", model=model, **options)).picture()  # type: ignore[arg-type]
+    assert float((picture - 0.2).abs().max()) < 0.05
+    source = torch.full((1, 3, 8, 8), 0.75)
+    torch.testing.assert_close(encoded_source(Pixels(8, 8), model, source), 2 * source - 1)  # type: ignore[arg-type]
+
+
+def test_an_object_takes_no_picture_of_one_side() -> None:
+    volume = Volume(16, 16, views=2, rays=8, ray_samples=4)
+    seen = Observation(MEASUREMENTS["pool"](4), torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="^observation: got one for a generator of the kind 'volume'"):
+        distil(FIRE, generator=volume, model=TinyModel(), observation=seen)
+    edit = {"method": "dds", "source": torch.rand(1, 3, 16, 16), "source_prompt": SNOW}
+    with pytest.raises(ValueError, match="^source: got one for a generator of the kind 'volume'"):
+        distil(FIRE, generator=volume, model=TinyModel(), **edit)

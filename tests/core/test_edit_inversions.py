@@ -17,8 +17,8 @@ from msd_core.inversion.ancestral import AncestralStep
 from msd_core.inversion.base import sampler_of
 from msd_core.inversion.direct import Direct
 from msd_core.inversion.resample import resample
-from msd_core.manipulation.result import levels_of
 from msd_core.regions import Regional
+from msd_core.sampling import chain_levels
 
 pytestmark = pytest.mark.core
 REFUSED = ("ancestral", "null-text")
@@ -59,7 +59,7 @@ MODEL = Shades()
 
 def by_hand(name: str, prompt: str = SNOW, seed: int = 0) -> tuple[Tensor, Tensor]:
     """The edited picture, brought back as the inversion says, and by DDIM's steps whatever it says."""
-    sigmas = levels_of(MODEL.denoiser(FIRE), STEPS)
+    sigmas = chain_levels(MODEL.denoiser(FIRE), STEPS)
     kind = Direct(inversion_cfg=None) if name == "direct" else name
     rng = torch.Generator().manual_seed(seed)
     trajectory = invert(2 * PICTURE - 1, MODEL.alone(FIRE), sigmas, kind, rng)

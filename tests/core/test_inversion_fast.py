@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import INVERSIONS, GaussianMixture, GuidedDenoiser, invert, resample
+from msd_core import INVERSIONS, GaussianMixture, GuidedDenoiser, invert, resample, resample_steps
 from msd_core.denoiser import Denoiser, Sigma
 from msd_core.guidance import guide
 from msd_core.inversion.renoise import ReNoiseStep
@@ -155,3 +155,9 @@ def test_every_inversion_of_a_batch_is_that_of_its_rows(name: str, prompted: Gui
         torch.testing.assert_close(kept, torch.cat([t.kept[key] for t in alone], dim=1), **close)
     back = torch.cat([resample(t, denoiser) for t in alone])
     torch.testing.assert_close(resample(together, denoiser), back, rtol=1e-6, atol=1e-6)
+
+
+def test_a_level_of_float32_is_the_one_that_was_meant(mixture: GaussianMixture, points: Tensor) -> None:
+    """Its .4 is above .4."""
+    trajectory = invert(points, mixture, torch.tensor([1.0, 0.4, 0.1, 0.0]))
+    assert [sigma for sigma, _ in resample_steps(trajectory, mixture, below=0.4)] == pytest.approx([0.1, 0.0])

@@ -144,3 +144,24 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], words: str, model:
     given = {"x": x, "denoiser": model, "sigmas": LEVELS, "rng": torch.Generator(), "mask": MASK, **change}
     with pytest.raises(ValueError, match=words):
         invert(**given)
+
+
+def test_residuals_are_those_of_the_cells_inside() -> None:
+    """Outside nothing is missed; of cells that do not depend on one another, the rest may as well not be there."""
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    mask = torch.zeros(8, 8)
+    mask[2:4, 2:4] = 1
+
+    def alone(z: Tensor, sigma: Any) -> Tensor:  # noqa: ANN401
+        level2 = torch.as_tensor(sigma, dtype=z.dtype).reshape(-1, *[1] * (z.ndim - 1)) ** 2
+        return (z + 0.3 * level2) / (1 + level2) + 0.1 * torch.sin(3 * z)
+
+    for name in ("explicit", "implicit"):
+        rng = torch.Generator().manual_seed(1)
+        whole = invert(x, alone, LEVELS, name, rng, mask=mask).report
+        inside = invert(x[..., 2:4, 2:4].contiguous(), alone, LEVELS, name).report
+        assert whole is not None and inside is not None
+        if name == "explicit":
+            torch.testing.assert_close(whole.residual, inside.residual, equal_nan=True)
+        assert torch.equal(whole.evaluations, inside.evaluations) and whole.tolerance == inside.tolerance
+        assert torch.equal(whole.unconverged, inside.unconverged)

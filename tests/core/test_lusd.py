@@ -136,3 +136,10 @@ def test_wrong_input_is_refused(mixture: GaussianMixture) -> None:
         LUSD(strength=0.0)
     with pytest.raises(ValueError, match="has no source beside it, and LUSD needs one"):
         gradient(LUSD(), with_levels(GuidedDenoiser(mixture, mixture), sd15_schedule()))
+
+
+def test_nan_of_the_model_is_told_of_the_model(mixture: GaussianMixture) -> None:
+    """And not of the levels, which are in order: the loop, and a host in half precision, look for it there."""
+    broken = with_levels(GuidedDenoiser(lambda z, sigma: z * torch.nan, mixture, 3.0), sd15_schedule())  # noqa: ARG005
+    found = gradient(at(T), with_companions(broken, source=Source(GIVEN, broken)))
+    assert bool(found.isnan().all())

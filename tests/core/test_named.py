@@ -68,6 +68,13 @@ def test_the_cost_is_that_of_the_run(changes: dict) -> None:
     assert planned_evaluations(preset_named("fast", units, {**changed, "steps": 3}), units) != spent * guided
 
 
+def test_evaluations_of_an_inversion_at_its_own_guidance_are_planned() -> None:
+    """An inversion without guidance takes half of the rows of one with it."""
+    changed: dict[str, object] = {"steps": 3}
+    guided = planned_evaluations(preset_named("paper", DEMO, changed), DEMO)
+    assert 0 < planned_evaluations(preset_named("paper", DEMO, {**changed, "inversion_cfg": 1.0}), DEMO) < guided
+
+
 def test_what_is_given_wins() -> None:
     changed = preset_named("fast", DEMO, {"steps": 7, "bandwidth_end": 0.5, "bandwidth_schedule": "karras", "lr": 0.02})
     used = flatten(changed)

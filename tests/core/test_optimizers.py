@@ -112,3 +112,13 @@ def test_wrong_input(options: dict, words: str) -> None:
 def test_coupling_needs_a_bandwidth() -> None:
     with pytest.raises(ValueError, match="lr_coupling: got 0.5 for a method without bandwidth"):
         OptimizerConfig(lr_coupling=0.5).rate(None)
+
+
+def test_half_precision_moves_as_float32_does() -> None:
+    """A gradient of 0 moves nothing, and the square of a small one is no 0."""
+    parameters = {"a": torch.ones(3, dtype=torch.float16)}
+    gradient = {"a": torch.tensor([0.0, 1e-4, -2.0], dtype=torch.float16)}
+    config = OptimizerConfig(lr=0.25)
+    found = apply_update(config, Update(1, config.lr, 1.0), parameters, gradient, {})[0]["a"]
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.75, 1.25], dtype=torch.float16))

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, GuidedDenoiser, Source, draw_normal, sd15_schedule, with_companions, with_levels
+from msd_core import (
+    FlowDenoiser,
+    GaussianMixture,
+    GuidedDenoiser,
+    Source,
+    draw_normal,
+    sd15_schedule,
+    with_companions,
+    with_levels,
+)
 from msd_core.denoiser import Denoiser, level_at
 from msd_core.distillation.dds import DDS
 from msd_core.distillation.pds import PDS, posterior_weights
@@ -127,3 +136,21 @@ def test_wrong_input_is_refused(mixture: GaussianMixture) -> None:
         PDS(stride=0)
     with pytest.raises(ValueError, match="has no source beside it, and PDS needs one"):
         gradient(PDS(), with_levels(mixture, sd15_schedule()))
+
+
+@pytest.mark.parametrize("identity", ["published", "consistent"])
+def test_a_stride_of_one_step_pulls_nothing_back(mixture: GaussianMixture, identity: str) -> None:
+    """The identity term is 0 there, and about it by rounding, below it at a third of the times."""
+    chain = with_levels(model(mixture), sd15_schedule())
+    weights = [posterior_weights(chain, t / 1000, 1, identity)[0] for t in range(50, 950)]
+    assert min(weights) == 0 and max(weights) < 1e-6
+    found = [gradient(at(t, stride=1, identity=identity), model(mixture)) for t in (0.3, 0.333, 0.6)]
+    assert all(bool(torch.isfinite(one).all()) for one in found)
+
+
+def test_the_noisy_end_of_a_flow_is_refused() -> None:
+    """Its highest level is finite, so that its chain has one level for several parts there."""
+    flow = FlowDenoiser(lambda x, t: 0 * x)  # noqa: ARG005
+    with pytest.raises(ValueError, match=r"^t_max: got 1 for this step, where the model's chain has the same level"):
+        posterior_weights(flow, 1.0, 2, "published")
+    assert posterior_weights(flow, 0.9, 2, "published")[0] > 0

@@ -9,9 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from msd_core import GaussianMixture, ddim_sample, ddim_steps, heun_steps, sigma_schedule
-from msd_core.denoiser import Denoiser
-from msd_core.sampling import check_sigmas
+from msd_core import (
+    FlowDenoiser,
+    GaussianMixture,
+    ddim_sample,
+    ddim_steps,
+    heun_steps,
+    sd15_schedule,
+    sigma_schedule,
+    with_levels,
+)
+from msd_core.denoiser import Denoiser, level_at
+from msd_core.sampling import chain_levels, check_sigmas
 
 pytestmark = pytest.mark.core
 Sampler = Callable[[Tensor, Denoiser, Tensor], Tensor]
@@ -172,3 +181,15 @@ def test_other_levels_are_refused(values: list, message: str) -> None:
 def test_a_start_without_batch_is_refused(mixture: GaussianMixture) -> None:
     with pytest.raises(ValueError, match="z: got"):
         ddim_sample(torch.tensor(1.0), mixture, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 999, 1000, 3000])
+@pytest.mark.parametrize("chain", ["flow", "shifted flow", "discrete"])
+def test_levels_of_a_chain_fall(chain: str, steps: int) -> None:
+    """A flow's highest level is finite: of the parts of its chain that have it, one is left."""
+    flow = FlowDenoiser(lambda x, t: x, shift=3.0 if chain == "shifted flow" else 1.0)  # noqa: ARG005
+    denoiser = with_levels(lambda z, sigma: z, sd15_schedule()) if chain == "discrete" else flow  # noqa: ARG005
+    levels = chain_levels(denoiser, steps)
+    assert check_sigmas(levels)[-1] == 0 and len(levels) <= steps + 1
+    assert len(levels) == steps + 1 or (chain != "discrete" and len(levels) > 0.99 * steps)
+    assert float(levels[0]) == pytest.approx(level_at(denoiser, 1.0))

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -54,19 +55,23 @@ class Mesh(NamedTuple):
 
 
 @torch.no_grad()
-def extract(volume: Volume, side: int = SIDE, level: float | None = None) -> Mesh:
+def extract(
+    volume: Volume, side: int = SIDE, level: float | None = None, on_piece: Callable[[], object] | None = None
+) -> Mesh:
     """The surface of ``volume``, with the colours that are seen there.
 
     Args:
         volume: any.
         side: S.
         level: tau; that of the silhouettes if left out.
+        on_piece: called before each piece of the field is asked, a fraction of a second each; what it raises ends it.
 
     Raises:
         ValueError: for a lattice below 8 points or above 512, or a volume in which nothing is buried as deep as that.
     """
     check_count("side", side, minimum=8, maximum=512)
-    buried = buried_in(volume, side)
+    field = volume.field if on_piece is None else _watched(volume.field, on_piece)
+    buried = _buried_in(field, side, volume.ground.device)
     tau = silhouette_level(volume, buried) if level is None else level
     check_number("level", tau, "Leave it out.", low=1e-6)
     vertices, faces = surface(buried, tau)
@@ -76,14 +81,25 @@ def extract(volume: Volume, side: int = SIDE, level: float | None = None) -> Mes
             "that. Leave it out, or train the volume further."
         )
     vertices, faces = largest_pieces(vertices * (2 / (side - 1)) - 1, faces)
-    return Mesh(vertices, faces, _colours(volume.field, vertices, faces))
+    return Mesh(vertices, faces, _colours(field, vertices, faces))
+
+
+def _watched(field: Field, on_piece: Callable[[], object]) -> Field:
+    def asked(place: Tensor) -> tuple[Tensor, Tensor]:
+        on_piece()
+        return field(place)
+
+    return cast("Field", asked)
 
 
 @torch.no_grad()
 def buried_in(volume: Volume, side: int) -> Tensor:
     """b on a lattice of S^3 points over the cube around the ball, (S, S, S), its axes z, y, x; 0 on its border."""
-    at = torch.linspace(-1, 1, side, device=volume.ground.device)
-    return buried(_lattice(volume.field, at) * (2 / (side - 1)))
+    return _buried_in(volume.field, side, volume.ground.device)
+
+
+def _buried_in(field: Field, side: int, device: torch.device) -> Tensor:
+    return buried(_lattice(field, torch.linspace(-1, 1, side, device=device)) * (2 / (side - 1)))
 
 
 def buried(density: Tensor) -> Tensor:
