@@ -266,15 +266,14 @@ class StepNode(io.ComfyNode):
             chosen = chosen if asked is None else build(chosen, {"cfg": asked})
             confined = None if mask is None else mask_for(mask, generator)
             edited = None if source is None else source_for(source, generator)
-            place = None
-            if every and node_id:
-                beside = {"mask": confined, "source": edited}
-                place = kept_for(cls.hidden.dynprompt, node_id, generator.generator, chosen, seed, beside)
         guider = make_guider(model, positive, negative, chosen.cfg, guider)
         line = ""
         if has_presets(cls.method):
             line = told(preset, usual is not None, chosen, cfg_of(guider), replaced(cls.method, shown, chosen))
-        guider = carrying(guider, source_positive, unconditional)
+        guider, place = carrying(guider, source_positive, unconditional), None
+        if every and node_id:
+            given = generator.generator, chosen, seed, {"mask": confined, "source": edited}, guider.original_conds
+            place = kept_for(cls.hidden.dynprompt, node_id, *given)
         run = Run(generator, guider, vae, chosen, seed, place, every, node_id, confined, edited, line)
         note(cls.hidden.extra_pnginfo if cls.hidden else None, node_id, run.written())
         return run(cls)

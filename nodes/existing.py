@@ -14,7 +14,8 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
+from ..msd_core.manipulation.tasks import TASKS, measurement_of
+from ..msd_core.measurement import Observation
 from ..msd_core.memory import check_fits
 from ..msd_core.posterior import INVERSE_SOLVERS
 from ..msd_core.validation import check_choice
@@ -27,7 +28,7 @@ from .grad import owned
 from .guiders import Conditioning, make_guider
 from .precision import is_bfloat16
 from .progress import Progress
-from .room import is_out_of_memory, out_of_memory
+from .room import is_out_of_memory, out_of_memory, rows_of
 from .schema import FOLDED, schema, seed_input
 from .vae import check_vae, vae_bytes
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 SOLVERS = [name for name, kind in INVERSE_SOLVERS.items() if not getattr(kind, "backwards", False)]
 """The host evaluates the network in inference mode, so those that go backwards through it are left out."""
 SPACES = ("latents", "pixels")
-TASKS = ("x2", "x4", "x8", "blur", "noise", "grey")
 SEED = seed_input("Of the noise.")
 
 
@@ -95,6 +95,7 @@ def _run(
     """
     latent_format = guider.model_patcher.get_model_object("latent_format")
     check_vae(vae, latent_format)
+    _check_alike(guider, len(image))
     cell, shown = cell_of(latent_format), f"a picture of {size[1]}x{size[0]}"
     if any(side % cell or side < cell for side in size):
         raise ValueError(
@@ -111,13 +112,23 @@ def _run(
             return [make(own[i : i + 1], i, watched) for i in range(len(own))]
 
     try:
-        found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae)
+        found = host.run(guider, loop, size[0] // cell, size[1] // cell, vae=vae, in_float32=in_float32)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(None, shown, [smaller], "image") from error
     kept = [-1.0 if one.kept is None else one.kept for one in found]
     return io.NodeOutput(torch.cat([one.picture for one in found]).movedim(1, -1).cpu(), sum(kept) / len(kept))
+
+
+def _check_alike(guider: CFGGuider, pictures: int) -> None:
+    """Refuse conditionings of a batch for several pictures, which go through the model one by one."""
+    rows = max((rows_of(entry) for entries in guider.original_conds.values() for entry in entries), default=1)
+    if pictures > 1 and rows > 1:
+        raise ValueError(
+            f"image: got {pictures} pictures with a conditioning of {rows} (prompts, masks or hints); allowed is one "
+            "conditioning for all, since the pictures go through the model one by one; connect them one by one"
+        )
 
 
 def _mask(mask: Tensor | None, number: int, like: Tensor) -> Tensor | None:
@@ -293,7 +304,13 @@ class Restore(io.ComfyNode):
                 _cfg(),
                 *_model("What the picture shows."),
                 decimal("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
-                decimal("noise", 0.0, 10.0, "In the picture, of 0 to 1. A blurred one: 0.01 or more.", optional=True),
+                decimal(
+                    "noise",
+                    0.0,
+                    10.0,
+                    "In the picture, of 0 to 1. Blur: 0.01 or more; noise: 0.1.",
+                    optional=True,
+                ),
                 temperature_input(),
             ],
             outputs=_outputs(),
@@ -318,7 +335,7 @@ class Restore(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..msd_core.manipulation import restore
 
-        measurement, factor = measurement_of(task, width)
+        measurement, factor = measurement_of(task, width, noise)
         height, across = (factor * side for side in image.shape[1:3])
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
@@ -330,16 +347,6 @@ class Restore(io.ComfyNode):
         guider = make_guider(model, positive, negative, cfg, guider)
         smaller = "scale the image down before" + (", or choose a task of a smaller factor" if factor > 2 else "")
         return _run(guider, vae, image, make, size=(height, across), evaluations=steps, smaller=smaller)
-
-
-def measurement_of(task: str, width: float) -> tuple[Measurement, int]:
-    """The operator of a task, and how many times larger a side of the restored picture is."""
-    if task == "blur":
-        return MEASUREMENTS["blur"](width), 1
-    if task == "grey":
-        return MEASUREMENTS["grey"](), 1
-    factor = int(task[1:]) if task.startswith("x") else 1
-    return MEASUREMENTS["pool"](factor), factor
 
 
 NODES = [Edit, Inpaint, Restore]

@@ -20,6 +20,7 @@ from ..msd_core.generators.batch import Batch
 from ..msd_core.generators.pixel_art import PixelArtSettings, palette_from, png_of, sheet_of
 from ..msd_core.generators.registry import checked_options, generator_for_size
 from ..msd_core.generators.sticker import StickerSettings
+from ..msd_core.generators.tiles import tiles
 from ..msd_core.generators.vector.drawing import OWN
 from ..msd_core.generators.vector.shapes import Vector, VectorSettings
 from ..msd_core.generators.vector.svg import read_svg
@@ -27,10 +28,10 @@ from ..msd_core.memory import check_distillation, check_render
 from ..msd_core.settings import settings_of
 from . import fitted, stored
 from .bandwidth import CATEGORY
-from .generators import GeneratorSocket, HostGenerator, bounded, render_image
+from .generators import GeneratorSocket, HostGenerator, bounded, on_host, render_image
 from .grad import grad_mode
 from .named import note_all
-from .progress import tell
+from .progress import Progress, tell
 from .schema import FOLDED, schema, seed_input
 from .widgets import widget
 
@@ -283,9 +284,17 @@ class StickerToImage(io.ComfyNode):
         note_all(cls.hidden.extra_pnginfo if cls.hidden else None, generator)
         drawn = members(generator, "sticker", "Sticker Generator")
         check_render(width, height, n=2 * len(drawn))
-        with torch.no_grad():
-            rgba = torch.cat([member.rgba(View(height, width)) for member in drawn]).movedim(1, -1).clamp(0, 1)
-        return io.NodeOutput(rgba[..., :3].contiguous(), 1 - rgba[..., 3])
+        image, mask = torch.empty(len(drawn), height, width, 3), torch.empty(len(drawn), height, width)
+        places = tiles(height, width)
+        progress = Progress(len(drawn) * len(places))
+        for number, member in enumerate(map(on_host, drawn)):
+            for top, left, rows, columns in places:
+                with torch.no_grad():
+                    rgba = member.rgba(View(height, width, (top, left, rows, columns)))[0].movedim(0, -1).clamp(0, 1)
+                where = number, slice(top, top + rows), slice(left, left + columns)
+                image[where], mask[where] = rgba[..., :3], 1 - rgba[..., 3]
+                progress.update()
+        return io.NodeOutput(image, mask)
 
 
 class GeneratorToSVG(io.ComfyNode):

@@ -78,6 +78,11 @@ class HostModel:
     side: int = 512
 
     @property
+    def device(self) -> torch.device:
+        """Where the guider wants its latents."""
+        return self.session.device
+
+    @property
     def channels(self) -> int:
         """Of the model's latent."""
         return self.session.latent_format.latent_channels
@@ -179,6 +184,7 @@ def run(
     rows: int = 1,
     pictures: int = 1,
     backward: bool = False,
+    in_float32: bool = False,
     seed: int = 0,
 ) -> T:
     """Run `loop(session)` inside the host's guider and return what it returns.
@@ -186,8 +192,10 @@ def run(
     height, width: of the latent grid, which must not change within the loop (the host fits masks to it).
     vae: loaded along with the model, with memory reserved for it, when given.
     rows: the largest batch the loop will evaluate; the host frees memory for it.
-    pictures: the largest batch that goes through the VAE.
+    pictures: those of the run: the largest batch that goes through the VAE, and what the host cuts a conditioning's own
+        pictures to, as those of an inpainting model.
     backward: the loop differentiates the encoder, which takes more memory.
+    in_float32: the loop computes in float32 where the model is in half precision, which takes as much again.
 
     The guider handed in is not touched.
     """
@@ -199,7 +207,9 @@ def run(
     check_dimensions(latent_format)
     counter, beside = Rows(), Beside()
     patcher.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, counter)
-    patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, backward, beside))
+    patcher.add_wrapper_with_key(
+        WrappersMP.PREPARE_SAMPLING, KEY, _prepare(vae, rows, pictures, backward, in_float32, beside)
+    )
     loaded = None
     if vae is not None:
         check_vae(vae, latent_format)
@@ -207,14 +217,16 @@ def run(
         patcher.set_additional_models(KEY, [loaded])
     sampling = patcher.get_model_object("model_sampling")
     sigmas = torch.stack([torch.as_tensor(s).float().cpu() for s in (sampling.sigma_max, sampling.sigma_min)])
-    zeros = torch.zeros(1, latent_format.latent_channels, height, width)  # all zero: the host leaves it unscaled
+    zeros = torch.zeros(pictures, latent_format.latent_channels, height, width)  # all zero: the host leaves it unscaled
     sampler = _LoopSampler(loop, vae, loaded, counter, beside)
     with torch.inference_mode():
         guider.sample(zeros, zeros.clone(), sampler, sigmas, disable_pbar=True, seed=seed)
     return sampler.result
 
 
-def _prepare(vae: VAE | None, rows: int, pictures: int, backward: bool, beside: Beside) -> Callable[..., Any]:
+def _prepare(
+    vae: VAE | None, rows: int, pictures: int, backward: bool, in_float32: bool, beside: Beside
+) -> Callable[..., Any]:
     """PREPARE_SAMPLING wrapper: ask the host for room for `rows` rows and for the VAE, and take out of the guider what
     it carries beside its own.
     """
@@ -226,6 +238,8 @@ def _prepare(vae: VAE | None, rows: int, pictures: int, backward: bool, beside: 
         if vae is not None:
             height, width = (side * vae.spacial_compression_encode() for side in shape[-2:])
             extra = shared_room(vae, model, height, width, backward=backward, n=pictures)
+        if in_float32 and is_half(model.model, None):
+            extra += model.model.memory_required([rows, *shape[1:]])
         with more_room(model.model, extra):
             prepared = executor(model, [rows, *shape[1:]], *args, **kwargs)
         beside.take(prepared[1])

@@ -170,7 +170,7 @@ class DDIMInversion(io.ComfyNode):
             return trajectory, resample(trajectory, denoiser) if check else None
 
         height, width = samples.shape[-2:]
-        trajectory, back = host.run(guider, loop, height, width, rows=len(samples))
+        trajectory, back = host.run(guider, loop, height, width, rows=len(samples), pictures=len(samples))
         told = described(trajectory, back)
         if latent_image.get("noise_mask") is not None:
             told += "\nThe latent's noise mask plays no part: connect it to mask to invert inside of it."
@@ -194,6 +194,8 @@ class DDIMInversion(io.ComfyNode):
             states = latent_format.process_out(trajectory.states.cpu())
             sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
             state, outside = trajectory.states[-1].cpu(), trajectory.outside
+            if outside is not None:
+                outside = type(outside)(outside.x.cpu(), outside.mask.cpu(), outside.noise.cpu())
             noise = InvertedNoise(state, float(levels[0]), sigma_max, axis, latent_format, outside)
             inverted, all_levels = {"samples": states[-1].clone()}, {"samples": states.flatten(0, 1)}
             returned = (
@@ -211,10 +213,14 @@ def blocked_without_check(node: type[io.ComfyNode]) -> ExecutionBlocker:
 
 
 def own_levels(sampling: nn.Module, axis: Axis, scheduler: str, steps: int) -> Tensor:
-    """The host's levels for `steps` and `scheduler`; a flow model's first one, t = 1, is moved to t = 0.999."""
+    """The host's levels for `steps` and `scheduler`; of a flow model, those above t = 0.999 are moved there.
+
+    Of equal ones, which some schedulers give and the move makes, one is left.
+    """
     with grad_mode():
         levels = calculate_sigmas(sampling, scheduler, steps).cpu().clone()
-        return levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
+        levels = levels.clamp(max=axis.level(axis.sigma_max)) if axis.flow else levels
+        return levels[levels > torch.cat([levels[1:], levels.new_tensor([-1.0])])]
 
 
 def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:

@@ -3,9 +3,12 @@
     output/msd_unfinished/<digest>.safetensors
 
 The digest is of the node and all that leads to it in the graph, where it knows models by their names; of the numbers of
-the generator that came in, and of the mask and the source, whose files may have changed; of the settings and the seed.
+the generator that came in, of the mask, of the source and of the conditionings with their hints, since a file may have
+changed, or a node upstream may not give the same twice; of the settings and the seed; and of the place in a list, where
+the host runs the node for each of one.
 So queueing the same graph goes on from there, in this session of the host or in a later one, and a changed
-graph starts anew. A file is removed when its step is finished.
+graph starts anew. A file is removed when its step is finished; of those that nobody goes on with, the newest `MOST`
+stay.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 import torch
 from comfy_execution.graph_utils import is_link
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
     from ..msd_core.state import State
 
 FOLDER = "msd_unfinished"
+MOST = 32
+HINTS = ("cond", "cond_hint_original", "strength", "timestep_percent_range", "previous_controlnet")
+"""What of an object in a conditioning, as of a ControlNet, is looked at."""
 EVERY = "checkpoint_every"
 """The widget that says how often; it is no part of the digest."""
 
@@ -59,6 +67,9 @@ class Kept:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         save_state(state, self.path)
+        for old in sorted(self.path.parent.glob("*.safetensors"), key=_age)[MOST:]:
+            with contextlib.suppress(OSError):
+                old.unlink()
 
     def load(self, first: State, device: torch.device) -> State | None:
         """The state that is there, on ``device``; None if there is none that goes on from ``first``.
@@ -93,6 +104,13 @@ class Kept:
             remove_partial(self.path)
 
 
+def _age(path: Path) -> float:
+    """Seconds since a file was written; of one that has gone meanwhile, none."""
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime
+    return 0.0
+
+
 def kept_for(
     graph: DynamicPrompt | None,
     node_id: str | None,
@@ -100,21 +118,42 @@ def kept_for(
     preset: Preset,
     seed: int,
     beside: Mapping[str, Tensor | None],
+    conds: Mapping[str, Any],
 ) -> Kept | None:
     """Where the state of this step is kept; None outside of a graph, whose results nobody could find again.
 
-    ``beside`` are the pictures that the run takes beside its generator, by name.
+    ``beside`` are the pictures that the run takes beside its generator, by name; ``conds`` the guider's conditionings.
     """
     if graph is None or node_id is None or not graph.has_node(node_id):
         return None
     sha = hashlib.sha256()
-    for part in (ancestry(graph, node_id), json.dumps(preset.to_json(), sort_keys=True), str(seed)):
+    place = get_executing_context()
+    index = None if place is None else place.list_index
+    for part in (ancestry(graph, node_id), json.dumps(preset.to_json(), sort_keys=True), str(seed), str(index)):
         sha.update(part.encode() + b"\0")
-    given = {name: tensor for name, tensor in beside.items() if tensor is not None}
-    for name, tensor in [*sorted(generator.state_dict().items()), *sorted(given.items())]:
-        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    _add(sha, [generator.state_dict(), beside, conds])
     return Kept(Path(folder_paths.get_output_directory(), FOLDER, f"{sha.hexdigest()[:32]}.safetensors"))
+
+
+def _add(sha: hashlib._Hash, value: Any) -> None:  # noqa: ANN401 - whatever a conditioning holds
+    """Add what ``value`` says to the digest: numbers, texts, tensors, and of objects their kind and their hints."""
+    if isinstance(value, Tensor):
+        sha.update(f"{tuple(value.shape)} {value.dtype}".encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            sha.update(f"{key}:".encode())
+            _add(sha, value[key])
+    elif isinstance(value, (list, tuple)):
+        sha.update(f"{len(value)}[".encode())
+        for part in value:
+            _add(sha, part)
+    elif value is None or isinstance(value, (str, int, float, bool)):
+        sha.update(f"{value!r};".encode())
+    else:
+        sha.update(f"{type(value).__qualname__};".encode())
+        for name in HINTS:
+            _add(sha, getattr(value, name, None))
 
 
 def ancestry(graph: DynamicPrompt, node_id: str) -> str:

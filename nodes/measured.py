@@ -22,7 +22,7 @@ from comfy.samplers import CFGGuider
 from comfy.sd import VAE
 from torch import Tensor
 
-from .axis import Axis
+from .axis import Axis, data_std_of
 from .beside import MEASURED, is_measured
 from .caches import leave_out_caches
 from .cells import cell_of
@@ -45,6 +45,7 @@ class _Guider:
 
     predict: Callable[..., Tensor]
     axis: Axis
+    data_std: float
     dtype: torch.dtype
     rest: tuple[Any, ...]
     differentiable = False
@@ -100,9 +101,10 @@ class _Wrapper:
                 f"latent: what is sampled has shape {tuple(x.shape)}, and what is known is of {self.shape}; allowed is "
                 "the same, or one picture for all; connect the latent from Measurement"
             )
-        axis = Axis.of(executor.class_obj.inner_model.model_sampling)
+        sampling = executor.class_obj.inner_model.model_sampling
+        axis = Axis.of(sampling)
         sigma = axis.reached(timestep)
-        guider = _Guider(executor, axis, x.dtype, rest)
+        guider = _Guider(executor, axis, data_std_of(sampling), x.dtype, rest)
         z = axis.exploding(x.float(), sigma.reshape(-1, *[1] * (x.ndim - 1)))
         try:
             return self.known.posterior(guider)(z, sigma).to(x.dtype)

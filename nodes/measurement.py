@@ -16,12 +16,13 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..msd_core.manipulation.tasks import TASKS, measurement_of
 from ..msd_core.measurement import MEASUREMENTS, Measurement, Observation
 from ..msd_core.memory import check_fits
 from ..msd_core.validation import check_choice
 from .bandwidth import CATEGORY
 from .cells import cell_of
-from .existing import TASKS, decimal, measurement_of
+from .existing import decimal
 from .grad import grad_mode, owned
 from .guiders import make_guider
 from .measured import Latents, Pixels, measured, pixels_of
@@ -134,7 +135,7 @@ class MeasurementNode(io.ComfyNode):
         with grad_mode(), torch.no_grad():
             picture = owned(image[..., :3]).movedim(-1, 1).clamp(0, 1)
             hole = None if mask is None else owned(mask).reshape(-1, 1, *mask.shape[-2:]).clamp(0, 1)
-            measurement, factor = (None, 1) if task == "mask" else measurement_of(task, width)
+            measurement, factor = (None, 1) if task == "mask" else measurement_of(task, width, noise)
             rows, columns = (side * factor for side in picture.shape[-2:])
             _check_size(columns, rows, cell)
             smaller = f"Scale the image down before{', or choose a task of a smaller factor' if factor > 2 else ''}."

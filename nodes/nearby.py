@@ -218,6 +218,7 @@ class MeanShiftRefine(io.ComfyNode):
             method = build(preset_of("msd"), options).method
             method = type(method)(Exponential(start, end), method.estimator)
             mask = _mask_of(latent, samples)
+        n = len(samples)
 
         def loop(session: host.Session) -> tuple[Tensor, list[Any]]:
             x = session.latent_format.process_in(owned(samples, session.device))
@@ -233,7 +234,7 @@ class MeanShiftRefine(io.ComfyNode):
                     progress.update(lambda: host.latent_colours(x, session.latent_format))  # noqa: B023 (called at once)
             return session.latent_format.process_out(x).cpu(), history
 
-        made, history = host.run(guider, loop, *samples.shape[-2:], rows=len(samples), seed=seed)
+        made, history = host.run(guider, loop, *samples.shape[-2:], rows=n, pictures=n, seed=seed)
         return io.NodeOutput({**latent, "samples": made}, plot(tuple(history)))
 
 

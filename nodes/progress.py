@@ -64,7 +64,7 @@ def withdraw_preview(node_id: str | None, output: Tensor) -> float:
     """
     registry, now = get_progress_state(), time.monotonic()
     front_end = registry.handlers.get("webui")
-    if node_id not in registry.nodes or front_end is None:
+    if node_id not in registry.nodes or front_end is None or not _listens(front_end):
         return now
     last = ("JPEG", to_pil(sheet(output.movedim(-1, 1))), PREVIEW_SIZE)
     registry.update_progress(node_id, registry.nodes[node_id]["value"], registry.nodes[node_id]["max"], last)
@@ -73,6 +73,12 @@ def withdraw_preview(node_id: str | None, output: Tensor) -> float:
     registry.nodes[node_id] = entry
     front_end.start_handler(node_id, entry, registry.prompt_id)
     return now + PREVIEW_LEAVES
+
+
+def _listens(front_end: object) -> bool:
+    """Whether whoever queued the workflow has a connection: the page of a browser, and no request alone."""
+    server = getattr(front_end, "server_instance", None)
+    return getattr(server, "client_id", None) in getattr(server, "sockets", {})
 
 
 def wait_until(moment: float) -> None:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 ON_THE_CPU = "DefaultCPUAllocator"
 """In what torch says when it is the processor's memory that is out."""
+OF_ROWS = ("cross_attn", "pooled_output", "concat_latent_image", "concat_mask")
+"""What of a conditioning has a row a picture, or one for all."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -62,16 +64,19 @@ class Room:
 
 def unit_of(conds: Mapping[str, list[dict[str, Any]]]) -> int:
     """Rows that a guider's conditionings are for: more than one for a batch of prompts, masks or hints."""
-    found = [1]
-    for entries in conds.values():
-        for entry in entries:
-            tensors = [entry.get("mask"), *(getattr(cond, "cond", None) for cond in entry["model_conds"].values())]
-            control = entry.get("control")
-            while control is not None:
-                tensors.append(getattr(control, "cond_hint_original", None))
-                control = getattr(control, "previous_controlnet", None)
-            found += [len(tensor) for tensor in tensors if isinstance(tensor, Tensor) and tensor.ndim]
-    return max(found)
+    return max((rows_of(entry) for entries in conds.values() for entry in entries), default=1)
+
+
+def rows_of(entry: Mapping[str, Any]) -> int:
+    """Rows that one conditioning is for, prepared by the host or not: the most of its tensors and hints, or 1."""
+    prepared = [getattr(cond, "cond", None) for cond in entry.get("model_conds", {}).values()]
+    tensors, control = [*(entry.get(name) for name in OF_ROWS), *prepared], entry.get("control")
+    if (mask := entry.get("mask")) is not None and mask.ndim > 2:
+        tensors.append(mask)
+    while control is not None:
+        tensors.append(getattr(control, "cond_hint_original", None))
+        control = getattr(control, "previous_controlnet", None)
+    return max([1, *(len(tensor) for tensor in tensors if isinstance(tensor, Tensor) and tensor.ndim)])
 
 
 def out_of_memory(step: int | None, size: str, lower: list[str], name: str = "generator") -> Exception:

@@ -3,8 +3,9 @@
 - A loaded module's weights are inference tensors, which autograd refuses. `thaw` replaces them by aliases on the same
   storage, at no cost in memory.
 - Under the host's dynamic VRAM a layer's weights are cast on the fly into buffers that it keeps (`_v_weight`), which
-  are inference tensors again. Such a VAE is not differentiated itself: `plain_patcher` gives the host's own plain twin
-  of it, or a private copy of its layers, which the host then loads like any model.
+  are inference tensors again. Such a VAE is not differentiated itself: `plain_patcher` gives a private copy of its
+  layers, which the host then loads like any model. (The host's own plain twin keeps the types of the file's weights,
+  and nothing casts them to the one that the VAE computes in.)
 """
 
 from __future__ import annotations
@@ -73,9 +74,6 @@ def plain_patcher(vae: VAE) -> ModelPatcher:
     patcher = vae.patcher
     if not getattr(patcher, "is_dynamic", bool)():
         return patcher
-    delegate = getattr(patcher, "get_non_dynamic_delegate", None)
-    if delegate is not None and getattr(patcher, "cached_patcher_init", None) is not None:
-        return delegate()
     with torch.inference_mode(False), torch.no_grad():
         twin = _private(vae.first_stage_model)
     return ModelPatcher(twin, load_device=patcher.load_device, offload_device=patcher.offload_device)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import comfy.model_management
 import torch
 from comfy.sd import CLIP
 from comfy_api.latest import InputImpl, Types, io, ui
@@ -343,7 +344,8 @@ class ExtractMesh(io.ComfyNode):
         from ..msd_core.generators.volume.mesh import extract, vertex_normals
 
         with grad_mode():
-            mesh = extract(_volume(generator), resolution)
+            given_way = comfy.model_management.throw_exception_if_processing_interrupted
+            mesh = extract(_volume(generator), resolution, on_piece=given_way)
             path = stored.new_path(filename_prefix, resolution, resolution, ".glb")
             with replacing(path) as partial:
                 partial.write_bytes(glb_of(mesh))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import pytest
 import torch
+from msd_pack.msd_core.model import device_of
 from msd_pack.nodes import host
 from msd_pack.nodes.axis import Axis
 from msd_pack.nodes.guiders import make_guider
+from msd_pack.nodes.room import unit_of
 from msd_pack.nodes.vae import thaw
 from tiny_models import KINDS, conditioning, tiny_model, tiny_vae
 
@@ -235,3 +239,30 @@ def test_wrong_inputs_name_the_fix() -> None:
     vae.latent_channels = 16
     with pytest.raises(ValueError, match="encodes to 16 channels, the model works on 4"):
         host.run(guider_of(model), lambda session: None, 4, 4, vae=vae)
+
+
+def test_the_model_is_where_the_guider_has_it() -> None:
+    """There the core puts the state of a run, and a picture that is changed: on a card, not on the processor."""
+
+    def loop(session: host.Session) -> torch.device:
+        return device_of(replace(session, device=torch.device("meta")).model())
+
+    assert host.run(guider_of(tiny_model("eps")), loop, 8, 8).type == "meta"
+    assert host.run(guider_of(tiny_model("eps")), lambda session: device_of(session.model()), 8, 8).type == "cpu"
+
+
+def test_a_conditioning_s_own_pictures_are_those_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host cuts the pictures of an inpainting model to the batch that it is told of."""
+    model = tiny_model("eps")
+    monkeypatch.setattr(model.model, "concat_keys", ("mask", "masked_image"))
+    pictures = {"concat_latent_image": latent(3), "concat_mask": torch.ones(3, 8, 8)}
+    positive = [[entry, {**options, **pictures}] for entry, options in POSITIVE]
+    guider = make_guider(model, positive, None, 1.0)
+
+    def loop(session: host.Session) -> tuple[int, torch.Tensor]:
+        (entry,) = session.denoiser._conds["positive"]
+        return unit_of(session.denoiser._conds), entry["model_conds"]["c_concat"].cond
+
+    unit, concat = host.run(guider, loop, 8, 8, rows=3, pictures=3)
+    assert unit == 3 and len(concat) == 3 and not torch.equal(concat[0], concat[2])
+    assert len(host.run(guider, loop, 8, 8)[1]) == 1, "planted: of one picture they are cut"

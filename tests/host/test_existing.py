@@ -174,3 +174,19 @@ def test_an_edit_without_its_negative_side_says_why_it_needs_one(sockets: dict, 
         Edit.execute(image_of(picture), steps=1, strength=0.2, **given)
     with pytest.raises(ValueError, match=r"^negative: not connected; .* \(negative may stay empty at cfg = 1\)"):
         Inpaint.execute(image_of(picture), torch.ones(1, 128, 128), seed=0, steps=1, cfg=2.0, **given)
+
+
+def test_a_conditioning_for_a_batch_is_refused_for_several_pictures(sockets: dict) -> None:
+    """They go through the model one by one, and each would have had the first one's."""
+    (prompt, options), *_ = sockets["positive"]
+    given = {**sockets, "positive": [[prompt.repeat(2, 1, 1), options]]}
+    two = torch.rand(2, 16, 16, 3)
+    with pytest.raises(ValueError, match=r"^image: got 2 pictures with a conditioning of 2 \(prompts"):
+        Inpaint.execute(two, torch.ones(1, 16, 16), seed=0, steps=1, cfg=1.0, **given)
+    with torch.inference_mode():
+        assert len(Inpaint.execute(two, torch.ones(1, 16, 16), seed=0, steps=1, cfg=1.0, **sockets).args[0]) == 2
+
+
+def test_noise_that_is_none_is_not_taken_out(sockets: dict) -> None:
+    with pytest.raises(ValueError, match="^noise: got 0 with the task 'noise', so that nothing would be taken out"):
+        Restore.execute(torch.rand(1, 16, 16, 3), task="noise", seed=0, steps=1, cfg=1.0, **sockets)

@@ -6,12 +6,13 @@ import io as streams
 from pathlib import Path
 from types import SimpleNamespace
 
+import comfy.model_management
 import folder_paths
 import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
-from msd_pack.msd_core.generators import GENERATORS, read_svg
+from msd_pack.msd_core.generators import GENERATORS, View, read_svg
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import ELSEWHERE, HostGenerator, NeuralImageGenerator, RenderGenerator
 from msd_pack.nodes.graphics import (
@@ -240,3 +241,15 @@ def test_wrong_inputs(call, says: str) -> None:  # noqa: ANN001
 def test_the_menu_of_the_neural_image_leaves_them_out() -> None:
     (menu,) = [i for i in NeuralImageGenerator.GET_SCHEMA().inputs if i.id == "representation"]
     assert list(menu.options) == [kind for kind in GENERATORS if kind not in ELSEWHERE]
+
+
+def test_a_large_sticker_is_drawn_in_parts_and_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, (height, width) = sticker(), (600, 530)
+    with torch.inference_mode():
+        image, mask = StickerToImage.execute(made, width, height).args
+        whole = made.generator.rgba(View(height, width))[0].movedim(0, -1)
+    torch.testing.assert_close(torch.cat([image[0], 1 - mask[0, ..., None]], dim=-1), whole, atol=1e-5, rtol=0)
+    stopped = comfy.model_management.InterruptProcessingException
+    comfy.model_management.interrupt_current_processing(True)
+    with pytest.raises(stopped), torch.inference_mode():
+        StickerToImage.execute(made, width, height)

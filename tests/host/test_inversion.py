@@ -7,8 +7,9 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
+from msd_pack.nodes.axis import Axis
 from msd_pack.nodes.guiders import make_guider
-from msd_pack.nodes.inversion import DDIMInversion
+from msd_pack.nodes.inversion import DDIMInversion, own_levels
 from tiny_models import KINDS, conditioning, tiny_model
 
 POSITIVE, NEGATIVE = conditioning(3), conditioning(4)
@@ -227,3 +228,15 @@ def test_an_unknown_method_is_named() -> None:
         invert("eps", picture(), method="null-text")
     with pytest.raises(ValueError, match="method: got 'implicit-heun' with a flow model"):
         invert("flow", picture(), method="implicit-heun")
+
+
+@pytest.mark.parametrize("steps", [50, 1000])
+@pytest.mark.parametrize("scheduler", ["simple", "beta", "linear_quadratic", "normal", "sgm_uniform", "karras"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_own_levels_fall(kind: str, scheduler: str, steps: int) -> None:
+    """Whatever the scheduler: of levels that are equal, or become so where a flow model's are bounded, one is left."""
+    sampling = tiny_model(kind).get_model_object("model_sampling")
+    axis = Axis.of(sampling)
+    levels = own_levels(sampling, axis, scheduler, steps)
+    assert bool((levels[1:] < levels[:-1]).all()) and levels[-1] == 0 and len(levels) > 0.8 * steps
+    assert not axis.flow or float(levels[0]) == pytest.approx(0.999)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,15 @@ import pytest
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph import DynamicPrompt
+from comfy_execution.utils import CurrentNodeContext
+from msd_pack.msd_core.optimize import start as first_state
+from msd_pack.msd_core.preset import preset_of
 from msd_pack.msd_core.state import State, load_state
+from msd_pack.nodes import kept
 from msd_pack.nodes import run as run_module
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator
-from msd_pack.nodes.kept import FOLDER, ancestry
+from msd_pack.nodes.kept import FOLDER, ancestry, kept_for
 from tiny_models import conditioning, tiny_model, tiny_vae
 
 GRAPH = {
@@ -230,3 +235,43 @@ def test_the_digest_of_a_deep_graph() -> None:
     first = ancestry(DynamicPrompt(graph), "4999")
     graph["0"]["inputs"]["x"] = 2
     assert ancestry(DynamicPrompt(graph), "4999") != first
+
+
+@pytest.mark.parametrize("what", ["another prompt", "another hint", "the same", "another place in a list"])
+def test_what_the_graph_does_not_tell(what: str, stop_after, monkeypatch) -> None:  # noqa: ANN001
+    """A node upstream may not give the same twice; and in a list the host runs the same graph for each."""
+
+    class Hinted:
+        """A ControlNet, as far as it is told from another."""
+
+        previous_controlnet = None
+
+        def __init__(self, shade: float) -> None:
+            self.cond_hint_original = torch.full((1, 3, 8, 8), shade)
+
+    def place(seed: int, shade: float, index: int) -> object:
+        with CurrentNodeContext("prompt", "9", index):
+            given = born().generator, preset_of("msd"), 0, {}, {"positive": [{"control": Hinted(shade), "x": seed}]}
+            return kept_for(DynamicPrompt(GRAPH), "9", *given)
+
+    if what == "another prompt":
+        stop_after(3, RuntimeError())
+        with pytest.raises(RuntimeError):
+            step()
+        monkeypatch.undo()
+        steps = stop_after(99, RuntimeError())
+        step(positive=conditioning(5))
+        assert steps[0] == 1
+        return
+    other = {"another hint": (3, 0.5, 0), "the same": (3, 0.25, 0), "another place in a list": (3, 0.25, 1)}[what]
+    assert (place(3, 0.25, 0) == place(*other)) is (what == "the same")
+
+
+def test_of_many_that_nobody_goes_on_with_the_newest_stay(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST", 3)
+    state = first_state(born().generator, steps=3)
+    for number in range(5):
+        path = output / f"{number}.safetensors"
+        kept.Kept(path).save(state)
+        os.utime(path, (1000.0 + number, 1000.0 + number))
+    assert sorted(path.stem for path in output.iterdir()) == ["2", "3", "4"]

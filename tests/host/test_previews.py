@@ -25,7 +25,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     def send(kind: object, data: Any, to: str) -> None:  # noqa: ANN401 - as the host
         told.append(data["nodes"] if kind == "progress_state" else data[0])
 
-    server = SimpleNamespace(client_id="me", sockets_metadata=features, send_sync=send)
+    server = SimpleNamespace(client_id="me", sockets={"me": None}, sockets_metadata=features, send_sync=send)
     graph = DynamicPrompt({name: {"class_type": "A", "inputs": {}} for name in ("3", "6")})
     registry = host_progress.ProgressRegistry("prompt", graph)
     handler = host_progress.WebUIProgressHandler(server)
@@ -60,6 +60,12 @@ def test_the_front_end_sees_the_node_begin_anew(sent: list[dict]) -> None:
 @pytest.mark.parametrize("node", [None, "7"])
 def test_a_node_without_progress_has_no_preview(sent: list[dict], node: str | None) -> None:
     assert withdraw_preview(node, OUTPUT) <= time.monotonic() and sent == []
+
+
+def test_a_request_alone_waits_for_nothing(sent: list[dict]) -> None:
+    """It has no connection, or none any more."""
+    host_progress.get_progress_state().handlers["webui"].server_instance.sockets.clear()
+    assert withdraw_preview("6", OUTPUT) <= time.monotonic() and sent == []
 
 
 def test_without_a_front_end_there_is_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch, sent: list[dict]) -> None:

@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -239,6 +240,13 @@ def test_a_mesh_is_saved_and_handed_to_the_host(folders: Path) -> None:
     if colours is not None:
         front = mesh.vertices[0, :, 2] > 0.1
         assert float(colours[0, front, 0].min()) > 0.5 and float(colours[0, front, 2].max()) < 0.05
+
+
+def test_a_mesh_gives_way_to_cancel(folders: Path) -> None:
+    comfy.model_management.interrupt_current_processing(True)
+    with pytest.raises(comfy.model_management.InterruptProcessingException), torch.inference_mode():
+        ExtractMesh.execute(ball(), 32, "mesh/x")
+    assert not list(folders.glob("mesh/*"))
 
 
 def test_the_host_saves_the_mesh_too(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
