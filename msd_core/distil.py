@@ -27,7 +27,7 @@ from .generators.fit import fit
 from .generators.picture import on_canvas
 from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
-from .model import Model, check_model, check_prompt, decoder_of, device_of, encoder_of, load_model
+from .model import Model, check_model, check_prompt, device_of, load_model
 from .named import NAMED, preset_at
 from .optimize import ByView, optimize
 from .optimize import start as first_state
@@ -311,17 +311,17 @@ def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor
     Raises:
         ValueError: it is not of the size of the generator's canvas, or not one picture or one a picture of it.
     """
-    picture = generator.space == "image" or (generator.space == "latent" and model.encode is not None)
+    picture = generator.space != "points" and model.encode is not None
     wanted = (3, generator.canvas.height, generator.canvas.width) if picture else tuple(source.shape[1:])
     if source.ndim < 2 or tuple(source.shape[1:]) != wanted or source.shape[0] not in (1, generator.rows):
         raise ValueError(
             f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture: the canvas of the "
             "generator. Resize it."
         )
-    if not picture:
+    if model.encode is None or not picture:
         return source
     with torch.no_grad():
-        x = at_least_float32(encoder_of(model)(source))
+        x = at_least_float32(model.encode(source))
     check_finite("encode", [x], "source", "Run the encoder in float32.")
     return x
 
@@ -379,12 +379,12 @@ def pull_for(
         ValueError: "latent" with a model whose encoder cannot be differentiated.
     """
     made: Pulling
-    if generator.space != "image":
+    if generator.space != "image" or model.encode is None or model.decode is None:
         made = Pull()
     elif pull == "image":
-        made = ImagePull(encoder_of(model), decoder_of(model))
-    elif model.differentiable or model.encode is None:
-        made = LatentPull(encoder_of(model))
+        made = ImagePull(model.encode, model.decode)
+    elif model.differentiable:
+        made = LatentPull(model.encode)
     else:
         raise ValueError(
             "pull: got 'latent', and this model's encoder cannot be differentiated; allowed is 'image'. Set "

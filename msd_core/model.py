@@ -29,9 +29,9 @@ class Model(Protocol):
         channels: of its latent, or 3.
         side: pixels a side at which it draws best: the default size of a run.
         differentiable: whether autograd may go through ``encode``, as the pull "latent" needs it.
-        encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model on pixels, whose x is
-            2 image - 1 (`encoder_of`).
-        decode: the way back; None for a model on pixels.
+        encode: image (B, 3, H, W) in [0, 1] to x (B, channels, H/cell, W/cell); None for a model whose x is the image
+            itself. One that works on pixels in [-1, 1] says 2 image - 1 here.
+        decode: the way back; None likewise.
 
     One that does not compute on the CPU says where, as ``device``: `device_of`.
     """
@@ -129,13 +129,13 @@ def device_of(model: Model) -> torch.device:
 
 
 def encoder_of(model: Model) -> Callable[[Tensor], Tensor]:
-    """Image (B, 3, H, W) in [0, 1] to x: the model's own, or 2 image - 1."""
-    return (lambda picture: 2 * picture - 1) if model.encode is None else model.encode
+    """Image (B, 3, H, W) in [0, 1] to x: the model's own, or x is the image."""
+    return (lambda picture: picture) if model.encode is None else model.encode
 
 
 def decoder_of(model: Model) -> Callable[[Tensor], Tensor]:
-    """x to an image (B, 3, H, W): the model's own, or (x + 1) / 2, which may leave [0, 1]."""
-    return (lambda x: (x + 1) / 2) if model.decode is None else model.decode
+    """x to an image (B, 3, H, W): the model's own, or x is the image, which may leave [0, 1]."""
+    return (lambda x: x) if model.decode is None else model.decode
 
 
 def check_model(model: object) -> None:

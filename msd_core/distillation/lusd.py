@@ -3,7 +3,7 @@
     d        = (1 - keep) M (eps(z; prompt) - eps(z; source prompt)) + keep (x - x_src),   z = x + sigma n
     gradient = s_k d/std(d),   s_k = strength_end + (strength - strength_end) / (1 + e^u),   u from -1 to 1 over a run
 
-(Chinchuthakun et al. 2024; form and defaults of the authors' code.) Both predictions are without guidance, and at the
+(Chinchuthakun et al. 2025; form and defaults of the authors' code.) Both predictions are without guidance, and at the
 same z: cfg and the negative prompt play no part. std is over all values of a row. M is the run's mask, 1 without one;
 the authors make it from the network's attention to the changed words, which a denoiser does not show. Their code also
 draws again where std(eps - eps_src) is small; here every draw is used. The sigmoid is cut at u = -1 and 1, like theirs:

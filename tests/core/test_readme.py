@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 import msd_core
 from msd_core.cli.main import main, make_parser
@@ -66,3 +67,26 @@ def test_the_pictures_that_exist_are_changed_from_top_to_bottom(
     for line in rest.splitlines():
         assert main([*shlex.split(line)[1:], "--steps", "1"]) == 0, line
     assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 8
+    for name in ("edit", "inpaint", "restore"):
+        monkeypatch.setattr(msd_core, name, functools.partial(getattr(msd_core, name), steps=3))
+    names = run_page("editing.md", "steps=16", "steps=4")
+    picture, mask = names["picture"], names["mask"]
+    for changed in (names["edited"], names["filled"], names["nearest"]):
+        assert torch.equal(changed[..., mask == 0], picture[..., mask == 0])
+    assert names["large"].shape == picture.shape and names["kept"] > 20
+
+
+def test_the_example_of_the_page_on_inversion_runs(capsys: pytest.CaptureFixture) -> None:
+    names = run_page("inversion.md", '"normal", 50', '"normal", 12')
+    assert "None" in capsys.readouterr().out, "nothing to warn of"
+    assert float(names["round_trip_psnr"](names["x"], names["back"])) > 80
+    assert float((names["edited"] - names["back"]).abs().max()) > 0.1
+
+
+def run_page(page: str, given: str, quick: str) -> dict:
+    """The names that the first Python example of a page leaves behind, with fewer steps than are ``given``."""
+    names: dict = {}
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S)[0]
+    assert given in example
+    exec(compile(example.replace(given, quick), page, "exec"), names)  # noqa: S102
+    return names
