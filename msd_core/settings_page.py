@@ -65,7 +65,13 @@ def _generators() -> list[str]:
         owner = getattr(kind, "settings", None)
         if owner is not None:
             kinds.setdefault(owner, []).append(name)
-    return [part for owner, names in kinds.items() for part in (f"### {', '.join(names)}", settings_table(owner))]
+    parts = []
+    for owner, names in kinds.items():
+        parts += [f"### {', '.join(names)}", settings_table(owner)]
+        for method, changed in getattr(GENERATORS[names[0]], "recommended", {}).items():
+            told = ", ".join(f"`{key}` {value}" for key, value in changed.items())
+            parts.append(f"Other defaults of a run of `{method}`: {told}. The nodes leave them to their widgets.")
+    return parts
 
 
 if __name__ == "__main__":

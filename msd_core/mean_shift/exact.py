@@ -37,7 +37,7 @@ STARTS = ("x", "mean")
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(Walking):
-    """Draws from the product density, all but unbiased, noisy; steps x samples evaluations with ddim."""
+    """Draws from the product density, all but unbiased, noisy; `solver_steps` × `samples` evaluations with ddim."""
 
     steps: int = levels_setting(4)
     walk_from: str = setting(

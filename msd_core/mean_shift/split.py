@@ -33,7 +33,7 @@ def contraction(sigma: float, sigma_next: float, bandwidth: float, interval: tup
 
 @dataclass(frozen=True, kw_only=True)
 class Split(Centred, Walking):
-    """The paper's stable solver: nearly free of noise, but biased; ``steps`` evaluations, fewer with ``truncation``.
+    """The paper's stable solver: nearly free of noise, but biased; `solver_steps` evaluations, fewer with `truncation`.
 
     Raises:
         ValueError: for a value out of range, an interval that is none, or a truncation below every level.
