@@ -35,7 +35,12 @@ class Shades(TinyModel):
     """A guided model, without an ``uncond`` of its own, whose prompts are two shades each around their mean."""
 
     cell, channels = 1, 3
-    encode = decode = None  # type: ignore[assignment]
+
+    def encode(self, picture: Tensor) -> Tensor:
+        return 2 * picture - 1
+
+    def decode(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
 
     def alone(self, words: str) -> Denoiser:
         """The denoiser of one prompt, in closed form: of (N(mean - A, S^2) + N(mean + A, S^2)) / 2, pixel by pixel."""
