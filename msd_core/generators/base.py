@@ -247,7 +247,7 @@ class Generator(nn.Module, ABC):
     def penalty(self, view: Any) -> Tensor | None:  # noqa: ANN401 - a view of its own kind
         """What speaks against the parameters as they are, a differentiable scalar; None for nothing.
 
-        It counts beside the mean over the places of the picture of |pulled - target|^2/2.
+        It counts beside the mean over the places of one picture of |pulled - target|^2/2; of several views, their sum.
         """
         return None
 
