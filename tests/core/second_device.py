@@ -46,6 +46,8 @@ class Second(Tensor):
 
 def _calculated(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever it returns
     """``func`` on the CPU; its tensors are on the second device again, unless they were asked for elsewhere."""
+    if func is torch.ops.aten._has_compatible_shallow_copy_type.default:
+        return False  # a module's parameters are replaced, and not filled, on their way there
     if func not in COPIES and not any(part in str(func) for part in INDEXED):
         tree_map(lambda value: _check(func, value), (args, kwargs))
     place = kwargs.get("device")
