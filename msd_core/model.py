@@ -33,7 +33,8 @@ class Model(Protocol):
             itself. One that works on pixels in [-1, 1] says 2 image - 1 here.
         decode: the way back; None likewise.
 
-    One that does not compute on the CPU says where, as ``device``: `device_of`.
+    One that does not compute on the CPU says where, as ``device``: `device_of`. One whose ``decode`` cuts what leaves
+    [0, 1] may offer the same without, as ``decode_unclamped``, for what is compared with a measurement.
     """
 
     @property

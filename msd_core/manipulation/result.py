@@ -62,7 +62,7 @@ def decoded(model: Model, x: Tensor) -> Tensor:
 
 def through(model: Model, measurement: Measurement) -> Decoded:
     """``measurement``, of pictures, as one of the model's x."""
-    return Decoded(measurement, decoder_of(model), encoder_of(model))
+    return Decoded(measurement, getattr(model, "decode_unclamped", None) or decoder_of(model), encoder_of(model))
 
 
 def mask_for(name: str, mask: object, picture: Tensor) -> Tensor:

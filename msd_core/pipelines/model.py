@@ -196,10 +196,14 @@ class PipelineModel:
         Raises:
             ValueError: as `encode`.
         """
+        return self.decode_unclamped(x).clamp(0, 1)
+
+    def decode_unclamped(self, x: Tensor) -> Tensor:
+        """As `decode`, and beyond [0, 1] where the autoencoder overshoots: a gradient comes back from there, too."""
         vae = self.family.pipe.vae
         self._check_backwards("x", x)
         latent = self.family.unscaled(x).to(self.family.device, vae.dtype)
-        return (vae.decode(latent, return_dict=False)[0].to(x) / 2 + 0.5).clamp(0, 1)
+        return vae.decode(latent, return_dict=False)[0].to(x) / 2 + 0.5
 
     def _check_backwards(self, name: str, given: Tensor) -> None:
         if _asked(given) and not self.differentiable:
