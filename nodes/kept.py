@@ -70,6 +70,7 @@ class Kept:
         for old in sorted(self.path.parent.glob("*.safetensors"), key=_age)[MOST:]:
             with contextlib.suppress(OSError):
                 old.unlink()
+                logging.info("%s/%s: removed, as one of more than %d that nobody went on with", FOLDER, old.name, MOST)
 
     def load(self, first: State, device: torch.device) -> State | None:
         """The state that is there, on ``device``; None if there is none that goes on from ``first``.
