@@ -1,4 +1,4 @@
-"""Distil a neural image from a prompt with the demo model.
+"""Distil a neural image from a prompt, with the demo model or one of your own.
 
 Writes picture.png, generator.safetensors, metrics.json, plot.png and animation.webp. Whatever stops the run, Ctrl-C,
 an error or a kill, the steps that were done are kept, and `--resume` goes on with the same result as without it.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from msd_core import edit, inpaint, restore
@@ -17,7 +18,7 @@ from msd_core.demo.judge import judge
 from msd_core.demo.scenes import draw
 from msd_core.generators import cover
 from msd_core.manipulation.result import pasted
-from msd_core.measurement import Observation, observe
+from msd_core.measurement import MEASUREMENTS, Observation, observe
 from msd_core.measurement.blur import Blur
 from msd_core.measurement.pool import Pool
 from msd_core.model import load_model
@@ -288,3 +289,20 @@ def test_the_help_says_how_the_result_is_called(command: str, folder: Path, caps
     told = " ".join(capsys.readouterr().out.split())
     assert f"(default: {made.name.replace('picture', 'PICTURE')})" in told
     assert command != "edit" or "how strongly --to acts, without --from; per 200 steps" in told
+
+
+def test_a_grey_picture_is_the_measurement_of_a_colour_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tinted one, too: the command restores to its luma, as the node does, and not to its mean."""
+    picture = Image.new("RGB", (16, 16), (255, 0, 51))
+    picture.save(tmp_path / "tinted.png")
+    seen: list[Observation] = []
+
+    def spy(observation: Observation, *_: object, **__: object) -> None:
+        seen.append(observation)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("msd_core.manipulation.restore", spy)
+    assert main(["restore", str(tmp_path / "tinted.png"), "x", "--task", "grey"]) == 2
+    told = torch.tensor([1.0, 0.0, 0.2]).reshape(1, 3, 1, 1).expand(1, 3, 16, 16)
+    torch.testing.assert_close(seen[0].b, MEASUREMENTS["grey"]().apply(told))
+    assert float((seen[0].b - 0.4).abs().min()) > 0.1, "the mean"

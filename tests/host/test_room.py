@@ -9,6 +9,7 @@ import comfy.sd
 import pytest
 import torch
 from msd_pack.msd_core import memory
+from msd_pack.nodes import host
 from msd_pack.nodes.distill import SDSStep
 from msd_pack.nodes.existing import Edit, Inpaint, Restore
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
@@ -197,3 +198,17 @@ def work_without(name: str, work: Callable) -> None:
             work(None)
     else:
         work(None)
+
+
+def test_a_loop_in_float32_has_room_for_it(asked: list[tuple[float, float]]) -> None:
+    """As much again as half precision takes, which is what the host counts."""
+    vae = tiny_vae()
+    for half in (False, True):
+        for whole in (False, True):
+            model = tiny_model()
+            model.model.manual_cast_dtype = torch.bfloat16 if half else None
+            host.run(make_guider(model, POSITIVE), lambda _: None, SIDE // 8, SIDE // 8, vae=vae, in_float32=whole)
+            more = model.model.memory_required([1, 4, SIDE // 8, SIDE // 8]) if half and whole else 0
+            assert asked[-1][0] == pytest.approx(
+                model.model.memory_required([2, 4, SIDE // 8, SIDE // 8]) + vae_room(vae, SIDE, SIDE) + more
+            )
