@@ -99,6 +99,15 @@ def with_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_c
     return cast("Any", denoiser).with_cfg(cfg)
 
 
+def at_cfg(denoiser: Denoiser, cfg: float | None, argument: str = "inversion_cfg") -> Denoiser:
+    """`with_cfg`, for which a denoiser without guidance is one at cfg 1.
+
+    Raises:
+        ValueError: it has no guidance, and ``cfg`` is neither 1 nor None.
+    """
+    return denoiser if cfg == 1 and not hasattr(denoiser, "with_cfg") else with_cfg(denoiser, cfg, argument)
+
+
 @dataclass(frozen=True)
 class GuidedDenoiser:
     """The denoiser ``uncond + cfg (cond - uncond)``.

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, ask, at_least_float32, check_denoiser, level_at
-from .validation import MOST_STEPS, as_finite, as_levels, check_choice, check_count
+from .echo import shown
+from .validation import MOST_STEPS, as_finite, as_levels, check_choice, check_count, is_number
 
 Step = Callable[[Tensor, Denoiser, float, float], tuple[Tensor, Tensor]]
 
@@ -60,16 +61,25 @@ def as_sigmas(sigmas: Any) -> Tensor:  # noqa: ANN401 - a tensor, list or array
     return as_levels("sigmas", sigmas, "Make one with sigma_schedule(name, steps, ...).")
 
 
-def chain_levels(denoiser: Denoiser, steps: int) -> Tensor:
+def chain_levels(denoiser: Denoiser, steps: int, denoise: float = 1.0) -> Tensor:
     """The levels at equal parts of the denoiser's own chain, from all noise to 0, (steps + 1,), float64.
 
     Fewer where the chain has one level for several parts: a flow's, whose highest level is finite, at its noisy end.
 
+    Args:
+        denoiser: one with a chain (`level_at`).
+        steps: parts.
+        denoise: the fraction of the chain that they divide, from its clean end.
+
     Raises:
-        ValueError: it has no chain, or ``steps`` is no number of steps.
+        ValueError: it has no chain, or a number is out of range.
     """
     check_count("steps", steps, maximum=MOST_STEPS)
-    levels = [*(level_at(denoiser, 1 - i / steps) for i in range(steps)), 0.0]
+    if not (is_number(denoise) and 0 < denoise <= 1):
+        raise ValueError(
+            f"denoise: got {shown(denoise)}; allowed is a number above 0 up to 1. 1 is the whole chain, 0.5 half of it."
+        )
+    levels = [*(level_at(denoiser, denoise * (1 - i / steps)) for i in range(steps)), 0.0]
     falling = [level for level, below in zip(levels, [*levels[1:], -1.0], strict=True) if level > below]
     return torch.tensor(falling, dtype=torch.float64)
 

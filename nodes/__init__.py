@@ -10,6 +10,7 @@ from . import (
     demo,
     distill,
     dream,
+    editing,
     existing,
     files,
     generators,
@@ -26,6 +27,6 @@ class MeanShiftExtension(ComfyExtension):
     """The pack's nodes, in the order of the menu."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = (demo, generators, graphics, volume, files, bandwidth, distill, inversion, existing, nearby)
-        modules += (dream, measurement, paste)
+        modules = (demo, generators, graphics, volume, files, bandwidth, distill, inversion, editing, existing)
+        modules += (nearby, dream, measurement, paste)
         return [node for module in modules for node in module.NODES]

@@ -1,4 +1,6 @@
-"""Edit, Inpaint and Restore: `msd_core.manipulation` with the host's model, a picture of the batch after the other."""
+"""Inpaint and Restore, and what they share with Edit: `msd_core.manipulation` with the host's model, a picture of the
+batch after the other.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ SPACES = ("latents", "pixels")
 SEED = seed_input("Of the noise.")
 
 
-def _model(prompt: str) -> list[io.Input]:
+def model_inputs(prompt: str) -> list[io.Input]:
     """The sockets of the model."""
     return [
         io.Model.Input("model", optional=True),
@@ -52,24 +54,29 @@ def _model(prompt: str) -> list[io.Input]:
     ]
 
 
-def _steps(default: int, cost: str) -> io.Input:
+def steps_input(default: int, cost: str) -> io.Input:
+    """Of a sampler whose steps take ``cost``, in words."""
     return io.Int.Input("steps", default=default, min=1, max=1000, tooltip=f"Of the sampler; {cost} each.")
 
 
-def _cfg(default: float = 1.0) -> io.Input:
-    return io.Float.Input("cfg", default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="1 = no guidance.")
+def cfg_input(name: str = "cfg", tooltip: str = "1 = no guidance.", **more: Any) -> io.Input:  # noqa: ANN401
+    """A guidance scale, off by default."""
+    return io.Float.Input(name, default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip, **more)
 
 
 def decimal(name: str, default: float, high: float, tooltip: str, **more: Any) -> io.Input:  # noqa: ANN401
+    """A number from 0 up to ``high``."""
     return io.Float.Input(name, default=default, min=0.0, max=high, step=0.01, round=0.001, tooltip=tooltip, **more)
 
 
-def _feather() -> io.Input:
+def feather_input() -> io.Input:
+    """Of the paste."""
     words = "Pixels over which the step at the edge of the mask is taken out."
     return decimal("feather", 4.0, 256.0, words, optional=True, extra_dict=FOLDED)
 
 
-def _outputs() -> list[io.Output]:
+def picture_outputs() -> list[io.Output]:
+    """The picture, and how well it kept what it was given."""
     kept = "dB: how well the model's own picture agreed with what was to stay or was given; -1 where nothing was."
     return [
         io.Image.Output("image", display_name="image"),
@@ -77,7 +84,7 @@ def _outputs() -> list[io.Output]:
     ]
 
 
-def _run(
+def run_each(
     guider: CFGGuider,
     vae: VAE,
     image: Tensor,
@@ -131,69 +138,20 @@ def _check_alike(guider: CFGGuider, pictures: int) -> None:
         )
 
 
-def _mask(mask: Tensor | None, number: int, like: Tensor) -> Tensor | None:
-    """That of the picture numbered so; one mask is for all."""
+def mask_of(mask: Tensor | None, number: int, like: Tensor) -> Tensor | None:
+    """That of the picture numbered so, (1, 1, H, W); one mask is for all."""
     if mask is None:
         return None
     own = owned(mask, like.device).float()
     return own[number if len(own) > 1 else 0][None, None].clamp(0, 1)
 
 
-def _check_masks(mask: Tensor | None, image: Tensor) -> None:
+def check_masks(mask: Tensor | None, image: Tensor) -> None:
+    """Refuse a MASK that is neither one for all images nor one an image."""
     if mask is not None and (mask.ndim != 3 or len(mask) not in (1, len(image))):
         raise ValueError(
             f"mask: got shape {tuple(mask.shape)} for {len(image)} images; allowed is one mask, or one an image"
         )
-
-
-class Edit(io.ComfyNode):
-    """`msd_core.edit`."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="MSD_Edit",
-            display_name="DreamSampler Edit",
-            category=CATEGORY,
-            description="A picture edited by words: its inversion, brought back towards the prompt. The layout stays.",
-            search_aliases=["edit by prompt", "instruct", "image editing", "inversion edit"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Vae.Input("vae"),
-                _steps(40, "three evaluations"),
-                decimal("strength", 0.2, 100.0, "Of the words, per 200 steps: it does not depend on steps."),
-                *_model("What the picture shall show."),
-                io.Mask.Input("mask", optional=True, tooltip="Where the picture may change; everywhere without it."),
-                _feather(),
-            ],
-            outputs=_outputs(),
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        image: Tensor,
-        vae: VAE,
-        steps: int,
-        strength: float,
-        model: ModelPatcher | None = None,
-        positive: Conditioning | None = None,
-        negative: Conditioning | None = None,
-        guider: CFGGuider | None = None,
-        mask: Tensor | None = None,
-        feather: float = 4.0,
-    ) -> io.NodeOutput:
-        from ..msd_core.manipulation import edit
-
-        _check_masks(mask, image)
-        options = {"strength": strength, "steps": steps, "feather": feather}
-
-        def make(picture: Tensor, number: int, known: Model) -> Manipulated:
-            return edit(picture, "", model=known, mask=_mask(mask, number, picture), **options)
-
-        hint = "an edit goes from the one prompt towards the other"
-        guider = make_guider(model, positive, negative, 3.0, guider, hint)
-        return _run(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=2 * steps + 1)
 
 
 class Inpaint(io.ComfyNode):
@@ -213,15 +171,15 @@ class Inpaint(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="The hole; what was in it plays no part."),
                 io.Vae.Input("vae"),
                 SEED,
-                _steps(16, "1 + cg_steps evaluations, or one with another solver"),
-                _cfg(),
-                *_model("What the whole picture shows."),
+                steps_input(16, "1 + cg_steps evaluations, or one with another solver"),
+                cfg_input(),
+                *model_inputs("What the whole picture shows."),
                 io.Int.Input("cg_steps", default=2, min=1, max=10, optional=True, tooltip="Of the Kalman gain."),
                 io.Int.Input(
                     "grow", default=1, min=0, max=64, optional=True, extra_dict=FOLDED, tooltip="Cells around the hole "
                     "that are drawn anew: the encoder has seen the hole through them.",
                 ),
-                _feather(),
+                feather_input(),
                 io.Combo.Input(
                     "solver", options=SOLVERS, default="kalman", optional=True, extra_dict=FOLDED, tooltip="How the "
                     "rest acts. All but kalman take one evaluation a step. PiGDM, DPS and PSLD go backwards through "
@@ -237,7 +195,7 @@ class Inpaint(io.ComfyNode):
                 ),
                 temperature_input(),
             ],
-            outputs=_outputs(),
+            outputs=picture_outputs(),
         )  # fmt: skip
 
     @classmethod
@@ -264,7 +222,7 @@ class Inpaint(io.ComfyNode):
         from ..msd_core.posterior.conditional import OfConditional
         from ..msd_core.posterior.kalman import Kalman
 
-        _check_masks(mask, image)
+        check_masks(mask, image)
         check_choice("space", space, SPACES)
         guider = make_guider(model, positive, negative, cfg, guider)
         solver = "proximal" if space == "pixels" else solver
@@ -276,12 +234,12 @@ class Inpaint(io.ComfyNode):
         options |= {"space": space, "temperature": temperature}
 
         def make(picture: Tensor, number: int, known: Model) -> Manipulated:
-            hole = _mask(mask, number, picture)
+            hole = mask_of(mask, number, picture)
             return inpaint(picture, hole, "", model=known, seed=(seed + number) % 2**64, **options)
 
         precise = guided and is_bfloat16(guider.model_patcher.model)  # where guidance multiplies what is rounded
         size = tuple(image.shape[1:3])
-        return _run(guider, vae, image, make, size=size, evaluations=steps * calls, in_float32=precise)
+        return run_each(guider, vae, image, make, size=size, evaluations=steps * calls, in_float32=precise)
 
 
 class Restore(io.ComfyNode):
@@ -300,9 +258,9 @@ class Restore(io.ComfyNode):
                 io.Vae.Input("vae"),
                 io.Combo.Input("task", options=list(TASKS), default="x4", tooltip="What the picture suffers from."),
                 SEED,
-                _steps(40, "one evaluation, one decoding and two encodings"),
-                _cfg(),
-                *_model("What the picture shows."),
+                steps_input(40, "one evaluation, one decoding and two encodings"),
+                cfg_input(),
+                *model_inputs("What the picture shows."),
                 decimal("width", 4.0, 256.0, "Of the blur: standard deviation in pixels.", optional=True),
                 decimal(
                     "noise",
@@ -313,7 +271,7 @@ class Restore(io.ComfyNode):
                 ),
                 temperature_input(),
             ],
-            outputs=_outputs(),
+            outputs=picture_outputs(),
         )
 
     @classmethod
@@ -346,7 +304,7 @@ class Restore(io.ComfyNode):
 
         guider = make_guider(model, positive, negative, cfg, guider)
         smaller = "scale the image down before" + (", or choose a task of a smaller factor" if factor > 2 else "")
-        return _run(guider, vae, image, make, size=(height, across), evaluations=steps, smaller=smaller)
+        return run_each(guider, vae, image, make, size=(height, across), evaluations=steps, smaller=smaller)
 
 
-NODES = [Edit, Inpaint, Restore]
+NODES = [Inpaint, Restore]

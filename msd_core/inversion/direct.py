@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, RowCounter, cost
-from ..guidance import with_cfg
+from ..guidance import at_cfg
 from ..randomness import Rng
 from ..settings import check_settings, setting
 from .base import Rise, ddim_down
@@ -53,7 +53,7 @@ class Direct:
         Raises:
             ValueError: inversion_cfg is neither None nor 1, and the denoiser has no guidance.
         """
-        upward = RowCounter(unguided(denoiser.denoiser, self.inversion_cfg))
+        upward = RowCounter(at_cfg(denoiser.denoiser, self.inversion_cfg))
         own = upward.denoiser is denoiser.denoiser
         z, denoised, rows, counted = x, None, 0, denoiser.rows
         each = x.shape[0] * cost(denoiser)
@@ -73,12 +73,3 @@ class Direct:
     def descend(self, trajectory: Trajectory, denoiser: Denoiser, top: int) -> Iterator[Tensor]:
         """Yield the state (B, *) after each step down from level number ``top``."""
         return descend_by_offsets(trajectory, denoiser, top)
-
-
-def unguided(denoiser: Denoiser, cfg: float | None) -> Denoiser:
-    """``denoiser`` at ``cfg``, itself if that is None; one without guidance is at cfg 1.
-
-    Raises:
-        ValueError: it has no guidance, and ``cfg`` is another.
-    """
-    return denoiser if cfg == 1 and not hasattr(denoiser, "with_cfg") else with_cfg(denoiser, cfg)

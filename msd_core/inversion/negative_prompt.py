@@ -10,9 +10,8 @@ differ, cfg scales the edit.
 from __future__ import annotations
 
 from ..denoiser import Denoiser, check_denoiser
-from ..guidance import GuidedDenoiser
+from ..guidance import GuidedDenoiser, at_cfg
 from ..validation import check_number
-from .direct import unguided
 
 
 def negative_prompt(source: Denoiser, target: Denoiser, cfg: float) -> GuidedDenoiser:
@@ -29,4 +28,4 @@ def negative_prompt(source: Denoiser, target: Denoiser, cfg: float) -> GuidedDen
     check_denoiser(source, "source")
     check_denoiser(target, "target")
     check_number("cfg", cfg, "Swap source and target to go the other way.", low=0)
-    return GuidedDenoiser(unguided(target, 1.0), unguided(source, 1.0), cfg)
+    return GuidedDenoiser(at_cfg(target, 1.0), at_cfg(source, 1.0), cfg)

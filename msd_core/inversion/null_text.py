@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, RowCounter, differentiable, name_of
+from ..guidance import at_cfg
 from ..randomness import Rng
 from ..settings import check_settings, setting
 from .base import Rise, ddim_down, residual_of
-from .direct import unguided
 from .explicit import ExplicitStep
 from .trajectory import inversion_steps
 
@@ -84,7 +84,7 @@ class NullText:
             ValueError: the denoiser has no unconditional embedding, or does not depend on it.
         """
         family = embedded(denoiser.denoiser)
-        upward = RowCounter(unguided(denoiser.denoiser, 1.0))
+        upward = RowCounter(at_cfg(denoiser.denoiser, 1.0))
         states = [x, *inversion_steps(x, upward, levels, ExplicitStep())]
         start = family.embedding.detach()
         embedding = start.expand(x.shape[0], *start.shape[1:])

@@ -8,10 +8,14 @@ level, and the pixels come back as they were.
 An inversion whose way back is DDIM's is brought back by `dream_steps`. With a caption the others are brought back each
 by its own way (`inversion.resample`), which holds states of its own: there what confines the change is the denoiser,
 that of the caption outside of the mask. Without a caption there is no such way: a step towards the prompt is DDIM's.
+
+The way up has no guidance unless it is asked for, whatever the way back has: guided steps mostly have no inverse.
+`direct` is corrected at the cfg of the way back, so that the caption itself returns the picture there too.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,17 +24,22 @@ from torch import Tensor
 from ..denoiser import Denoiser, RowCounter
 from ..dreamsampler import Denoised, Edited, dream_steps
 from ..echo import shown
-from ..guidance import unconditional, with_cfg
+from ..guidance import at_cfg, check_cfg, unconditional
 from ..inversion import INVERSIONS, Inversion, Trajectory, invert
 from ..inversion.ancestral import AncestralStep
 from ..inversion.base import sampler_of
+from ..inversion.direct import Direct
 from ..inversion.null_text import NullText
 from ..inversion.resample import resample
 from ..model import Model, check_prompt
 from ..randomness import seeded
 from ..regions import Regional
 from ..sampling import chain_levels
+from ..validation import check_text
 from .result import Manipulated, cells_of, decoded, encoded, fitting, mask_for, pasted
+
+EDITING = [name for name, kind in INVERSIONS.items() if kind not in (AncestralStep, NullText)]
+"""Inversions that have a way back to an edit."""
 
 
 @torch.no_grad()
@@ -40,8 +49,12 @@ def edit(
     source: Any = "",  # noqa: ANN401
     *,
     model: Model,
+    negative: str = "",
+    cfg: float = 1.0,
+    source_cfg: float | None = None,
     strength: float | None = None,
     steps: int = 40,
+    denoise: float = 1.0,
     mask: Tensor | None = None,
     feather: float = 4.0,
     inversion: str | Inversion = "uni-inv",
@@ -54,8 +67,15 @@ def edit(
         prompt: what it shall show.
         source: what it shows now, if that is known; it keeps more of the picture.
         model: any; the demo model is ``load_model()``.
+        negative: in the place of the empty prompt.
+        cfg: with ``source``: guidance of the way back, 1 is off. The picture's own caption as ``negative`` is
+            negative-prompt inversion.
+        source_cfg: with ``source``: guidance of the way up. Left out it is off, which inverts best; of `Direct` it is
+            the inversion's own. FlowEdit and edit-friendly inversion were published with some.
         strength: without ``source``: gamma, per 200 steps; the authors' 0.2 if left out, more changes more.
-        steps: of the inversion, and of the way back; together 3 network rows each, 2 with ``source``.
+        steps: of the inversion, and of the way back; together 3 network rows each, 2 with ``source``, and one more for
+            each way that is guided.
+        denoise: fraction of the chain that the inversion climbs; less keeps more of the picture.
         mask: where it may change, (H, W) or (1, 1, H, W), 1; everywhere if left out.
         feather: pixels over which the step at the mask's edge is taken out.
         inversion: one of `INVERSIONS`, or its name. The default brings an unedited picture back as well as the
@@ -69,29 +89,38 @@ def edit(
     """
     old = fitting(model, picture)
     check_prompt(prompt, source)
-    if source and strength is not None:
-        raise ValueError(
-            f"strength: got {shown(strength)} with a source; allowed is none there, the new prompt acts in full. Leave "
-            "one of them out."
-        )
+    check_text("negative", negative)
+    _check_numbers(bool(source), cfg, source_cfg, strength)
     chosen, rng = INVERSIONS.made("inversion", inversion), seeded(seed)
     _check_inversion(inversion, chosen, bool(source))
-    denoiser = model.denoiser(prompt, source, 3.0)
-    sigmas, alone = chain_levels(denoiser, steps), RowCounter(unconditional(denoiser, "editing"))
-    back = Edited(denoiser, 0.2 if strength is None else strength, len(sigmas) - 1)
-    if source:
-        back = Denoised(with_cfg(denoiser, 1.0))
     where = None if mask is None else mask_for("mask", mask, old)
     cells = None if where is None else cells_of(where, model.cell, 0)
-    trajectory = invert(encoded(model, old), lambda z, sigma: alone(z, sigma), sigmas, chosen, rng)  # of no guidance
-    if _by_ddim(chosen):
-        z, rows = _dreamt(trajectory, back, cells), steps * back.rows
+    if source:
+        scale = 1.0 if source_cfg is None else source_cfg
+        if isinstance(chosen, Direct):
+            chosen, scale = _corrected(chosen, cfg, source_cfg), cfg
+        own = at_cfg(model.denoiser(source, negative, scale), scale, "source_cfg")
+        back = Denoised(at_cfg(model.denoiser(prompt, negative, cfg), cfg, "cfg"))
+        sigmas = chain_levels(own, steps, denoise)
     else:
-        z, rows = _resampled(trajectory, back.denoiser, alone.denoiser, cells)
+        pair = model.denoiser(prompt, negative, 3.0)
+        own, sigmas = unconditional(pair, "editing"), chain_levels(pair, steps, denoise)
+        back = Edited(pair, 0.2 if strength is None else strength, round((len(sigmas) - 1) / denoise))
+    trajectory = invert(encoded(model, old), own, sigmas, chosen, rng)
+    if _by_ddim(chosen):
+        z, rows = _dreamt(trajectory, back, cells), (len(sigmas) - 1) * back.rows
+    else:
+        z, rows = _resampled(trajectory, back.denoiser, own, cells)
     new, kept = decoded(model, z), None
     if where is not None:
         new, kept = pasted(new, old, where, feather)
-    return Manipulated(new, alone.rows + rows, kept)
+    return Manipulated(new, trajectory.evaluations + rows, kept)
+
+
+def _corrected(inversion: Direct, cfg: float, source_cfg: float | None) -> Direct:
+    """``inversion`` with the given guidance of the way up, corrected at ``cfg``; it asks once where both are one."""
+    upward = inversion.inversion_cfg if source_cfg is None else source_cfg
+    return replace(inversion, inversion_cfg=None if upward == cfg else upward)
 
 
 def _dreamt(trajectory: Trajectory, back: Edited | Denoised, cells: Tensor | None) -> Tensor:
@@ -104,15 +133,37 @@ def _dreamt(trajectory: Trajectory, back: Edited | Denoised, cells: Tensor | Non
     return z
 
 
-def _resampled(trajectory: Trajectory, back: Denoiser, alone: Denoiser, cells: Tensor | None) -> tuple[Tensor, int]:
-    """The end of the inversion's own way down, and its rows; where ``cells`` are 0 ``alone`` is asked."""
-    counted = RowCounter(back if cells is None else Regional(alone, [(cells, back)]))
+def _resampled(trajectory: Trajectory, back: Denoiser, own: Denoiser, cells: Tensor | None) -> tuple[Tensor, int]:
+    """The end of the inversion's own way down, and its rows; where ``cells`` are 0 ``own`` is asked."""
+    counted = RowCounter(back if cells is None else Regional(own, [(cells, back)]))
     return resample(trajectory, counted), counted.rows
 
 
 def _by_ddim(inversion: Inversion) -> bool:
     """Whether DDIM's steps, without anything kept, lead back from ``inversion``."""
     return sampler_of(inversion) == "ddim" and not hasattr(inversion, "descend")
+
+
+def _check_numbers(known: bool, cfg: float, source_cfg: float | None, strength: float | None) -> None:
+    """Refuse what says how the words act where something else does; ``known``: the source.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    check_cfg("cfg", cfg)
+    if source_cfg is not None:
+        check_cfg("source_cfg", source_cfg)
+    if known and strength is not None:
+        raise ValueError(
+            f"strength: got {shown(strength)} with a source; allowed is none there, the new prompt acts in full. Leave "
+            "one of them out."
+        )
+    if not known and (cfg != 1 or source_cfg is not None):
+        name, got, allowed = ("cfg", cfg, "1") if cfg != 1 else ("source_cfg", source_cfg, "none")
+        raise ValueError(
+            f"{name}: got {shown(got)} without a source; allowed is {allowed} there, where strength says how the words "
+            "act. Pass source, what the picture shows now."
+        )
 
 
 def _check_inversion(given: object, inversion: Inversion, known: bool) -> None:
@@ -131,6 +182,5 @@ def _check_inversion(given: object, inversion: Inversion, known: bool) -> None:
         reason = "goes back by steps of its own, and one towards a prompt, without a source, is DDIM's"
         fix = "Pass source, what the picture shows now, or use 'uni-inv'."
     if reason:
-        names = [name for name, kind in INVERSIONS.items() if kind not in (AncestralStep, NullText)]
-        allowed = ", ".join(repr(name) for name in names if known or _by_ddim(INVERSIONS[name]))
+        allowed = ", ".join(repr(name) for name in EDITING if known or _by_ddim(INVERSIONS[name]))
         raise ValueError(f"inversion: got {shown(given)}, which {reason}; allowed are {allowed}. {fix}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from msd_core import INVERSIONS, Denoiser, GuidedDenoiser, ddim_sample, edit, in
 from msd_core.inversion.ancestral import AncestralStep
 from msd_core.inversion.base import sampler_of
 from msd_core.inversion.direct import Direct
+from msd_core.inversion.negative_prompt import negative_prompt
 from msd_core.inversion.resample import resample
 from msd_core.regions import Regional
 from msd_core.sampling import chain_levels
@@ -115,11 +119,89 @@ def test_noise_is_that_of_the_seed() -> None:
 
 @pytest.mark.parametrize(("name", "up", "down"), [("uni-inv", 13, 12), ("direct", 13, 12), ("edit-friendly", 12, 12)])
 def test_rows_are_counted(name: str, up: int, down: int) -> None:
-    """The caption alone is the guided model at cfg 0 here, two rows; a mask asks it once more on an own way down."""
-    plain = edit(PICTURE, SNOW, FIRE, model=MODEL, inversion=name, steps=STEPS)
-    held = edit(PICTURE, SNOW, FIRE, model=MODEL, inversion=name, steps=STEPS, mask=HOLE)
-    assert plain.evaluations == 2 * up + down
-    assert held.evaluations == 2 * up + (down if name in BY_DDIM else 3 * down)
+    """A mask asks the caption once more on an own way down; guidance costs a row where it acts."""
+
+    def rows(**options: object) -> int:
+        return edit(PICTURE, SNOW, FIRE, model=MODEL, inversion=name, steps=STEPS, **options).evaluations
+
+    assert rows() == up + down
+    assert rows(mask=HOLE) == up + (down if name in BY_DDIM else 2 * down)
+    if name == "direct":  # up at cfg 1, and corrected at cfg
+        assert rows(cfg=3.0) == 12 + 2 * 12 + 2 * down
+        assert rows(cfg=3.0, source_cfg=3.0) == 2 * up + 2 * down
+    else:
+        assert rows(cfg=3.0) == up + 2 * down
+        assert rows(cfg=3.0, source_cfg=2.0) == 2 * up + 2 * down
+
+
+@pytest.mark.parametrize(
+    ("name", "source_cfg", "exact"),
+    [
+        ("direct", None, True),
+        ("direct", 2.0, True),
+        ("edit-friendly", 4.0, True),
+        ("flow-edit", 4.0, True),
+        ("edit-friendly", None, False),
+        ("implicit", None, False),
+    ],
+)
+@pytest.mark.parametrize("mask", [None, HOLE], ids=["whole", "mask"])
+def test_under_guidance_the_caption_returns_where_both_ways_have_one_scale(
+    name: str, source_cfg: float | None, exact: bool, mask: Tensor | None
+) -> None:
+    """`direct` is corrected at the scale of the way back, whatever that of the way up."""
+    words = {"inversion": name, "steps": STEPS, "cfg": 4.0, "source_cfg": source_cfg, "negative": SNOW}
+    same = edit(PICTURE, FIRE, FIRE, model=MODEL, mask=mask, **words)
+    off = float((same.picture - PICTURE).abs().max())
+    assert off < 2e-3 if exact else off > 0.02
+
+
+def test_guidance_is_against_the_negative_prompt() -> None:
+    """With the caption as the negative one it is negative-prompt inversion."""
+    x, sigmas = 2 * PICTURE - 1, chain_levels(MODEL.denoiser(FIRE), STEPS)
+    trajectory = invert(x, MODEL.alone(FIRE), sigmas, "uni-inv")
+    by_hand = resample(trajectory, negative_prompt(MODEL.alone(FIRE), MODEL.alone(SNOW), 3.0))
+    made = edit(PICTURE, SNOW, FIRE, model=MODEL, steps=STEPS, cfg=3.0, negative=FIRE)
+    torch.testing.assert_close(made.picture, ((by_hand + 1) / 2).clamp(0, 1), rtol=0, atol=1e-5)
+    other = edit(PICTURE, SNOW, FIRE, model=MODEL, steps=STEPS, cfg=3.0)
+    assert float((other.picture - made.picture).abs().max()) > 0.02
+
+
+@pytest.mark.parametrize("source", ["", FIRE], ids=["unsaid", "known"])
+def test_a_lower_climb_changes_less(source: str) -> None:
+    """At the same density of steps, so that what differs is the height alone."""
+    climbs, gentle = ((4, 0.2), (8, 0.4), (16, 0.8)), {} if source else {"strength": 0.01}
+    made = [edit(PICTURE, SNOW, source, model=MODEL, steps=s, denoise=d, **gentle).picture for s, d in climbs]
+    changed = [float((one - PICTURE).abs().mean()) for one in made]
+    assert 0.01 < changed[0] < 0.9 * changed[1] and changed[1] < changed[2]
+
+
+def test_strength_is_of_the_whole_chain_wherever_the_climb_ends() -> None:
+    """Words act below sigma = 2 alone, which half of the chain holds: the weight a step is that of 24 steps, not 12."""
+
+    def made(steps: int, denoise: float, strength: float) -> Tensor:
+        return edit(PICTURE, SNOW, model=MODEL, steps=steps, denoise=denoise, strength=strength).picture
+
+    whole, part, twice = made(24, 1.0, 0.01), made(12, 0.5, 0.01), made(12, 0.5, 0.02)
+    assert 0.01 < float((part - PICTURE).abs().mean())
+    assert float((whole - part).abs().mean()) < 0.25 * float((whole - twice).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"cfg": 3.0}, "cfg: got 3.0 without a source; allowed is 1 there"),
+        ({"source_cfg": 1.0}, "source_cfg: got 1.0 without a source; allowed is none there"),
+        ({"source": FIRE, "cfg": math.nan}, "cfg: got nan"),
+        ({"source": FIRE, "source_cfg": math.inf}, "source_cfg: got inf"),
+        ({"denoise": 0.0}, "denoise: got 0.0"),
+        ({"denoise": 1.5}, "denoise: got 1.5"),
+        ({"negative": 3}, "negative: got 3"),
+    ],
+)
+def test_wrong_numbers_are_named(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(told)):
+        edit(PICTURE, SNOW, model=MODEL, steps=2, **options)
 
 
 @pytest.mark.parametrize("source", ["", FIRE], ids=["unsaid", "known"])

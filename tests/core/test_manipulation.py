@@ -205,6 +205,29 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
     assert "dB to what was given" in said
 
 
+def test_the_command_edits_as_the_core_does(folder: Path) -> None:
+    """Every flag reaches it."""
+    words = {
+        "negative": "a blue boat at sea",
+        "cfg": 3.0,
+        "source_cfg": 2.0,
+        "inversion": "flow-edit",
+        "denoise": 0.8,
+        "seed": 5,
+    }
+    demo = load_model()
+    flags = [part for name, value in words.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    given = ["edit", str(folder / "picture.png"), "--to", AFTER, "--from", BEFORE, "--steps", "4", *flags]
+    assert main([*given, "--out", str(folder / "e.png")]) == 0
+    picture = read_picture(folder / "picture.png")
+    whole = edit(picture, AFTER, BEFORE, model=demo, steps=4, **words).picture
+    assert psnr(read_picture(folder / "e.png"), whole) > 50
+    for name, other in {"negative": "", "cfg": 2.0, "source_cfg": 3.0, "inversion": "direct", "denoise": 1.0}.items():
+        made = edit(picture, AFTER, BEFORE, model=demo, steps=4, **(words | {name: other})).picture
+        assert psnr(made, whole) < 50, name
+    assert psnr(edit(picture, AFTER, BEFORE, model=demo, steps=4, **(words | {"seed": 6})).picture, whole) < 50
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -222,6 +245,14 @@ def test_the_commands(folder: Path, hole: Tensor, capsys: pytest.CaptureFixture)
         (["restore", "small.png", BEFORE, "--task", "x2", "--width", "9"], "--width: got 9.0 with --task x2; allowed"),
         (["edit", "picture.png", "--to", AFTER, "--size", "60x64"], "--size: got '60x64'; allowed are multiples of 8"),
         (["edit", "picture.png", "--to", "a purple dog"], "dog"),
+        (["edit", "picture.png", "--to", AFTER, "--cfg", "3"], "--cfg: got 3.0 without a source; allowed is 1 there"),
+        (["edit", "picture.png", "--to", AFTER, "--source-cfg", "1"], "--source-cfg: got 1.0 without a source"),
+        (["edit", "picture.png", "--to", AFTER, "--denoise", "0"], "--denoise: got 0.0; allowed is a number above 0"),
+        (
+            ["edit", "picture.png", "--to", AFTER, "--inversion", "direct"],
+            "Pass --from, what the picture shows now, or",
+        ),
+        (["edit", "picture.png", "--to", AFTER, "--from", BEFORE, "--strength", "1"], "--strength: got 1.0 with a"),
         (["edit", "picture.png"], "--to"),
     ],
 )

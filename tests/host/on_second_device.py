@@ -20,7 +20,8 @@ import torch
 from msd_pack.nodes import vae as vae_module
 from msd_pack.nodes.distill import STEPS
 from msd_pack.nodes.dream import DreamSampler
-from msd_pack.nodes.existing import Edit, Inpaint, Restore
+from msd_pack.nodes.editing import Edit
+from msd_pack.nodes.existing import Inpaint, Restore
 from msd_pack.nodes.generators import RenderGenerator
 from msd_pack.nodes.graphics import StickerToImage
 from msd_pack.nodes.guiders import make_guider
@@ -137,6 +138,8 @@ def test_pictures_that_exist(sockets: dict) -> None:
     given = [sockets[name] for name in ("model", "positive", "negative")]
     with torch.inference_mode():
         on_the_cpu(Edit.execute(PICTURE, sockets["vae"], 2, 0.2, *given, mask=HOLE).args)
+        known = {"source_positive": sockets["negative"], "cfg": 2.0, "mask": HOLE}
+        on_the_cpu(Edit.execute(PICTURE, sockets["vae"], 2, 0.2, *given, inversion="flow-edit", **known).args)
         for space in ("latents", "pixels"):
             on_the_cpu(Inpaint.execute(PICTURE, HOLE, sockets["vae"], 0, 2, 2.0, *given, space=space).args)
         for task in ("x2", "blur", "grey"):

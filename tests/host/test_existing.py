@@ -11,7 +11,8 @@ from msd_pack.msd_core.demo.scenes import draw
 from msd_pack.msd_core.measurement import Observation, observe
 from msd_pack.msd_core.measurement.pool import Pool
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
-from msd_pack.nodes.existing import SOLVERS, TASKS, Edit, Inpaint, Restore
+from msd_pack.nodes.editing import Edit
+from msd_pack.nodes.existing import SOLVERS, TASKS, Inpaint, Restore
 from torch import Tensor
 
 BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"

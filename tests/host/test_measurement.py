@@ -21,7 +21,7 @@ from msd_pack.msd_core.posterior import PosteriorDenoiser
 from msd_pack.msd_core.sampling import ddim_sample
 from msd_pack.nodes import host
 from msd_pack.nodes.beside import is_measured
-from msd_pack.nodes.existing import Edit
+from msd_pack.nodes.editing import Edit
 from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.measurement import GAINS_HERE, MeasurementNode
 from msd_pack.nodes.nearby import MeanShiftRefine, ProductSampler

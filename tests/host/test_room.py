@@ -11,7 +11,8 @@ import torch
 from msd_pack.msd_core import memory
 from msd_pack.nodes import host
 from msd_pack.nodes.distill import SDSStep
-from msd_pack.nodes.existing import Edit, Inpaint, Restore
+from msd_pack.nodes.editing import Edit
+from msd_pack.nodes.existing import Inpaint, Restore
 from msd_pack.nodes.generators import HostGenerator, NeuralImageGenerator, RenderGenerator
 from msd_pack.nodes.guiders import make_guider
 from msd_pack.nodes.room import more_room
