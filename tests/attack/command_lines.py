@@ -19,9 +19,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
+from PIL import Image
+
+from msd_core.cli.main import COMMANDS
 from msd_core.cli.main import main as msd
 from msd_core.cli.streams import LONGEST
 from msd_core.generators import make_generator, save_generator
@@ -36,41 +40,51 @@ WORDS = [
     "٣", "½", "λ", "σ\u0304", "x" * 100_000, "a/" * 3000 + "b", "n" * 300, ".", "..", "/", "/dev/null",
     "/proc/self/mem",
     "a\nb", "a\tb", "\x1b[31mred", "\udcff", "a\udc80b", "😀" * 50, "*", "%s", "{}", "%(prog)s", "none", "None", "true",
-    "512x512x512", "x", "0x0", "1x", "999999999999x1", "file.png", "sub/picture.png", "picture.txt", ".png", "..png",
+    "512x512x512", "x", "0x0", "1x", "999999999999x1", "file.png", "picture.png", "sub/picture.png",
+    "picture.txt", ".png", "..png",
     PROMPT, "a purple dog", "a " * 5000, "red", "karras", "msd", "adam", "all", "table1", "0.5:2", "0.5", ":", "1:2:3",
 ]  # fmt: skip
-COMMANDS = {
-    "distill": ["--out", "--resume", "--generator", "--size", "--seed", "--negative", "--model", "--model-kind",
-    "--method", "--source", "--source-prompt",
-                "--steps", "--cfg", "--lr", "--estimator", "--bandwidth-schedule", "--bandwidth-points", "--optimizer",
-                "--samples", "--t-min", "--no-jitter", "--interval", "--device", "--dtype", "--offload", "--help"],
-    "sample": ["--out", "--negative", "--n", "--steps", "--scheduler", "--cfg", "--seed", "--size", "--model",
-    "--help"],
-    "render": ["--size", "--out", "--model", "--help"],
-    "compare": ["--out", "--methods", "--count", "--cfg", "--seed", "--model", "--help"],
-    "train-demo": ["--out", "--seed", "--autoencoder-steps", "--steps", "--dream", "--help"],
-    "reproduce": ["--quick", "--out", "--seed", "--help"],
-    "fit": ["--out", "--generator", "--size", "--steps", "--seed", "--model", "--help"],
-    "edit": ["--out", "--size", "--to", "--from", "--steps", "--strength", "--seed", "--mask", "--model", "--help"],
-    "inpaint": ["--out", "--size", "--mask", "--negative", "--cfg", "--gain", "--steps", "--seed", "--model", "--help"],
-    "invert": ["--out", "--size", "--prompt", "--cfg", "--inversion", "--noise", "--steps", "--seed", "--model",
-    "--help"],
-    "restore": ["--out", "--size", "--task", "--width", "--noise", "--negative", "--cfg", "--steps", "--seed",
-    "--help"],
-    "bench": ["--out", "--against", "--method", "--generator", "--size", "--steps", "--n", "--seed", "--help"],
-    "sweep": ["--out", "--workers", "--threads", "--device", "--help"],
-}  # fmt: skip
+
+
+BEGUN = {
+    "edit": ["picture.png", "--to", PROMPT],
+    "inpaint": ["picture.png", PROMPT, "--mask", "picture.png"],
+    "restore": ["picture.png", PROMPT, "--task", "x4"],
+    "invert": ["picture.png"],
+    "fit": ["picture.png"],
+    "bench": [PROMPT],
+}
+"""What makes a command whole: the odd words then come after it."""
+REFUSED = [
+    "msd_core.manipulation.editing.encoded",
+    "msd_core.manipulation.inpainting.encoded",
+    "msd_core.manipulation.restoration.normal",
+    "msd_core.manipulation.result.encoded",
+    "msd_core.generators.fit",
+    "msd_core.bench.bench",
+]
+"""Where the long work of the others begins: what has come so far is refused there."""
+
+
+@cache
+def flags_of(command: str) -> list[str]:
+    """Every flag of a command, as its own parser has them."""
+    parser = argparse.ArgumentParser()
+    COMMANDS[command].add_arguments(parser)
+    return sorted(flag for flag in parser._option_string_actions if flag.startswith("--"))
 
 
 def command_line(r: random.Random) -> list[str]:
     """A command with words and flags, right and wrong ones."""
     command = r.choice([*COMMANDS, *COMMANDS, r.choice(WORDS)])
-    flags = COMMANDS.get(command, ["--help", "--version"])
+    flags = flags_of(command) if command in COMMANDS else ["--help", "--version"]
     line = [command]
-    for _ in range(r.choice([0, 1, 1, 2])):
+    begun = BEGUN[command] if command in BEGUN and r.random() < 0.7 else []
+    for _ in range(0 if begun else r.choice([0, 1, 1, 2])):
         line.append(r.choice(WORDS))
-    for _ in range(r.choice([0, 1, 2, 3])):
-        flag, word = r.choice([*flags, r.choice(WORDS)]), r.choice(WORDS)
+    line += begun
+    for _ in range(r.choice([0, 1, 1, 1]) if begun else r.choice([0, 1, 2, 3])):
+        flag, word = r.choice(flags if begun else [*flags, r.choice(WORDS)]), r.choice(WORDS)
         line += [f"{flag}={word}"] if r.random() < 0.3 else [flag, word]
     if r.random() < 0.6 and command in COMMANDS:
         line += ["--out", r.choice(["out", "out.png", "render.png", r.choice(WORDS)])]
@@ -92,7 +106,10 @@ def work_stood_in_for() -> Iterator[None]:
         mock.patch("msd_core.cli.reproduce._reproduce", lambda *_: []),
         mock.patch("msd_core.cli.sweep._sweep", nothing),
         mock.patch("msd_core.warm.ddim_steps", lambda z, *_: iter([(0.0, z, z)])),
+        contextlib.ExitStack() as refused,
     ):
+        for work in REFUSED:
+            refused.enter_context(mock.patch(work, side_effect=ValueError("work: stood in for")))
         yield
 
 
@@ -175,6 +192,7 @@ def run(count: int, seed: int, *, subprocesses: int = SUBPROCESSES) -> tuple[Cou
         os.chdir(folder)
         try:
             save_generator(make_generator("pixels", height=4, width=4), folder / "file.safetensors")
+            Image.new("RGB", (16, 16)).save(folder / "picture.png")
             for number in range(count):
                 r = random.Random(seed * 1_000_003 + number)  # noqa: S311 - reproducible, not secret
                 line = command_line(r)
