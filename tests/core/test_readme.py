@@ -66,7 +66,7 @@ def test_the_pictures_that_exist_are_changed_from_top_to_bottom(
     exec(compile(drawing, "README.md", "exec"), {})  # noqa: S102
     for line in rest.splitlines():
         assert main([*shlex.split(line)[1:], "--steps", "1"]) == 0, line
-    assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 8
+    assert "warning" not in capsys.readouterr().err and len(rest.splitlines()) == 9
     for name in ("edit", "inpaint", "restore"):
         monkeypatch.setattr(msd_core, name, functools.partial(getattr(msd_core, name), steps=3))
     names = run_page("editing.md", "steps=16", "steps=4")
