@@ -1,4 +1,4 @@
-"""Edit from the picture's own prompt, inside the host: what the core gives headless, and what does not go together."""
+"""Edit from the PICTURE's own prompt, inside the host: what the core gives headless, and what does not go together."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import re
 
 import pytest
 import torch
+from boat import AFTER, BEFORE, HOLE, PICTURE, image_of, psnr
 from comfy.samplers import CFGGuider
 from msd_pack.msd_core import edit, load_model
-from msd_pack.msd_core.demo.grammar import parse
 from msd_pack.msd_core.demo.model import DemoModel
-from msd_pack.msd_core.demo.scenes import draw
 from msd_pack.nodes.demo_model import clip_of, model_of, vae_of
 from msd_pack.nodes.editing import Edit
-from torch import Tensor
-
-BEFORE, AFTER = "a red boat left of a yellow house at sea", "a red boat left of a green fir at sea"
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +35,6 @@ def sockets(demo: DemoModel, prompts: dict[str, list]) -> dict:
         return {"model": model_of(demo), "vae": vae_of(demo), "positive": prompts[AFTER], "negative": prompts[""]}
 
 
-@pytest.fixture(scope="module")
-def picture() -> Tensor:
-    return draw([parse(BEFORE)], 128)
-
-
-@pytest.fixture(scope="module")
-def hole() -> Tensor:
-    mask = torch.zeros(1, 128, 128)
-    mask[:, 30:92, 68:126] = 1
-    return mask
-
-
-def image_of(picture: Tensor) -> Tensor:
-    return picture.movedim(1, -1)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * (a - b).square().mean().log10())
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -69,42 +45,40 @@ def psnr(a: Tensor, b: Tensor) -> float:
         {"inversion": "edit-friendly", "seed": 5},
     ],
 )
-def test_it_is_the_core_s(
-    options: dict, demo: DemoModel, prompts: dict[str, list], sockets: dict, picture: Tensor, hole: Tensor
-) -> None:
+def test_it_is_the_core_s(options: dict, demo: DemoModel, prompts: dict[str, list], sockets: dict) -> None:
     """By sockets, and by a guider, whose cfg is that of the way back."""
-    headless = edit(picture, AFTER, BEFORE, model=demo, steps=5, mask=hole[0], **options).picture
-    told = {"steps": 5, "strength": 0.2, "mask": hole, "source_positive": prompts[BEFORE], **options}
+    headless = edit(PICTURE, AFTER, BEFORE, model=demo, steps=5, mask=HOLE[0], **options).picture
+    told = {"steps": 5, "strength": 0.2, "mask": HOLE, "source_positive": prompts[BEFORE], **options}
     guider = CFGGuider(sockets["model"])
     guider.set_conds(sockets["positive"], sockets["negative"])
     guider.set_cfg(options.get("cfg", 1.0))
     with torch.inference_mode():
-        image, _ = Edit.execute(image_of(picture), **told, **sockets).args
-        again, _ = Edit.execute(image_of(picture), **(told | {"cfg": 9.0}), vae=sockets["vae"], guider=guider).args
-    unsaid = edit(picture, AFTER, model=demo, steps=5, mask=hole[0]).picture
+        image, _ = Edit.execute(image_of(PICTURE), **told, **sockets).args
+        again, _ = Edit.execute(image_of(PICTURE), **(told | {"cfg": 9.0}), vae=sockets["vae"], guider=guider).args
+    unsaid = edit(PICTURE, AFTER, model=demo, steps=5, mask=HOLE[0]).picture
     assert psnr(image, image_of(headless)) > max(30, psnr(image_of(unsaid), image_of(headless)) + 5)
     assert torch.equal(again, image)
     assert list(guider.original_conds) == ["positive", "negative"], "the guider is left as it was"
 
 
-def test_a_batch_has_noise_of_its_own(prompts: dict[str, list], sockets: dict, picture: Tensor) -> None:
+def test_a_batch_has_noise_of_its_own(prompts: dict[str, list], sockets: dict) -> None:
     told = {"steps": 3, "strength": 0.2, "source_positive": prompts[BEFORE], "inversion": "flow-edit"}
     with torch.inference_mode():
-        both, _ = Edit.execute(image_of(picture).repeat(2, 1, 1, 1), seed=3, **told, **sockets).args
-        second, _ = Edit.execute(image_of(picture), seed=4, **told, **sockets).args
+        both, _ = Edit.execute(image_of(PICTURE).repeat(2, 1, 1, 1), seed=3, **told, **sockets).args
+        second, _ = Edit.execute(image_of(PICTURE), seed=4, **told, **sockets).args
     assert psnr(both[1:], second) > 60 > psnr(both[:1], second)
 
 
-def test_without_guidance_no_negative_side_is_needed(prompts: dict[str, list], sockets: dict, picture: Tensor) -> None:
+def test_without_guidance_no_negative_side_is_needed(prompts: dict[str, list], sockets: dict) -> None:
     told = {"steps": 2, "strength": 0.2, "source_positive": prompts[BEFORE], **sockets}
     with torch.inference_mode():
         with_it, without = (
-            Edit.execute(image_of(picture), **(told | {"negative": negative})).args[0]
+            Edit.execute(image_of(PICTURE), **(told | {"negative": negative})).args[0]
             for negative in (sockets["negative"], None)
         )
     assert torch.equal(with_it, without)
     with pytest.raises(ValueError, match=r"^negative: not connected"), torch.inference_mode():
-        Edit.execute(image_of(picture), **(told | {"negative": None, "cfg": 2.0}))
+        Edit.execute(image_of(PICTURE), **(told | {"negative": None, "cfg": 2.0}))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +92,6 @@ def test_without_guidance_no_negative_side_is_needed(prompts: dict[str, list], s
         ({"denoise": 2.0}, "denoise: got 2.0; allowed is a number above 0 up to 1"),
     ],
 )
-def test_what_does_not_go_together_is_named(options: dict, told: str, sockets: dict, picture: Tensor) -> None:
+def test_what_does_not_go_together_is_named(options: dict, told: str, sockets: dict) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(told)), torch.inference_mode():
-        Edit.execute(image_of(picture), steps=2, strength=0.2, **sockets, **options)
+        Edit.execute(image_of(PICTURE), steps=2, strength=0.2, **sockets, **options)
