@@ -56,13 +56,13 @@ class ImplicitDPMpp2M(Solving):
         search = Search(changes, self.window, self.damping)
         tolerance = x.new_full((len(x),), max(self.tolerance, FIRST))
         for sweep in range(self.sweeps):
-            found, spent = [], torch.full((len(x),), len(steps))
+            found, spent = [], torch.zeros(len(x), dtype=torch.int64)
             for i in steps:
                 start = same_variance(states[i], levels[i], levels[i + 1]) if sweep == 0 else states[i + 1]
                 added = weights[i] * search.y[:, i]
-                solved = self._step(states[i], start, denoiser, levels, i, added, tolerance)
+                solved, denoised = self._step(states[i], start, denoiser, levels, i, added, tolerance)
                 states[i + 1], spent = solved.state, spent + solved.evaluations.cpu()
-                found.append(denoiser(solved.state, levels[i + 1]))
+                found.append(denoised)
             changes = torch.stack([found[i] - found[min(i + 1, len(steps) - 1)] for i in steps], dim=1)
             ends = [_down(states[i + 1], found[i] + weights[i] * changes[:, i], levels, i) for i in steps]
             residuals = torch.stack([residual_of(states[i] - ends[i], levels[i + 1]) for i in steps])
@@ -84,13 +84,20 @@ class ImplicitDPMpp2M(Solving):
         i: int,
         added: Tensor,
         tolerance: Tensor,
-    ) -> Solved:
-        """The step up from level i, with ``added`` to what the model returns where it ends."""
+    ) -> tuple[Solved, Tensor]:
+        """The step up from level i, with ``added`` to what the model returns where it ends, and what it returns there."""
+        last = best = torch.full_like(start, torch.nan)  # of a sample that no iterate fits
 
         def missed(y: Tensor) -> Tensor:
-            return z - _down(y, denoiser(y, levels[i + 1]) + added, levels, i)
+            nonlocal last
+            last = denoiser(y, levels[i + 1])
+            return z - _down(y, last + added, levels, i)
 
-        return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]), tolerance)
+        def note(better: Tensor) -> None:
+            nonlocal best
+            best = torch.where(better.reshape(-1, *(1,) * (last.ndim - 1)), last, best)
+
+        return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]), tolerance, note), best
 
 
 def _down(y: Tensor, denoised: Tensor, levels: Sequence[float], i: int) -> Tensor:

@@ -56,10 +56,12 @@ class Solving:
         start: Tensor,
         measure: Callable[[Tensor], Tensor],
         tolerance: Tensor | None = None,
+        noted: Callable[[Tensor], None] | None = None,
     ) -> Solved:
         """Drive ``residual`` (B, *) -> (B, *) to 0, from ``start`` (B, *); ``measure`` makes it a figure (B,).
 
-        ``tolerance`` (B,) stands in place of the own one, a number a sample.
+        ``tolerance`` (B,) stands in place of the own one, a number a sample. ``noted`` is told after every call which
+        samples (B,) have their best iterate from it.
 
         Each sample takes at most ``evaluations`` calls of ``residual``; all rows are evaluated until the last is done.
         """
@@ -67,6 +69,8 @@ class Solving:
         for _ in range(self.evaluations):
             missed = residual(search.y)
             search.take(missed, measure(missed), self.tolerance if tolerance is None else tolerance)
+            if noted is not None:
+                noted(search.better)
             if bool(search.done.all()):
                 break
             search.move(missed)
@@ -81,6 +85,7 @@ class Search:
         self.y, self.best, self.best_missed = start, start, torch.zeros_like(start)
         self.least = torch.full((rows,), torch.inf, dtype=start.dtype, device=start.device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=start.device)
+        self.better = self.done
         self.used = torch.zeros(rows, dtype=torch.int64, device=start.device)
         self._beta = torch.full_like(self.least, damping)
         self._window = window
@@ -92,7 +97,7 @@ class Search:
         """Note the residual at ``y``: keep the best iterate of each sample, and stop those at the tolerance."""
         size = size.nan_to_num(torch.inf, torch.inf)
         self.used += ~self.done
-        better = ~self.done & (size < self.least)
+        self.better = better = ~self.done & (size < self.least)
         self.best = torch.where(_rows(better, self.y), self.y, self.best)
         self.best_missed = torch.where(_rows(better, self.y), missed, self.best_missed)
         self._failed = ~self.done & ~better & ~(size <= _GROWTH * self.least)
