@@ -55,14 +55,15 @@ class ImplicitDPMpp2M(Solving):
         best = _Best(len(levels), x, self.patience)
         search = Search(changes, self.window, self.damping)
         tolerance = x.new_full((len(x),), max(self.tolerance, FIRST))
+        found = [x] * len(steps)  # what the model returns at the states above
         for sweep in range(self.sweeps):
-            found, spent = [], torch.zeros(len(x), dtype=torch.int64)
+            spent = torch.zeros(len(x), dtype=torch.int64)
             for i in steps:
                 start = same_variance(states[i], levels[i], levels[i + 1]) if sweep == 0 else states[i + 1]
                 added = weights[i] * search.y[:, i]
-                solved, denoised = self._step(states[i], start, denoiser, levels, i, added, tolerance)
-                states[i + 1], spent = solved.state, spent + solved.evaluations.cpu()
-                found.append(denoised)
+                known = found[i] if sweep else None
+                solved, found[i] = self._step(states[i], start, known, denoiser, levels, i, added, tolerance)
+                states[i + 1], spent = solved.state, spent + solved.evaluations.cpu() - min(sweep, 1)
             changes = torch.stack([found[i] - found[min(i + 1, len(steps) - 1)] for i in steps], dim=1)
             ends = [_down(states[i + 1], found[i] + weights[i] * changes[:, i], levels, i) for i in steps]
             residuals = torch.stack([residual_of(states[i] - ends[i], levels[i + 1]) for i in steps])
@@ -79,23 +80,34 @@ class ImplicitDPMpp2M(Solving):
         self,
         z: Tensor,
         start: Tensor,
+        known: Tensor | None,
         denoiser: RowCounter,
         levels: Sequence[float],
         i: int,
         added: Tensor,
         tolerance: Tensor,
     ) -> tuple[Solved, Tensor]:
-        """The step up from level i, with ``added`` to what the model returns where it ends, and what it returns there."""
+        """The step up from level i, with ``added`` to what the model returns where it ends.
+
+        Args:
+            z: (B, *), the state at level i.
+            start: (B, *), where the search begins; ``known`` is what the model returns there, if it was asked.
+
+        Returns:
+            What was found, the known answer among its evaluations, and what the model returns there (B, *).
+        """
+        answers = iter(() if known is None else (known,))
         last = best = torch.full_like(start, torch.nan)  # of a sample that no iterate fits
 
         def missed(y: Tensor) -> Tensor:
             nonlocal last
-            last = denoiser(y, levels[i + 1])
+            answer = next(answers, None)
+            last = denoiser(y, levels[i + 1]) if answer is None else answer
             return z - _down(y, last + added, levels, i)
 
         def note(better: Tensor) -> None:
             nonlocal best
-            best = torch.where(better.reshape(-1, *(1,) * (last.ndim - 1)), last, best)
+            best = torch.where(better.reshape(-1, *(1,) * (z.ndim - 1)), last, best)
 
         return self.solve(missed, start, partial(residual_of, sigma_next=levels[i + 1]), tolerance, note), best
 
