@@ -314,3 +314,17 @@ def test_wrong_settings(settings: dict[str, float], words: str) -> None:
     for name in SOLVED:
         with pytest.raises(ValueError, match=words):
             INVERSIONS[name](**settings)
+
+
+def test_sweeps_do_not_ask_the_model_twice_at_one_state(smooth: GaussianMixture, points: Tensor) -> None:
+    """What it said where a step ended is kept for the differences, and for the next sweep, which begins there."""
+    for point in points:
+        asked: list[tuple[bytes, float]] = []
+
+        def denoiser(z: Tensor, sigma: float, asked: list[tuple[bytes, float]] = asked) -> Tensor:
+            asked.append((z.numpy().tobytes(), float(sigma)))
+            return smooth(z, sigma)
+
+        trajectory = invert(point[None], denoiser, levels(12), ImplicitDPMpp2M())
+        assert trajectory.report is not None and len(asked) > 3 * 12, "one sweep shows nothing"
+        assert len(set(asked)) == len(asked) == int(trajectory.report.evaluations[0])
