@@ -7,10 +7,10 @@ steps
     z_i = down(z_{i+1}; D(z_{i+1}) + w (D_{i+1} - D_{i+2}))       w = 1/2r of `multistep`
 
 upwards, each no closer than the sweep before was off as a whole, from the state of that sweep and what the model said
-there: no state is asked about twice. The differences of all steps are held during a sweep,
-and go from one to the next by Anderson's acceleration, since the plain iteration stalls. The residuals are those of the
-states with their own differences. Each sample keeps the best of its sweeps, and stops at the tolerance, or where the
-sweeps no longer halve its residual: above cfg 1 they mostly do not.
+there: no state is asked about twice. The differences of all steps are held during a sweep, and go from one to the next
+by Anderson's acceleration, since the plain iteration stalls. The residuals are those of the states with their own
+differences. Each sample keeps the best of its sweeps, and stops at the tolerance, or where the sweeps no longer halve
+its residual: above cfg 1 they mostly do not.
 """
 
 from __future__ import annotations
