@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..msd_core.manipulation import Manipulated
     from ..msd_core.model import Model
 
-EVALUATIONS = {"implicit": 6, "implicit-heun": 12, "implicit-dpmpp-2m": 30, "renoise": 5, "direct": 3, "rf-solver": 4}
+EVALUATIONS = {"implicit": 6, "implicit-heun": 12, "implicit-dpmpp-2m": 20, "renoise": 5, "direct": 3, "rf-solver": 4}
 """About how many a step takes both ways, where it is not two: for the progress bar."""
 
 

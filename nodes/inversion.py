@@ -26,7 +26,7 @@ from .inverted import InvertedNoise, cells_of
 from .progress import Progress, tell, to_image
 from .schema import FOLDED, schema, seed_input
 
-METHODS = {"explicit": 1, "implicit": 5, "uni-inv": 1, "renoise": 4, "implicit-heun": 10, "implicit-dpmpp-2m": 5}
+METHODS = {"explicit": 1, "implicit": 5, "uni-inv": 1, "renoise": 4, "implicit-heun": 10, "implicit-dpmpp-2m": 20}
 """Inversions whose way back is one of the host's samplers, and about how many evaluations a step takes."""
 IN_SIGMA = ("implicit-heun", "implicit-dpmpp-2m")
 """Of them, those that are the inverse of steps in z = x0 + σ n alone; Euler's are the same in a flow's coordinates."""
