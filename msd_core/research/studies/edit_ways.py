@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...demo.model import DemoModel
-from ...denoiser import RowCounter, level_at
+from ...denoiser import RowCounter
 from ...distil import distil
 from ...generators import Latent
 from ...inversion import invert
@@ -26,6 +26,7 @@ from ...inversion.direct import Direct
 from ...inversion.negative_prompt import negative_prompt
 from ...inversion.resample import resample
 from ...manipulation import Manipulated, edit
+from ...sampling import chain_levels
 
 LEVELS = 4
 """Of the walk to a target of the mean shift, the default: an evaluation each."""
@@ -101,8 +102,7 @@ class Swapped:
             source, a_step = source.with_cfg(self.cfg), a_step + (0 if self.cfg == 1 else rows_of(self.cfg))
         back = negative_prompt(source, new, self.cfg) if self.inversion == "negative-prompt" else new
         steps = steps_within(rows, a_step)
-        levels = [level_at(source, self.start * (1 - i / steps)) for i in range(steps)]
-        sigmas = torch.tensor([*levels, 0.0], dtype=torch.float64)
+        sigmas = chain_levels(source, steps, self.start)
         trajectory, down = invert(model.encode(picture), source, sigmas, kind, rng), RowCounter(back)
         return resample(trajectory, down), trajectory.evaluations + down.rows
 
