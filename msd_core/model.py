@@ -160,12 +160,12 @@ def prompts_of(prompt: object, negative: object) -> list[str]:
     return prompts
 
 
-def check_prompt(prompt: object, negative: object) -> None:
-    """Refuse a prompt that is no text, list of texts or function, and a negative one that is no text."""
+def check_prompt(prompt: object, negative: object, name: str = "prompt") -> None:
+    """Refuse a prompt, called ``name``, that is no text, list of texts or function, and a negative that is no text."""
     texts = prompt if isinstance(prompt, list) else [prompt]
     if not callable(prompt) and not all(isinstance(text, str) for text in texts):
         raise ValueError(
-            f"prompt: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
+            f"{name}: got {shown(prompt)}; allowed is a text, a list of texts, or a function from a view to one. "
             "Pass one."
         )
     check_text("negative", negative)

@@ -248,11 +248,11 @@ class PromptDenoiser:
         """Predicted noise of rows that are there twice: first under the prompt, then under the negative one."""
         rows = len(x) // 2
         both = torch.cat([self._rows(self.context, rows), self._rows(self.negative, rows)])
-        return self.model.unet(x, t, both)
+        return self.model.unet(x.float(), t, both)
 
     def _network(self, x: Tensor, t: Tensor) -> Tensor:
         if self.cfg == 1.0:
-            return self.model.unet(x, t, self._rows(self.context, len(x)))
+            return self.model.unet(x.float(), t, self._rows(self.context, len(x)))
         cond, uncond = self._both(x.repeat(2, 1, 1, 1), t.repeat(2)).chunk(2)
         return guide(cond, uncond, self.cfg)
 

@@ -35,8 +35,7 @@ from ..model import Model, check_prompt
 from ..randomness import seeded
 from ..regions import Regional
 from ..sampling import chain_levels
-from ..validation import check_text
-from .result import Manipulated, cells_of, decoded, encoded, fitting, mask_for, pasted
+from .result import Manipulated, cells_of, check_feather, decoded, encoded, fitting, mask_for, pasted
 
 EDITING = [name for name, kind in INVERSIONS.items() if kind not in (AncestralStep, NullText)]
 """Inversions that have a way back to an edit."""
@@ -81,15 +80,16 @@ def edit(
         inversion: one of `INVERSIONS`, or its name. The default brings an unedited picture back as well as the
             autoencoder does, at one evaluation more than the explicit one. Without ``source`` one of those that DDIM
             leads back from; with it any but ``ancestral`` and ``null-text``, down by its own way: that takes another
-            number of rows, and twice as many with a mask.
+            number of rows, and with a mask one a step more where that way is not DDIM's.
         seed: of the noise, for an inversion that draws some.
 
     Raises:
         ValueError: for a wrong argument, a model without guidance or chain, or an inversion that cannot edit.
     """
     old = fitting(model, picture)
-    check_prompt(prompt, source)
-    check_text("negative", negative)
+    check_prompt(prompt, negative)
+    check_prompt(source, negative, "source")
+    check_feather(feather)
     _check_numbers(bool(source), cfg, source_cfg, strength)
     chosen, rng = INVERSIONS.made("inversion", inversion), seeded(seed)
     _check_inversion(inversion, chosen, bool(source))

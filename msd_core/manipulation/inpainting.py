@@ -31,7 +31,7 @@ from ..regions import Regional
 from ..sampling import chain_levels
 from ..validation import check_choice, check_count
 from .pixels import pixel_posterior
-from .result import Manipulated, cells_of, decoded, encoded, fitting, mask_for, pasted, through
+from .result import Manipulated, cells_of, check_feather, decoded, encoded, fitting, mask_for, pasted, through
 
 SPACES = ("latents", "pixels")
 """Where the rest of the picture is what is known."""
@@ -81,6 +81,7 @@ def inpaint(
     """
     check_count("grow", grow, minimum=0, maximum=1024)
     check_temperature(temperature)
+    check_feather(feather)
     check_choice("space", space, SPACES)
     chosen: Any = _solver(solver, space, temperature)
     old = fitting(model, picture)
@@ -128,10 +129,13 @@ def _solver(solver: Solver | str | None, space: str, temperature: float) -> Any:
             f"solver: got {shown(solver)} in pixels; allowed is 'proximal' there. Leave it out, or choose the space "
             "'latents'."
         )
-    if temperature != 1 and isinstance(made, Kalman):
+    gain = made.gain if isinstance(made, OfConditional) else made
+    if temperature != 1 and (isinstance(gain, Kalman) or hasattr(gain, "walk")):
+        name = solver if isinstance(solver, str) else type(gain).__name__.lower()
+        why = "whose covariance is that of a noisy state" if isinstance(gain, Kalman) else "whose noise is its own"
         raise ValueError(
-            f"temperature: got {temperature:g} with 'kalman', whose covariance is that of a state with noise; allowed "
-            "is 1 there. Choose the space 'pixels', or another solver."
+            f"temperature: got {temperature:g} with {name!r}, {why}; allowed is 1 there. Choose the space "
+            "'pixels', or the solver 'proximal' or 'replacement'."
         )
     return made
 

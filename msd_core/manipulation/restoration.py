@@ -92,7 +92,7 @@ def restore(
         seen = Observation(through(model, observation.measurement), observation.b, observation.noise)
         z = posterior_sample(z, denoiser, seen, sigmas, solver=solver, rng=rng, temperature=temperature)
     picture = decoded(model, z)
-    error = float(observation.missing(picture).double().square().mean())
+    error = float(observation.missing(picture).cpu().double().square().mean())
     kept = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())
     if observation.noise == 0:
         picture = agreeing(picture, observation, SPREAD)

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..finite import check_finite
 from ..generators.picture import check_picture
 from ..measurement import Measurement
 from ..measurement.blur import Blur
 from ..measurement.decoded import Decoded
 from ..model import Model, check_model, decoder_of, device_of, encoder_of
-from ..validation import as_mask, check_positive
+from ..validation import as_mask, check_number
+
+WIDEST_FEATHER = 256
 
 
 class Manipulated(NamedTuple):
@@ -34,13 +37,13 @@ class Manipulated(NamedTuple):
 
 
 def fitting(model: Model, picture: object) -> Tensor:
-    """The picture (1, 3, H, W) in [0, 1], checked, on the model's device.
+    """The picture (1, 3, H, W) in [0, 1], checked, in float32 on the model's device.
 
     Raises:
         ValueError: for no picture, or sides that are no multiples of the model's cell.
     """
     check_model(model)
-    found = check_picture("picture", picture).to(device_of(model))
+    found = check_picture("picture", picture).to(device_of(model), torch.float32)
     height, width = found.shape[-2:]
     if height % model.cell or width % model.cell:
         raise ValueError(
@@ -56,8 +59,14 @@ def encoded(model: Model, picture: Tensor) -> Tensor:
 
 
 def decoded(model: Model, x: Tensor) -> Tensor:
-    """The picture of x, (1, 3, H, W) in [0, 1]."""
-    return decoder_of(model)(x).clamp(0, 1)
+    """The picture of x, (1, 3, H, W) in [0, 1].
+
+    Raises:
+        NonFiniteError: it is not finite, or x is not.
+    """
+    picture = decoder_of(model)(x)
+    check_finite("model", [x, picture], "result", "Run it in float32, or lower cfg.")
+    return picture.clamp(0, 1)
 
 
 def through(model: Model, measurement: Measurement) -> Decoded:
@@ -91,19 +100,26 @@ def cells_of(mask: Tensor, cell: int, grow: int, *, soft: bool = False) -> Tenso
     return F.max_pool2d(touched, 2 * grow + 1, stride=1, padding=grow) if grow else touched
 
 
+def check_feather(feather: object) -> None:
+    """Refuse a width that is negative, or wider than a picture's edge is of use."""
+    check_number("feather", feather, "4 is usual; 0 leaves the step as it is.", low=0, high=WIDEST_FEATHER)
+
+
 def pasted(new: Tensor, old: Tensor, mask: Tensor, feather: float) -> tuple[Tensor, float | None]:
     """``new`` in the mask and ``old`` outside, with the membrane of the module; and how well they agree there, in dB.
 
-    Where the mask is soft the two are mixed by it.
+    Where the mask is soft the two are mixed by it. A ``feather`` of 0 leaves the step at the edge.
     """
-    check_positive("feather", feather)
+    check_feather(feather)
     keep = (mask <= 0).to(new.dtype)
     if not bool(keep.any()):
         return mask * new + (1 - mask) * old, None
-    error = float(((new - old).square() * keep).double().sum() / (3 * keep.double().sum()))
-    blur = Blur(feather)
-    near = blur.apply(keep)
-    step = blur.apply(keep * (old - new)) / near.clamp(min=1e-6)
-    whole = (new + (2 * near).clamp(max=1) * step).clamp(0, 1)
+    error = float(((new - old).square() * keep).cpu().double().sum() / (3 * keep.cpu().double().sum()))
     drift = float("inf") if error == 0 else float(-10 * torch.tensor(error).log10())
+    whole = new
+    if feather > 0:
+        blur = Blur(feather)
+        near = blur.apply(keep)
+        step = blur.apply(keep * (old - new)) / near.clamp(min=1e-6)
+        whole = (new + (2 * near).clamp(max=1) * step).clamp(0, 1)
     return torch.where(mask > 0, mask * whole + (1 - mask) * old, old), drift

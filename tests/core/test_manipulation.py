@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from msd_core.cli.pictures import read_picture, to_pil
 from msd_core.demo.grammar import parse
 from msd_core.demo.judge import judge
 from msd_core.demo.scenes import draw
+from msd_core.denoiser import Denoiser, Wrapped
+from msd_core.finite import NonFiniteError
 from msd_core.generators import cover
 from msd_core.manipulation.result import pasted
 from msd_core.measurement import MEASUREMENTS, Observation, observe
@@ -23,6 +28,8 @@ from msd_core.measurement.blur import Blur
 from msd_core.measurement.pool import Pool
 from msd_core.model import load_model
 from msd_core.posterior import INVERSE_SOLVERS, RESTORERS
+from msd_core.posterior.conditional import OfConditional
+from msd_core.posterior.kalman import Kalman
 from msd_core.posterior.psld import PSLD
 
 pytestmark = pytest.mark.core
@@ -129,6 +136,7 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
     assert kept == pytest.approx(20, abs=0.01)
     assert (found[..., 19] - found[..., 20]).abs().max() < 0.02 < (found[..., 39] - found[..., 19]).abs().min()
     assert torch.equal(found[..., :20], old[..., :20])
+    assert torch.equal(pasted(old + 0.1, old, mask, 0.0)[0], torch.where(mask > 0, old + 0.1, old)), "0 leaves the step"
     assert pasted(old, old, mask, 3.0)[1] == float("inf") and pasted(old, old, torch.ones_like(mask), 3.0)[1] is None
 
 
@@ -149,6 +157,21 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
             lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, temperature=0.5),
             "temperature: got 0.5 with 'kalman'",
         ),
+        (
+            lambda m, p: inpaint(
+                p, torch.ones(128, 128), AFTER, model=m, cfg=3.0, temperature=0.5, solver=OfConditional(Kalman())
+            ),
+            "temperature: got 0.5 with 'kalman'",
+        ),
+        (
+            lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, temperature=0.5, solver="ddrm"),
+            "temperature: got 0.5 with 'ddrm'.*the solver 'proximal' or 'replacement'",
+        ),
+        (lambda m, p: inpaint(p, torch.ones(128, 128), AFTER, model=m, feather=-1.0), "feather: got -1"),
+        (lambda m, p: edit(p, AFTER, model=m, feather=300), "feather: got 300"),
+        (lambda m, p: edit(p, AFTER, 5, model=m), "source: got 5"),
+        (lambda m, p: edit(p, 5, BEFORE, model=m), "prompt: got 5"),
+        (lambda m, p: edit(p, AFTER, BEFORE, model=m, negative=5), "negative: got 5"),
         (lambda m, p: restore(observe(p, Pool(4)), (128, 128), "", model=m, solver="kalman"), "solver: got 'kalman'"),
         (lambda m, p: inpaint(2 * p, torch.ones(128, 128), AFTER, model=m), "picture: got numbers from"),
         (lambda m, p: edit(p, AFTER, model=m, strength=-1.0), "strength: got -1.0"),
@@ -170,6 +193,42 @@ def test_a_paste_has_no_step_and_says_how_far_it_was_off() -> None:
 def test_wrong_input(call, message: str, model, picture: Tensor) -> None:  # noqa: ANN001
     with pytest.raises(ValueError, match=message):
         call(model, picture)
+
+
+@dataclass(frozen=True)
+class Broken(Wrapped):
+    """``denoiser``, which has no answer at low noise, as a network in half precision may have none."""
+
+    denoiser: Denoiser
+
+    def __call__(self, z: Tensor, sigma: Any) -> Tensor:  # noqa: ANN401
+        denoised = self.denoiser(z, sigma)
+        return denoised if float(torch.as_tensor(sigma).max()) > 2 else denoised * torch.nan
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, p, h: inpaint(p, h, BEFORE, model=m, steps=3),
+        lambda m, p, h: inpaint(p, h, BEFORE, model=m, steps=3, solver="ddrm"),
+        lambda m, p, h: restore(observe(p, Pool(4)), (128, 128), BEFORE, model=m, steps=3),
+        lambda m, p, h: edit(p, AFTER, BEFORE, model=m, steps=3),
+        lambda m, p, h: edit(p, AFTER, BEFORE, model=m, steps=3, inversion="edit-friendly", mask=h),
+        lambda m, p, h: edit(p, AFTER, BEFORE, model=m, steps=3, inversion="flow-edit"),
+    ],
+)
+def test_what_a_broken_model_makes_is_no_picture(call, model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
+    broken = copy.copy(model)
+    broken.denoiser = lambda *given, **named: Broken(model.denoiser(*given, **named))
+    with pytest.raises(NonFiniteError, match="(model|denoiser): NaN or infinity in .* Run .* in float32, or lower cfg"):
+        call(broken, picture, hole)
+
+
+def test_any_type_of_numbers_is_a_picture(model, picture: Tensor, hole: Tensor) -> None:  # noqa: ANN001
+    made = inpaint(picture, hole, AFTER, model=model, steps=2).picture
+    for kind in (torch.float64, torch.bfloat16):
+        other = inpaint(picture.to(kind), hole, AFTER, model=model, steps=2).picture
+        torch.testing.assert_close(other, made, rtol=0, atol=0.02)
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
