@@ -26,15 +26,21 @@ def dpmpp_2m_weight(before: float | None, sigma: float, sigma_next: float) -> fl
     return math.log(sigma / sigma_next) / (2 * math.log(before / sigma))
 
 
-def dpmpp_2m_steps(z: Tensor, denoiser: Denoiser, sigmas: Tensor) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield ``(sigma_next, z, denoised)`` after each step, of one evaluation; arguments and errors of `ddim_steps`."""
+def dpmpp_2m_steps(
+    z: Tensor, denoiser: Denoiser, sigmas: Tensor, before: tuple[float, Tensor] | None = None
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield ``(sigma_next, z, denoised)`` after each step, of one evaluation; arguments and errors of `ddim_steps`.
+
+    ``before``: the level above, and what the denoiser said there, where the walk begins within a longer one.
+    """
     z, levels = as_finite("z", z), check_sigmas(sigmas)
     check_denoiser(denoiser)
-    return _steps(at_least_float32(z), denoiser, levels)
+    return _steps(at_least_float32(z), denoiser, levels, *(before or (None, None)))
 
 
-def _steps(z: Tensor, denoiser: Denoiser, levels: list[float]) -> Iterator[tuple[float, Tensor, Tensor]]:
-    before, last = None, None
+def _steps(
+    z: Tensor, denoiser: Denoiser, levels: list[float], before: float | None, last: Tensor | None
+) -> Iterator[tuple[float, Tensor, Tensor]]:
     for sigma, sigma_next in zip(levels, levels[1:], strict=False):
         denoised = ask(denoiser, z, sigma)
         weight = dpmpp_2m_weight(before, sigma, sigma_next)

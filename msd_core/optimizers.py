@@ -93,7 +93,7 @@ class Update:
 
 def square_sum(tensors: Iterable[Tensor]) -> float:
     """Sum of the squares of all their numbers, in float64 where the device has it."""
-    parts = [(t.float() if t.device.type == "mps" else t.double()).square().sum() for t in tensors]
+    parts = [(t.double() if t.device.type in ("cpu", "cuda") else t.float()).square().sum() for t in tensors]
     return sum(torch.stack(parts).tolist()) if parts else 0.0  # one wait for the device
 
 

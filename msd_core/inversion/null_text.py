@@ -67,6 +67,7 @@ class NullText:
     """
 
     sampler: ClassVar[str] = "null-text"
+    local: ClassVar[bool] = False
 
     evaluations: int = setting(10, "most evaluations of a level's search, each with a gradient", low=1, usual=(1, 100))
     lr: float = setting(0.01, "learning rate of the embedding (Adam)", above=0)

@@ -80,8 +80,11 @@ class Report:
         """Sum of the residuals of each sample that were measured, (B,); NaN if none was."""
         return torch.where(self.residual.isnan().all(dim=0), torch.nan, self.residual.nansum(dim=0))
 
-    def warning(self) -> str | None:
-        """What is wrong with the inversion by its measured residuals, and what to do; None if nothing is."""
+    def warning(self, exact: str = EXACT_AT_ANY_CFG) -> str | None:
+        """What is wrong with the inversion by its measured residuals, and what to do; None if nothing is.
+
+        ``exact``: the sentence that says how to have the picture back at any cfg.
+        """
         bad = ~(self.total <= VISIBLE) & ~self.total.isnan()
         if not bool(bad.any()):
             return None
@@ -90,11 +93,11 @@ class Report:
         place = f"the largest residual, {largest:.2g}, is at sigma {float(self.levels[worst]):.3g}"
         start = f"{int(bad.sum())} of {len(bad)} samples will not come back as they were"
         if self.tolerance is None:
-            return f"{start}: {place}. Take more levels, a lower cfg, or the inversion 'implicit'. {EXACT_AT_ANY_CFG}"
+            return f"{start}: {place}. Take more levels, a lower cfg, or the inversion 'implicit'. {exact}"
         steps = int(self.unconverged.any(dim=1).sum())
         return (
             f"{start}: {steps} of {len(self.residual)} steps did not reach the tolerance {self.tolerance:g}; {place}. "
-            f"Allow more evaluations, or lower cfg. {EXACT_AT_ANY_CFG}"
+            f"Allow more evaluations, or lower cfg. {exact}"
         )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, RowCounter, check_denoiser
+from ..denoiser import Denoiser, RowCounter, ask, check_denoiser
 from ..echo import shown
 from ..multistep import dpmpp_2m_steps
 from ..sampling import ddim_steps, heun_steps
@@ -50,6 +51,9 @@ def _walked(trajectory: Trajectory, denoiser: RowCounter, top: int) -> Iterator[
         yield from zip(levels[top - 1 :: -1] if top > 1 else levels[:1], down, strict=True)
         return
     walk = WALKS[sampler_of(inversion)]
+    if walk is dpmpp_2m_steps and top + 1 < len(levels):  # its step is made with what the model said one level higher
+        above = ask(denoiser, trajectory.states[top + 1], levels[top + 1])
+        walk = partial(dpmpp_2m_steps, before=(levels[top + 1], above))
     for sigma, z, _ in walk(trajectory.states[top], denoiser, trajectory.sigmas[: top + 1].flip(0)):
         yield sigma, z
 
@@ -71,7 +75,8 @@ def resample(trajectory: Trajectory, denoiser: Denoiser, below: float = math.inf
 
 
 def round_trip_psnr(x: Tensor, back: Tensor, peak: float | None = None) -> Tensor:
-    """Peak signal-to-noise ratio of ``back`` against ``x``, both (B, *): in dB, (B,); infinite if they are equal.
+    """Peak signal-to-noise ratio of ``back`` against ``x``, both (B, *): in dB, (B,) float64 on the CPU;
+    infinite if they are equal.
 
     Args:
         x, back: pictures or latents.
@@ -84,7 +89,8 @@ def round_trip_psnr(x: Tensor, back: Tensor, peak: float | None = None) -> Tenso
     check_same_shape("back", back, "x", x)
     if peak is not None:
         check_positive("peak", peak)
-    rows, error = x.double().flatten(1), (back.double() - x.double()).flatten(1).square().mean(dim=1)
+    x, back = x.cpu().double(), back.cpu().double()
+    rows, error = x.flatten(1), (back - x).flatten(1).square().mean(dim=1)
     span = rows.max(dim=1).values - rows.min(dim=1).values if peak is None else torch.full_like(error, float(peak))
     return 10 * (span.square() / error).log10()
 

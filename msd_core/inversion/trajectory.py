@@ -12,10 +12,21 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, RowCounter, Sigma, at_least_float32, check_denoiser, checked
 from ..echo import shown
+from ..finite import check_finite
 from ..randomness import Rng
 from ..sampling import as_sigmas, check_sigmas
 from ..validation import as_finite, is_number
-from .base import Inversion, Rise, SolvedStep, UpwardStep, UpwardWalk, ddim_down, residual_of, sampler_of
+from .base import (
+    EXACT_AT_ANY_CFG,
+    Inversion,
+    Rise,
+    SolvedStep,
+    UpwardStep,
+    UpwardWalk,
+    ddim_down,
+    residual_of,
+    sampler_of,
+)
 from .explicit import ExplicitStep
 from .masked import Inside, MaskedDenoiser, Outside
 from .report import Report, make_report
@@ -66,9 +77,9 @@ class Trajectory:
         weight = (sigma - levels[i - 1]) / (levels[i] - levels[i - 1])
         return torch.lerp(self.states[i - 1], self.states[i], weight)
 
-    def warning(self) -> str | None:
-        """What the report finds wrong, and what to do; None if nothing is, or nothing was measured."""
-        return None if self.report is None else self.report.warning()
+    def warning(self, exact: str = EXACT_AT_ANY_CFG) -> str | None:
+        """`Report.warning`, of what was measured; None without a report."""
+        return None if self.report is None else self.report.warning(exact)
 
 
 def inversion_steps(
@@ -119,11 +130,12 @@ def invert(
         sigmas = sigmas.flip(0)
     levels = check_sigmas(sigmas)[::-1]
     start = at_least_float32(x)
-    outside = None if mask is None else _outside(start, mask, rng, levels)
+    outside = None if mask is None else _outside(start, mask, rng, levels, chosen)
     asked = _Asked(denoiser)
     walked, tolerance = chosen, getattr(chosen, "tolerance", None)
     if outside is not None:
-        start, asked = start * outside.mask, _Asked(Inside(MaskedDenoiser(denoiser, outside), outside.mask))
+        start = start * outside.mask
+        asked = _Asked(Inside(MaskedDenoiser(denoiser, outside), outside.mask), inside=outside.mask)
         if tolerance is not None:
             walked = replace(cast("Any", chosen), tolerance=tolerance * float(outside.share.min()) ** 0.5)
     states, rises, residuals = [start], [], []
@@ -140,13 +152,19 @@ def invert(
     if outside is not None:  # where nothing is missed, so that the mean over all cells is a share of that inside
         residuals = [None if missed is None else missed / outside.share.to(missed).sqrt() for missed in residuals]
         states = [outside.filled(state, level) for state, level in zip(states, levels, strict=True)]
-    report = make_report(residuals, spent, states[-1], levels, tolerance)
     kept = {name: torch.stack([rise.kept[name] for rise in rises]) for name in rises[0].kept}
+    check_finite("denoiser", [states[-1], *kept.values()], "inversion", "Run the model in float32, or lower cfg.")
+    report = make_report(residuals, spent, states[-1], levels, tolerance)
     rows = asked.rows + sum(rise.extra_rows for rise in rises)
     return Trajectory(sigmas.flip(0), torch.stack(states), rows, chosen, kept, report, outside)
 
 
-def _outside(x: Tensor, mask: Tensor, rng: Rng | None, levels: Sequence[float]) -> Outside:
+def _outside(x: Tensor, mask: Tensor, rng: Rng | None, levels: Sequence[float], inversion: Inversion) -> Outside:
+    if not getattr(inversion, "local", True):
+        raise ValueError(
+            f"mask: got one with the inversion {sampler_of(inversion)!r}, which acts on the whole picture; allowed is "
+            "any other. Leave the mask out, or take 'direct'."
+        )
     if levels[0] != 0:
         raise ValueError(
             f"mask: got one with sigmas that end at {levels[0]:g}; allowed is 0, where x is the picture that stays. "
@@ -157,8 +175,9 @@ def _outside(x: Tensor, mask: Tensor, rng: Rng | None, levels: Sequence[float]) 
 
 @dataclass
 class _Asked(RowCounter):
-    """A denoiser that counts its calls and remembers the last one."""
+    """A denoiser that counts its calls and remembers the last one; ``inside``: 1 where a residual counts."""
 
+    inside: Tensor | None = None
     calls: int = 0
     last: tuple[Tensor, Sigma, Tensor] | None = None
 
@@ -172,7 +191,8 @@ class _Asked(RowCounter):
         i = len(states) - 1
         if self.last is None or self.last[0] is not states[i] or self.last[1] != levels[i]:
             return None
-        return residual_of(states[i - 1] - ddim_down(states[i], self.last[2], levels[i], levels[i - 1]), levels[i])
+        missed = states[i - 1] - ddim_down(states[i], self.last[2], levels[i], levels[i - 1])
+        return residual_of(missed if self.inside is None else missed * self.inside, levels[i])
 
 
 def _rises(

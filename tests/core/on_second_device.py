@@ -21,6 +21,7 @@ from tiny_model import last
 import msd_core
 from msd_core import GENERATORS, INVERSIONS, METHODS, State, distil, load_model, load_state, run, save_state, start
 from msd_core.distillation.base import needs_of
+from msd_core.inversion.words import described, inversion_curves
 from msd_core.measurement.pool import Pool
 from msd_core.model import device_of
 from msd_core.settings import settings_of
@@ -147,4 +148,6 @@ def test_inversions(name: str, second: torch.device) -> None:  # noqa: F811
             x = model.encode(PICTURE.to(device_of(model)))
         trajectory = msd_core.invert(x, denoiser, torch.tensor([10.0, 2.0, 0.2, 0.0]), inversion, rng=rng)
         ends.append(msd_core.resample(trajectory, denoiser))
+        assert "come back" in described(trajectory, ends[-1]) or "comes back" in described(trajectory, ends[-1])
+        assert len(inversion_curves(trajectory)) >= 2
     alike(*ends)

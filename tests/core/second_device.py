@@ -1,4 +1,5 @@
-"""A second device that is none: it calculates on the CPU, and refuses tensors that lie elsewhere, as CUDA does.
+"""A second device that is none: it calculates on the CPU, and refuses tensors that lie elsewhere, as CUDA does, and
+numbers in float64, as Apple's does.
 
 A tensor on it wraps one on the CPU. torch's own backend for devices in Python (PrivateUse1) sends every operation
 here, where the wrappers are taken off; an operand that has none, and more than one number, is an error. Four ways of
@@ -59,7 +60,13 @@ def _calculated(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:  # noqa:
         return found
     if args and isinstance(args[0], Second) and found is args[0].raw:
         return args[0]
-    return tree_map(lambda value: Second(value) if isinstance(value, Tensor) else value, found)
+    return tree_map(lambda value: _there(func, value) if isinstance(value, Tensor) else value, found)
+
+
+def _there(func: Any, raw: Tensor) -> Second:  # noqa: ANN401
+    if raw.dtype == torch.float64:
+        raise TypeError(f"{func}: makes a tensor of float64, which {NAME}:0 does not have")
+    return Second(raw)
 
 
 def _check(func: Any, value: Any) -> None:  # noqa: ANN401

@@ -137,7 +137,7 @@ def test_the_end_looks_like_noise_outside_too(model: Pictures) -> None:
         ({"sigmas": LEVELS[:-1]}, "Append 0 to sigmas"),
         ({"rng": None}, "rng"),
         ({"x": torch.zeros(2, 5)}, r"for an x of \(2, 5\)"),
-        ({"step": "null-text"}, "embedding"),
+        ({"step": "null-text"}, "mask: got one with the inversion 'null-text'"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], words: str, model: Pictures, x: Tensor) -> None:
@@ -156,6 +156,10 @@ def test_residuals_are_those_of_the_cells_inside() -> None:
         level2 = torch.as_tensor(sigma, dtype=z.dtype).reshape(-1, *[1] * (z.ndim - 1)) ** 2
         return (z + 0.3 * level2) / (1 + level2) + 0.1 * torch.sin(3 * z)
 
+    drawn = invert(x, alone, LEVELS, "ancestral", torch.Generator().manual_seed(1), mask=mask).report
+    plain = invert(x, alone, LEVELS, "ancestral", torch.Generator().manual_seed(1)).report
+    assert drawn is not None and plain is not None
+    assert 0.3 < float(drawn.total.mean() / plain.total.mean()) < 3, "noise outside is no residual"
     for name in ("explicit", "implicit"):
         rng = torch.Generator().manual_seed(1)
         whole = invert(x, alone, LEVELS, name, rng, mask=mask).report
