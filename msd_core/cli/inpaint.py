@@ -46,12 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, fill, save; the old file stays until the new one is whole."""
     from ..manipulation import inpaint
+    from ..posterior.proximal import Proximal
     from .flags import flags, given
     from .solver import Inpainting, solver_of
 
     if arguments.mask is None and not arguments.region:
         raise ValueError("--mask: got none; allowed is the picture of a hole, or one --region or more. Pass one.")
-    solver = solver_of(arguments, Inpainting) if given(arguments, flags(Inpainting)) else None
+    default = Inpainting(Proximal()) if arguments.space == "pixels" else Inpainting()  # the only one there
+    solver = solver_of(arguments, default) if given(arguments, flags(Inpainting)) else None
     found = prepared(arguments, WORD)
     mask = None if arguments.mask is None else mask_of(arguments.mask, found)
     regions = [(mask_of(Path(path), found, "--region"), prompt) for path, prompt in arguments.region]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import file, number
+from .arguments import file, number, writable_folder
 from .changed import add_shared, mask_of, prepared
 from .models import levels
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(INVERSIONS)
     parser.add_argument("--inversion", default=INVERSION, help=f"{names} (default: {INVERSION})")
     parser.add_argument("--mask", type=file, help="picture that is white where it is inverted; the rest stays")
-    parser.add_argument("--noise", type=Path, help="safetensors file for the noisy latent and its levels")
+    parser.add_argument("--noise", type=file, help="safetensors file for the noisy latent and its levels")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,12 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..inversion import INVERSIONS, invert
     from ..inversion.resample import resample, round_trip_psnr
     from ..inversion.words import described
-    from ..manipulation.result import cells_of, decoded, encoded
+    from ..manipulation.result import cells_of, decoded, encoded, fitting
     from ..tensorfile import write_tensors
     from .pictures import to_pil
 
     inversion = INVERSIONS.made("--inversion", arguments.inversion)
     given = prepared(arguments, WORD)
+    if arguments.noise is not None:
+        writable_folder(arguments.noise.parent, "--noise")
     model, picture, out = given.model, given.picture, given.out
     denoiser = model.denoiser(arguments.prompt, "", arguments.cfg)
     sigmas = levels("normal", arguments.steps, model, denoiser)
@@ -51,16 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
                 "--mask: got a picture without white; allowed is one that is white where to invert. Paint it."
             )
     with torch.no_grad():
-        x = encoded(model, picture)
+        x = encoded(model, fitting(model, picture))
         trajectory = invert(x, denoiser, sigmas, inversion, rng, mask)
         back = resample(trajectory, denoiser)
         returned, own = (decoded(model, latent) for latent in (back, x))
+    with replacing(out) as partial:
+        to_pil(returned[0]).save(partial)
     if arguments.noise is not None:
         told = {"inversion": arguments.inversion, "prompt": arguments.prompt, "cfg": f"{arguments.cfg:g}"}
         tensors = {"noise": trajectory.states[-1].contiguous(), "sigmas": trajectory.sigmas.flip(0).contiguous()}
         write_tensors(arguments.noise, tensors, "msd-noise", "1", told)
-    with replacing(out) as partial:
-        to_pil(returned[0]).save(partial)
     print(described(trajectory, back))
     psnr = float(round_trip_psnr(own, returned, peak=1.0))
     print(f"{out}: {picture.shape[3]}x{picture.shape[2]}, {psnr:.1f} dB against what the autoencoder alone gives back")

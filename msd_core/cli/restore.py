@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .solver import Restoring, solver_of
 
     check_choice("--task", arguments.task, TASKS)
-    solver = solver_of(arguments, Restoring)
+    solver = solver_of(arguments, Restoring())
     if arguments.width is not None and arguments.task != "blur":
         raise ValueError(
             f"--width: got {arguments.width} with --task {arguments.task}; allowed with blur alone. Leave it out, or "

@@ -27,13 +27,13 @@ class Restoring:
     solver: Solver = setting(Proximal(), "how what is given acts", family=RESTORERS)
 
 
-def solver_of(arguments: argparse.Namespace, owner: type[Inpainting] | type[Restoring]) -> Solver:
-    """The solver that the arguments say.
+def solver_of(arguments: argparse.Namespace, default: Inpainting | Restoring) -> Solver:
+    """The solver that the arguments say, by ``default`` what that one has.
 
     Raises:
         ValueError: for an unknown one, or a setting that it has not or does not allow.
     """
     try:
-        return build(owner(), given(arguments, flags(owner))).solver
+        return build(default, given(arguments, flags(type(default)))).solver
     except ValueError as error:
         raise ValueError(by_flag(str(error))) from error

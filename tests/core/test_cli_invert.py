@@ -77,6 +77,21 @@ def test_every_inversion_runs(name: str, picture: Path, tmp_path: Path, capsys: 
     assert "dB against" in capsys.readouterr().out
 
 
+def test_a_place_for_the_noise_is_looked_at_before_the_work(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["invert", str(picture), "--steps", "2", "--out", str(tmp_path / "b.png"), "--noise"]
+    monkeypatch.setattr("msd_core.inversion.invert", lambda *_: pytest.fail("inverted"))
+    with pytest.raises(SystemExit):
+        main([*given, str(tmp_path)])
+    assert "--noise: got" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([*given, str(tmp_path / "file" / "n.safetensors")]) == 2
+    assert "--noise: got" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*given, str(tmp_path / "new" / "n.safetensors")]) == 0 and (tmp_path / "new").is_dir()
+
+
 def test_wrong_input_is_one_line(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", str(picture), "--inversion", "magic", "--out", str(tmp_path / "b.png")]) == 2
     assert "--inversion: got 'magic'; allowed are 'explicit'" in capsys.readouterr().err
