@@ -86,6 +86,20 @@ class Axis:
         return self.sigma(level.clamp(max=FLOW_T_MAX) if self.flow else level).float()
 
 
+def share_of_chain(model_sampling: nn.Module, high: Tensor | float, low: Tensor | float) -> float:
+    """The fraction of the model's own chain, in (0, 1], that the host's levels from ``high`` down to ``low`` cover."""
+    ends = []
+    for level in (float(high), float(low)):
+        above, below = 0.0, 1.0  # progress of sampling: the level falls with it
+        for _ in range(40):
+            middle = (above + below) / 2
+            above, below = (
+                (middle, below) if float(model_sampling.percent_to_sigma(middle)) > level else (above, middle)
+            )
+        ends.append(1 - below if level > 0 else 0.0)
+    return min(max(ends[0] - ends[1], 1e-6), 1.0)
+
+
 def data_std_of(model_sampling: nn.Module) -> float:
     """Standard deviation of the data, per coordinate, in the units of the model's latents.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..msd_core.dreamsampler import check_temperature
 from ..msd_core.validation import check_choice, check_number
-from .axis import Axis
+from .axis import Axis, share_of_chain
 from .bandwidth import CATEGORY
 from .beside import is_stock, name_of
 from .host_denoiser import capturing
@@ -79,13 +79,18 @@ def dream(  # the host's signature
     from ..msd_core.dreamsampler import Denoised, Edited, dream_steps, unit_share
 
     options = dict(extra_args or {})
-    axis = Axis.of(model.inner_model.inner_model.model_sampling)
-    levels = axis.reached(sigmas).double().cpu()
+    sampling = model.inner_model.inner_model.model_sampling
+    axis = Axis.of(sampling)
+    levels = axis.reached(sigmas).cpu().double()
+    moved = (levels[:-1] == levels[1:]) & (sigmas[:-1] > sigmas[1:]).cpu()  # several of a flow's, all above the highest
+    taken = [i for i in range(len(levels)) if i == len(levels) - 1 or not moved[i]]
+    levels = levels[taken]
     denoiser = _Sampled(model, axis, options)
     inner: Inner = Denoised(denoiser)
     if mode == "edit":
         _check_guider(model.inner_model)
-        inner = Edited(denoiser, strength, len(levels) - 1)
+        whole = (len(levels) - 1) / share_of_chain(sampling, sigmas[0], sigmas[-1])
+        inner = Edited(denoiser, strength, max(1, round(whole)))
     seed = options.get("seed") or 0
     rng = [torch.Generator().manual_seed((seed + 1 + row) % 2**64) for row in range(len(x))]  # not that of x itself
     z = axis.exploding(x, float(levels[0]))
@@ -96,7 +101,8 @@ def dream(  # the host's signature
     for step, (_, state, y) in enumerate(walk):
         z = state
         if callback is not None:
-            callback({"x": z, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": y})
+            at = taken[step]
+            callback({"x": z, "i": at, "sigma": sigmas[at], "sigma_hat": sigmas[at], "denoised": y})
     return axis.latent(z, float(levels[-1]))
 
 

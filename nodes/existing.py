@@ -71,7 +71,7 @@ def decimal(name: str, default: float, high: float, tooltip: str, **more: Any) -
 
 def feather_input() -> io.Input:
     """Of the paste."""
-    words = "Pixels over which the step at the edge of the mask is taken out."
+    words = "Pixels over which the step at the edge of the mask is taken out; 0 leaves it."
     return decimal("feather", 4.0, 256.0, words, optional=True, extra_dict=FOLDED)
 
 
@@ -124,8 +124,14 @@ def run_each(
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(None, shown, [smaller], "image") from error
-    kept = [-1.0 if one.kept is None else one.kept for one in found]
-    return io.NodeOutput(torch.cat([one.picture for one in found]).movedim(1, -1).cpu(), sum(kept) / len(kept))
+    pictures = torch.cat([one.picture for one in found]).movedim(1, -1).cpu()
+    return io.NodeOutput(pictures, mean_kept([one.kept for one in found]))
+
+
+def mean_kept(kept: list[float | None]) -> float:
+    """The mean over the pictures where something was to be kept, dB; -1 where nothing was."""
+    measured = [one for one in kept if one is not None]
+    return sum(measured) / len(measured) if measured else -1.0
 
 
 def _check_alike(guider: CFGGuider, pictures: int) -> None:

@@ -144,6 +144,8 @@ class HostDenoiser:
         options, captured = capturing(self.options.get("model_options", {}))
         asked = replace(self, options={**self.options, "model_options": options})
         both = asked._ask(z, sigma, lambda _: torch.stack((captured["cond"], captured["uncond"]), dim=1))
+        if self.watch is not None:
+            self.watch()
         return both[:, 0], both[:, 1]
 
     def _check_stock(self, purpose: str) -> None:

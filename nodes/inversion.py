@@ -32,6 +32,10 @@ IN_SIGMA = ("implicit-heun", "implicit-dpmpp-2m")
 """Of them, those that are the inverse of steps in z = x0 + σ n alone; Euler's are the same in a flow's coordinates."""
 
 
+EXACT = "Or edit with DreamSampler Edit by 'direct', which has the picture back at any cfg."
+"""In a report's warning, in the place of what Python and the command line offer."""
+
+
 class DDIMInversion(io.ComfyNode):
     """`msd_core.invert` with the host's model, by explicit steps."""
 
@@ -63,7 +67,9 @@ class DDIMInversion(io.ComfyNode):
                 io.Sigmas.Input(
                     "sigmas", optional=True, tooltip="The levels, as for sampling. Replaces steps and scheduler."
                 ),
-                io.Int.Input("steps", default=50, min=1, max=10000, optional=True, tooltip="Evaluations of the model."),
+                io.Int.Input(
+                    "steps", default=50, min=1, max=10000, optional=True, tooltip="Between the picture and its noise."
+                ),
                 io.Combo.Input(
                     "scheduler",
                     options=list(SCHEDULER_NAMES),
@@ -96,7 +102,7 @@ class DDIMInversion(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Walks back down as the sampler will, for the output returned and its PSNR in the report: "
-                    "as many evaluations again.",
+                    "one evaluation a step more, two with heun.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -160,7 +166,8 @@ class DDIMInversion(io.ComfyNode):
             cells = None if mask is None else cells_of(mask, samples)
         made = INVERSIONS[method]
         inversion = made(tolerance=tolerance) if "tolerance" in settings_of(made) else made()
-        progress = Progress((len(levels) - 1) * (METHODS[method] + check))
+        down = (2 if method == "implicit-heun" else 1) if check else 0
+        progress = Progress((len(levels) - 1) * (METHODS[method] + down))
 
         def loop(session: host.Session) -> tuple[Trajectory, Tensor | None]:
             x = session.latent_format.process_in(owned(samples, session.device))
@@ -171,7 +178,7 @@ class DDIMInversion(io.ComfyNode):
 
         height, width = samples.shape[-2:]
         trajectory, back = host.run(guider, loop, height, width, rows=len(samples), pictures=len(samples))
-        told = described(trajectory, back)
+        told = described(trajectory, back, EXACT)
         if latent_image.get("noise_mask") is not None:
             told += "\nThe latent's noise mask plays no part: connect it to mask to invert inside of it."
         tell(cls.hidden.unique_id if cls.hidden else None, told)
@@ -193,7 +200,7 @@ class DDIMInversion(io.ComfyNode):
         with grad_mode():
             states = latent_format.process_out(trajectory.states.cpu())
             sigma_max = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
-            state, outside = trajectory.states[-1].cpu(), trajectory.outside
+            state, outside = trajectory.states[-1].cpu().clone(), trajectory.outside  # not a view of all states
             if outside is not None:
                 outside = type(outside)(outside.x.cpu(), outside.mask.cpu(), outside.noise.cpu())
             noise = InvertedNoise(state, float(levels[0]), sigma_max, axis, latent_format, outside)
@@ -233,7 +240,7 @@ def check_levels(sigmas: Tensor, axis: Axis) -> Tensor:
             f"sigmas: got {shown}; allowed are at least two levels that decrease strictly to 0, as schedulers give "
             "them; connect a scheduler, or leave sigmas empty"
         )
-    if axis.flow and float(levels[0]) > FLOW_T_MAX:
+    if axis.flow and bool(levels[0].float() > torch.tensor(FLOW_T_MAX)):  # in float32, as schedulers give it
         raise ValueError(
             f"sigmas: starts at {shown[0]}, where nothing of a flow model's picture is left; allowed is "
             f"at most {FLOW_T_MAX}; set denoise below 1 in the scheduler, or leave sigmas empty"

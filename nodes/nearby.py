@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..msd_core.bandwidth import Exponential
 from ..msd_core.mean_shift import ESTIMATORS
+from ..msd_core.mean_shift.base import Walking
 from ..msd_core.preset import preset_of
 from ..msd_core.product import ProductDenoiser
 from ..msd_core.settings import build
@@ -213,7 +214,8 @@ class MeanShiftRefine(io.ComfyNode):
         guider = make_guider(model, positive, negative, cfg, guider)
         samples = check_latent(_samples(latent), guider)
         options = {"estimator": estimator, "solver_steps": solver_steps}
-        options = options if estimator != "one-step" else {"estimator": estimator}
+        if not issubclass(ESTIMATORS.find("estimator", estimator), Walking):  # it asks the model once
+            del options["solver_steps"]
         with grad_mode():
             method = build(preset_of("msd"), options).method
             method = type(method)(Exponential(start, end), method.estimator)

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from .bandwidth import CATEGORY
-from .existing import decimal
+from .existing import decimal, mean_kept
 from .grad import grad_mode, owned
 from .schema import schema
 
@@ -28,7 +28,12 @@ class PasteKnown(io.ComfyNode):
                 io.Image.Input("image", tooltip="From VAE Decode."),
                 io.Image.Input("known", tooltip="The picture before."),
                 io.Mask.Input("mask", tooltip="Where the picture may be new: white."),
-                decimal("feather", 4.0, 256.0, "Pixels over which the step at the edge of the mask is taken out."),
+                decimal(
+                    "feather",
+                    4.0,
+                    256.0,
+                    "Pixels over which the step at the edge of the mask is taken out; 0 leaves it.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -59,9 +64,8 @@ class PasteKnown(io.ComfyNode):
             for i in range(len(new)):
                 was, where = (one[i if len(one) > 1 else 0][None] for one in (old, owned(mask)[:, None].clamp(0, 1)))
                 found.append(pasted(new[i : i + 1], was, mask_for("mask", where, was), feather))
-            kept = [-1.0 if drift is None else drift for _, drift in found]
             made = torch.cat([picture for picture, _ in found]).movedim(1, -1)
-        return io.NodeOutput(made, sum(kept) / len(kept))
+        return io.NodeOutput(made, mean_kept([drift for _, drift in found]))
 
 
 NODES = [PasteKnown]

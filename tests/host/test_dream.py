@@ -68,6 +68,41 @@ def test_an_edit_does_not_depend_on_the_guider_s_cfg_and_strength_is_heeded() ->
     assert not torch.allclose(one, sampled(guider_of(model), dreaming("edit", 2.0), STEPS), atol=0.01)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_edit_in_two_parts_is_that_in_one(kind: str) -> None:
+    """Strength is of the whole chain, wherever a walk begins and ends."""
+    model = tiny_model(kind)
+    levels = levels_of(model, 2 * STEPS)
+    whole, halved = levels, (levels[: STEPS + 1], levels[STEPS:])
+    empty = {"samples": torch.zeros(1, 4, 8, 8)}
+    with torch.inference_mode():
+        noise = Noise_RandomNoise(3)
+        one = SamplerCustomAdvanced.execute(noise, guider_of(model), dreaming("edit", 4.0), whole, empty).args[0]
+        found, last = empty, one["samples"]
+        for part, start in zip(halved, (noise, Noise_EmptyNoise()), strict=True):
+            found = SamplerCustomAdvanced.execute(start, guider_of(model), dreaming("edit", 4.0), part, found).args[0]
+        weak = SamplerCustomAdvanced.execute(noise, guider_of(model), dreaming("edit", 2.0), whole, empty).args[0]
+    off = float((found["samples"] - last).norm())
+    assert off < 0.15 * float((weak["samples"] - last).norm()), "twice as strong would be as far"
+
+
+def test_levels_of_a_flow_above_the_highest_are_one() -> None:
+    model = tiny_model("flow")
+    levels = torch.tensor([1.0, 0.9995, 0.5, 0.0])
+    seen = []
+    with torch.inference_mode():
+        given = Noise_RandomNoise(3), guider_of(model), dreaming(), levels, {"samples": torch.zeros(1, 4, 8, 8)}
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr("comfy_extras.nodes_custom_sampler.latent_preview.prepare_callback", lambda *_, **__: told)
+
+        def told(step: int, *_: object) -> None:
+            seen.append(step)
+
+        found = SamplerCustomAdvanced.execute(*given).args[0]["samples"]
+        monkey.undo()
+    assert bool(found.isfinite().all()) and seen == [1, 2]
+
+
 def test_fresh_noise_is_of_the_seed_and_not_that_of_the_start() -> None:
     """A row of a batch draws what the next seed draws alone."""
     model = tiny_model()

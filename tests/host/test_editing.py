@@ -79,6 +79,30 @@ def test_without_guidance_no_negative_side_is_needed(prompts: dict[str, list], s
     assert torch.equal(with_it, without)
     with pytest.raises(ValueError, match=r"^negative: not connected"), torch.inference_mode():
         Edit.execute(image_of(PICTURE), **(told | {"negative": None, "cfg": 2.0}))
+    with pytest.raises(ValueError, match=r"^source_cfg: got 2 without a negative"), torch.inference_mode():
+        Edit.execute(image_of(PICTURE), **(told | {"negative": None, "source_cfg": 2.0}))
+
+
+@pytest.mark.parametrize("mask", [None, HOLE], ids=["whole", "mask"])
+@pytest.mark.parametrize("inversion", ["", "uni-inv", "renoise", "direct", "edit-friendly", "flow-edit", "rf-solver"])
+def test_the_bar_ends_with_the_work(
+    inversion: str, mask: torch.Tensor | None, prompts: dict[str, list], sockets: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of inversions with a fixed cost, and of an edit without the picture's own prompt."""
+    totals, done = [], []
+
+    class Bar:
+        def __init__(self, total: int) -> None:
+            totals.append(total)
+
+        def update(self) -> None:
+            done.append(1)
+
+    monkeypatch.setattr("msd_pack.nodes.existing.Progress", Bar)
+    told = {"inversion": inversion, "source_positive": prompts[BEFORE]} if inversion else {}
+    with torch.inference_mode():
+        Edit.execute(image_of(PICTURE), steps=6, strength=0.2, mask=mask, **told, **sockets)
+    assert totals[0] - 3 <= len(done) <= totals[0]
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,23 @@ def test_without_check_nothing_is_walked_back() -> None:
     assert told.startswith("4 evaluations in 4 steps")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_levels_are_taken_again(kind: str) -> None:
+    inverted, _, _, levels, *_ = invert(kind, picture(), steps=4)
+    again, _, _, same, *_ = invert(kind, picture(), sigmas=levels)
+    assert torch.equal(levels, same) and torch.equal(inverted["samples"], again["samples"])
+
+
+def test_the_noise_does_not_hold_the_whole_way() -> None:
+    noise = invert("eps", picture(), steps=4)[2]
+    assert noise.state.untyped_storage().nbytes() == noise.state.nbytes
+
+
+def test_the_warning_names_what_the_host_has() -> None:
+    told = invert("eps", picture(), steps=8)[4]
+    assert "warning" in told and "DreamSampler Edit by 'direct'" in told
+
+
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(ValueError, match="method: got 'null-text'; allowed are 'explicit'"):
         invert("eps", picture(), method="null-text")

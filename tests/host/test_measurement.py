@@ -344,6 +344,17 @@ def test_paste_keeps_what_was_to_stay_to_the_bit(picture: torch.Tensor, hole: to
     assert kept == pytest.approx(float(-10 * (off - picture)[0, stays].square().mean().log10()), abs=0.01)
 
 
+def test_kept_is_the_mean_of_where_something_was_kept(picture: torch.Tensor, hole: torch.Tensor) -> None:
+    off = (picture + 0.1).clamp(max=1)
+    whole = torch.ones_like(hole)
+    with torch.inference_mode():
+        one, both, none = (
+            PasteKnown.execute(off.repeat(len(masks), 1, 1, 1), picture, masks, 3.0).args[1]
+            for masks in (hole, torch.cat([hole, whole]), whole)
+        )
+    assert both == pytest.approx(one) and none == -1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -351,7 +362,7 @@ def test_paste_keeps_what_was_to_stay_to_the_bit(picture: torch.Tensor, hole: to
         ({"mask": torch.ones(1, 8, 8)}, r"mask: got shape \(1, 1, 8, 8\)"),
         ({"mask": torch.ones(2, SIDE, SIDE)}, "mask: got shape"),
         ({"mask": torch.zeros(1, SIDE, SIDE)}, "mask: is 0 everywhere"),
-        ({"feather": 0.0}, "feather: got 0"),
+        ({"feather": -1.0}, "feather: got -1"),
     ],
 )
 def test_wrong_pastes(changes: dict, message: str, picture: torch.Tensor, hole: torch.Tensor) -> None:

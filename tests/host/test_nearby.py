@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfy import latent_formats
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+from msd_pack.msd_core.mean_shift import ESTIMATORS
 from msd_pack.msd_core.product import ProductDenoiser
 from msd_pack.msd_core.sampling import ddim_sample
 from msd_pack.nodes import host
@@ -124,6 +125,12 @@ def test_one_step_is_the_core_s_mean(kind: str) -> None:
     wanted = host.run(guider_of(tiny_model(kind), 2.0), loop, 8, 8)
     found = refined(picture, kind, steps=1, start=0.8, estimator="one-step")
     assert torch.allclose(found, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+def test_every_estimator_of_the_menu(estimator: str) -> None:
+    found = refined(4 * latent(seed=5), steps=2, estimator=estimator)
+    assert bool(found.isfinite().all())
 
 
 def test_it_depends_on_the_seed_alone_and_a_batch_is_a_loop() -> None:
