@@ -74,6 +74,8 @@ def test_the_pictures_that_exist_are_changed_from_top_to_bottom(
     for changed in (names["edited"], names["filled"], names["nearest"]):
         assert torch.equal(changed[..., mask == 0], picture[..., mask == 0])
     assert names["large"].shape == picture.shape and names["kept"] > 20
+    run_page("editing.md", "cfg=3.0", "cfg=3.0, steps=8", names, block=1)
+    assert float((names["filled"] - names["picture"])[..., :48, :48].abs().mean()) > 0.01
 
 
 def test_the_example_of_the_page_on_inversion_runs(capsys: pytest.CaptureFixture) -> None:
@@ -83,10 +85,10 @@ def test_the_example_of_the_page_on_inversion_runs(capsys: pytest.CaptureFixture
     assert float((names["edited"] - names["back"]).abs().max()) > 0.1
 
 
-def run_page(page: str, given: str, quick: str) -> dict:
-    """The names that the first Python example of a page leaves behind, with fewer steps than are ``given``."""
-    names: dict = {}
-    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S)[0]
+def run_page(page: str, given: str, quick: str, names: dict | None = None, block: int = 0) -> dict:
+    """The names that a Python example of a page leaves behind, with fewer steps than are ``given``."""
+    names = {} if names is None else names
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S)[block]
     assert given in example
     exec(compile(example.replace(given, quick), page, "exec"), names)  # noqa: S102
     return names
