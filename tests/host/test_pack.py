@@ -138,10 +138,10 @@ def test_the_host_brings_all_requirements() -> None:
 def test_import_is_quick(tmp_path: Path) -> None:
     """The pack with all its nodes costs at most 3.5 % of what the host takes to import itself (about .1 s of 4 s).
 
-    Of processor time, the best of up to three, the first of which compiles; as a share, since machines differ.
+    Of processor time, the best of up to five, the first of which compiles; as a share, since machines differ.
     """
     environment = os.environ | {"MSD_ROOT": str(ROOT), "MSD_BYTECODE": str(tmp_path)}
-    for _ in range(3):
+    for _ in range(5):
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", IMPORT], capture_output=True, text=True, env=environment
         )

@@ -153,14 +153,15 @@ def _colours(field: Field, vertices: Tensor, faces: Tensor) -> Tensor:
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit normals (N, 3) outward: the mean of a vertex's triangles, by their areas."""
-    a, b, c = (vertices[faces[:, i]].double() for i in range(3))
+    place, vertices, faces = vertices.device, vertices.cpu().double(), faces.cpu()  # not every device has float64
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
     across = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros(vertices.shape, dtype=torch.float64, device=vertices.device)
+    total = torch.zeros_like(vertices)
     for i in range(3):
         total = total.index_add(0, faces[:, i], across)
     length = total.norm(dim=1, keepdim=True)
     up = total.new_tensor([0.0, 1.0, 0.0])
-    return torch.where(length > 0, total / length.clamp(min=1e-30), up).float()
+    return torch.where(length > 0, total / length.clamp(min=1e-30), up).float().to(place)
 
 
 def _in_pieces(field: Field, place: Tensor, size: int = 2**18) -> tuple[Tensor, Tensor]:
