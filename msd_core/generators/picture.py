@@ -22,6 +22,11 @@ def check_picture(name: str, picture: object) -> Tensor:
             f"{name}: got shape {tuple(found.shape)}; allowed is (1, 3, H, W), one RGB picture. Reshape it, and drop "
             "an alpha channel."
         )
+    return check_range(name, found)
+
+
+def check_range(name: str, found: Tensor) -> Tensor:
+    """Refuse a picture with numbers outside of [0, 1]; returns it."""
     low, high = float(found.detach().min()), float(found.detach().max())
     if low < 0 or high > 1:
         raise ValueError(

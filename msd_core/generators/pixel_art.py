@@ -231,7 +231,7 @@ def _squares(grid: Tensor, view: View) -> Tensor:
 def _contoured(numbers: Tensor, darkest: int) -> Tensor:
     """Cells of the ground that touch another, in the darkest colour; the ground is what the border is mostly of."""
     border = torch.cat([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
-    ground = numbers == border.mode().values
+    ground = numbers == torch.bincount(border).argmax()
     figure = F.pad((~ground)[None, None].float(), (1, 1, 1, 1))
     cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]], device=numbers.device)[None, None]
     touched = F.conv2d(figure, cross)[0, 0] > 0
@@ -257,12 +257,27 @@ def cluster(colours: Tensor, count: int, rounds: int = 20) -> Tensor:
 def palette_from(picture: Tensor, count: int) -> str:
     """The palette of a picture (1, 3, H, W) in [0, 1]: ``count`` of its colours, as `PixelArtSettings` takes them.
 
+    All of them, where it has no more; two at least.
+
     Raises:
         ValueError: it is no picture, or the count is not from 2 to `MOST_COLOURS`.
     """
     check_count("colours", count, minimum=2, maximum=MOST_COLOURS)
-    pixels = F.adaptive_avg_pool2d(check_picture("picture", picture), (64, 64))[0].flatten(1).T
+    picture = check_picture("picture", picture)
+    own = (_looked_at(picture, 1024) * 255).round().unique(dim=0)
+    if 2 <= len(own) <= count:
+        return " ".join(hex_of(colour) for colour in own / 255)
+    pixels = _looked_at(picture, 64)
     return " ".join(hex_of(colour) for colour in cluster(pixels, count))
+
+
+def _looked_at(picture: Tensor, most: int) -> Tensor:
+    """Pixels (N, 3) of a picture (1, 3, H, W), in as many rows and columns as it has, or ``most``; none is mixed."""
+    rows, columns = (
+        ((torch.arange(count, device=picture.device) + 0.5) * side / count).long()
+        for side, count in ((side, min(side, most)) for side in picture.shape[-2:])
+    )
+    return picture[0][:, rows][:, :, columns].flatten(1).T
 
 
 def png_of(numbers: Tensor, palette: Tensor, scale: int = 0) -> bytes:

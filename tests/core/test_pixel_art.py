@@ -120,6 +120,17 @@ def test_the_palette_of_a_picture() -> None:
     torch.testing.assert_close(centres.sort(0).values, torch.tensor([[0.05, 0, 0], [1.0, 1, 1]]))
 
 
+@pytest.mark.parametrize("size", [(1, 13), (8, 104), (32, 160), (40, 40), (300, 700)])
+def test_a_palette_is_of_colours_that_are_there(size: tuple[int, int]) -> None:
+    """None is mixed of two that touch; all, where there are no more than asked for."""
+    named = ["#000000", "#1d2b53", "#7e2553", "#008751", "#ab5236"]
+    colours = palette_of(" ".join(named))
+    where = (torch.arange(size[1]) * 5 // size[1]).expand(size)
+    picture = colours[where].movedim(-1, 0)[None]
+    assert sorted(palette_from(picture, 5).split()) == sorted(named) == sorted(palette_from(picture, 8).split())
+    assert len(palette_from(picture, 2).split()) == len(palette_from(torch.zeros(1, 3, 9, 9), 4).split()) - 2 == 2
+
+
 def test_a_method_s_target_is_drawn_with_few_colours() -> None:
     """Cells settle on one colour each, and stray ones are fewer with ``tidy`` than without."""
     goal = torch.full((1, 3, 32, 32), 0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from msd_core.generators import Vector, View, fit, load_generator, read_svg, sav
 from msd_core.generators.base import Moved
 from msd_core.generators.vector import shapes
 from msd_core.generators.vector.coverage import coverages, windings
-from msd_core.generators.vector.outline import areas, chords, circles, crossings, divided
+from msd_core.generators.vector.outline import areas, chords, circles, crossings, curves, halved
 from msd_core.generators.vector.svg import write_svg
 from msd_core.optimize import optimize, start
 
@@ -145,7 +146,7 @@ def test_crossed_curves_are_told_from_open_ones() -> None:
 
 def test_a_divided_outline_is_the_same_line() -> None:
     outline = circle(9, 8, 6, 3)
-    many = divided(outline[0], 11)[None]
+    many = halved(curves(outline)[0], 11)[None, :, :3]
     assert many.shape == (1, 11, 3, 2) and float(areas(many)) == pytest.approx(float(areas(outline)), rel=1e-9)
     torch.testing.assert_close(drawn(many, 16, 18), drawn(outline, 16, 18), atol=0.02, rtol=0)
 
@@ -233,6 +234,15 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{}</svg>'
         (SVG.format('<path stroke="red" d="M0 0 L 3 3"/>'), "stroke"),
         (SVG.format('<path fill="url(#g)" d="M0 0 L 3 3 3 0"/>'), "colour"),
         (SVG.format('<path transform="rotate(3)" d="M0 0 L 3 3"/>'), "transform"),
+        (SVG.format('<path style="transform:translate(1px)" d="M0 0 L 3 3"/>'), "transform: got one in a style"),
+        (SVG.format('<path fill-rule="evenodd" d="M0 0H9V9H0Z M3 3H6V6H3Z"/>'), "fill-rule"),
+        (SVG.format('<path fill-rule="evenodd" d="M4 0L7 9L0 3H9L2 9Z"/>'), "fill-rule"),
+        (SVG.format('<rect width="9" height="9" rx="2"/>'), "rounded corners"),
+        (SVG.format('<g filter="url(#a)"><path d="M0 0 L 3 3 3 0"/></g>'), "filter: got"),
+        (SVG.format('<path mask="url(#a)" d="M0 0 L 3 3 3 0"/>'), "mask: got"),
+        (SVG.format('<path style="mix-blend-mode:multiply" d="M0 0 L 3 3 3 0"/>'), "mix-blend-mode: got"),
+        (SVG.format('<path clip-path="url(#a)" d="M0 0 L 3 3 3 0"/>'), "clip-path: got 'a'"),
+        (SVG.format('<clipPath id="a"><rect width="5" height="9"/></clipPath><g clip-path="url(#a)"/>'), "clip-path"),
         ('<svg xmlns="http://www.w3.org/2000/svg"/>', "size"),
         ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 0 9"/>', "size"),
         (b"\xff" * 9, "no XML"),
@@ -246,8 +256,81 @@ def test_a_foreign_or_hostile_svg_is_refused(document: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+def picture_of(inner: str, root: str = "", paint: str = "opaque", side: int = 64) -> Tensor:
+    """What is made of a document of 64 x 64 units, (3, side, side)."""
+    document = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" {root}>{inner}</svg>'
+    with torch.no_grad():
+        return Vector.of_drawing(read_svg(document), side, side, paint=paint).render(View(side, side))[0]
+
+
+PAGE = '<defs><clipPath id="page"><rect width="64" height="64"/></clipPath></defs>'
+RED = '<path fill="#ff0000" d="M8 8H56V56H8Z"/>'
+
+
+@pytest.mark.parametrize(
+    ("inner", "seen"),
+    [
+        (RED, True),
+        (f'<g style="display:none">{RED}</g>', False),
+        (f'<g display="none"><g display="inline">{RED}</g></g>', False),
+        (f'<g visibility="hidden">{RED}</g>', False),
+        (f'<g visibility="hidden"><g visibility="visible">{RED}</g></g>', True),
+        (f'<g clip-path="url(#page)">{RED}</g>{PAGE}', True),
+        ('<path fill="#ff0000" fill-rule="evenodd" d="M8 8H56V56H8Z"/>', True),
+        ('<path fill="#ff0000" fill-rule="evenodd" d="M8 8H40V56H8Z M44 8H56V56H44Z"/>', True),
+    ],
+)  # fmt: skip
+def test_what_is_hidden_is_not_drawn(inner: str, seen: bool) -> None:
+    ground = '<path fill="#ffffff" d="M0 0H1V1H0Z"/>'
+    assert (float(picture_of(ground + inner)[1, 32, 32]) < 0.1) == seen
+
+
+def test_opacity_of_a_group_and_of_what_is_in_it() -> None:
+    half = RED.replace("/>", ' opacity="50%"/>')
+    found = picture_of(f'<g opacity=".5">{half}</g>', paint="translucent")
+    assert float(found[1, 32, 32]) == pytest.approx(0.75, abs=0.02)
+    with pytest.raises(ValueError, match="opacity 0.5 with paint 'opaque'.*Set paint to 'translucent'"):
+        picture_of(half)
+
+
+@pytest.mark.parametrize("far", [10.0, 300.0, 3000.0])
+def test_what_begins_far_outside_is_the_same_inside(far: float) -> None:
+    """An edge from (-far, 0) to the picture's corner, against the line itself."""
+    found = picture_of(f'<path fill="#000000" d="M-{far:g} 0L64 64L-{far:g} 64Z"/>')[0]
+    edge = 64 * (4.5 + far) / (64 + far)
+    white, black = found[0, 60], found[63, 4]
+    assert float(((found[:, 4] - black) / (white - black)).sum()) == pytest.approx(edge, abs=0.1)
+
+
+def test_a_path_of_many_curves_beside_many_others_is_read_at_once() -> None:
+    zigzag = "M0 0" + "".join(f"L{i / 5:g} {i % 2 * 9 + 9}" for i in range(300)) + "L60 0Z"
+    begun = time.process_time()
+    inner = f'<path d="{zigzag}"/>' + RED * 100
+    document = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">{inner}</svg>'
+    made = Vector.of_drawing(read_svg(document), 64, 64)
+    assert made.made.segments >= 300 and time.process_time() - begun < 10
+
+
+def test_a_large_picture_is_looked_at_as_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what makes a difference, and of where paths begin anew, no more is held than is allowed."""
+    vector, held = Vector(96, 64, paths=8, seed=1), []
+    whole = Vector._covers
+
+    def covers(self: Vector, width: int, height: int, *more: object) -> object:
+        held.append(width * height)
+        return whole(self, width, height, *more)
+
+    monkeypatch.setattr(Vector, "_covers", covers)
+    found = vector.needed(96, 64, 1e-5)
+    assert held == [96 * 64]
+    monkeypatch.setattr("msd_core.generators.vector.shapes.HELD", 8 * 24 * 16)
+    assert torch.equal(vector.needed(96, 64, 1e-5), found) and held[-1] == 24 * 16
+    vector._draft(torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0)), torch.arange(8) > 5)
+    assert max(held[1:]) <= 24 * 16
+
+
 def test_an_svg_without_shapes_is_refused() -> None:
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match="svg: draws no path"):
         Vector.of_drawing(read_svg(SVG.format("")), 16, 16)
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from ...validation import check_count
 from ..paint import toned
 from . import pens
-from .outline import divided, halved
+from .outline import contained, curves, halved
 from .settings import MOST_PATHS, MOST_SEGMENTS, THICKEST, THINNEST
-from .shapes import DENSE, REACH, Vector
+from .shapes import DENSE, OUTSIDE, REACH, Vector
 
 
 class Shape(NamedTuple):
@@ -52,6 +52,8 @@ class Drawing:
 
 OWN = ("paths", "segments", "strokes", "stroke_segments", "closed_strokes")
 """Settings of a vector picture that a document decides."""
+SHORT = 0.1
+"""Sides of the document: the length of a curve that may cross the edge of where points count."""
 
 
 @torch.no_grad()
@@ -69,20 +71,29 @@ def of_drawing(drawing: Drawing, width: int, height: int, **options: str | float
     """
     paths = [path for path in drawing.shapes if isinstance(path, Shape)]
     strokes = [path for path in drawing.shapes if isinstance(path, Stroke)]
-    check_count("svg: shapes", len(paths) + len(strokes), maximum=2 * MOST_PATHS)
+    if not drawing.shapes:
+        raise ValueError("svg: draws no path; allowed is one or more, filled or stroked. Choose another document.")
     for name, listed in (("shapes", paths), ("strokes", strokes)):
         check_count(f"svg: {name}", len(listed), minimum=0, maximum=MOST_PATHS)
     closed = bool(strokes) and all(stroke.closed for stroke in strokes)
-    segments = max([2, *(len(shape.outline) for shape in paths)])
-    pieces = max([2 if closed else 1, *(len(stroke.curves) for stroke in strokes)])
+    filled = [_contained(curves(shape.outline[None])[0], drawing) for shape in paths]
+    stroked = [_contained(stroke.curves, drawing) for stroke in strokes]
+    segments = max([2, *map(len, filled)])
+    pieces = max([2 if closed else 1, *map(len, stroked)])
     check_count("svg: curves of a path", max(segments, pieces), maximum=MOST_SEGMENTS)
     own = dict(zip(OWN, (len(paths), segments, len(strokes), pieces, closed), strict=True))
     made = Vector(width, height, **options, **own)  # pyright: ignore[reportArgumentType]
+    least = min(path.opacity for path in drawing.shapes)
+    if made.opacities is None and least < 1:
+        raise ValueError(
+            f"svg: has a path of the opacity {least:g} with paint 'opaque'; allowed is 1 there. Set paint to "
+            "'translucent'."
+        )
     scale = made.sides / torch.tensor([drawing.width, drawing.height]) / REACH
     if paths:
-        made.points.copy_(torch.stack([divided(shape.outline, segments) for shape in paths]) * scale)
+        made.points.copy_(torch.stack([halved(whole, segments)[:, :3] for whole in filled]) * scale)
     if strokes and made.strokes is not None and made.widths is not None and made.order is not None:
-        listed = [_points(halved(stroke.curves, pieces), closed) for stroke in strokes]
+        listed = [_points(halved(whole, pieces), closed) for whole in stroked]
         made.strokes.copy_(torch.stack(listed) * scale)
         made.widths.copy_(pens.widened(_widths(strokes, drawing, made)))
         behind = [i for kind in (Shape, Stroke) for i, path in enumerate(drawing.shapes) if isinstance(path, kind)]
@@ -93,6 +104,13 @@ def of_drawing(drawing: Drawing, width: int, height: int, **options: str | float
         made.opacities.copy_(toned(torch.tensor([path.opacity for path in both])) - toned(torch.tensor(DENSE)))
     made.ground.copy_(toned(torch.tensor(drawing.ground)))
     return made
+
+
+def _contained(whole: Tensor, drawing: Drawing) -> Tensor:
+    """Curves (S, 4, 2) as more of them where they leave the part of the plane whose points count."""
+    sides = drawing.width, drawing.height
+    low, high = [-OUTSIDE * side for side in sides], [(1 + OUTSIDE) * side for side in sides]
+    return contained(whole, low, high, [SHORT * side for side in sides], MOST_SEGMENTS)
 
 
 def _points(whole: Tensor, closed: bool) -> Tensor:

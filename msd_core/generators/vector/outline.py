@@ -9,7 +9,10 @@ most one pixel long in x and in y.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +22,10 @@ MOST_CHORDS = 2**18
 """Of one curve: more than it has at the largest size that is drawn."""
 ARC = 4 / 3
 """A circle's arc of angle a has its control points at 4/3 tan(a/4) radii along the tangents."""
+
+
+Piece = list[list[float]]
+"""Four control points."""
 
 
 class Chords(NamedTuple):
@@ -50,22 +57,58 @@ def circles(centres: Tensor, radii: Tensor, segments: int) -> Tensor:
     return centres[:, None, None] + radii[:, None, None, None] * unit
 
 
-def divided(outline: Tensor, segments: int) -> Tensor:
-    """An outline (S, 3, 2) as one of more curves, the same line."""
-    return halved(curves(outline[None])[0], segments)[:, :3]
-
-
 def halved(whole: Tensor, segments: int) -> Tensor:
-    """Curves (S, 4, 2) in a row as more of them, the same line: the longest are halved (de Casteljau)."""
-    pieces = list(whole)
-    while len(pieces) < segments:
-        longest = max(range(len(pieces)), key=lambda i: float((pieces[i][1:] - pieces[i][:-1]).square().sum()))
-        p, q, r, s = pieces[longest]
-        a, b, c = (p + q) / 2, (q + r) / 2, (r + s) / 2
-        d, e = (a + b) / 2, (b + c) / 2
-        middle = (d + e) / 2
-        pieces[longest : longest + 1] = [torch.stack([p, a, d, middle]), torch.stack([middle, e, c, s])]
-    return torch.stack(pieces)
+    """Curves (S, 4, 2) in a row as more of them, the same line: the longest are halved."""
+    queue = [(-_length2(piece), float(place), 0.5, piece) for place, piece in enumerate(whole.tolist())]
+    heapq.heapify(queue)
+    while len(queue) < segments:
+        _, place, step, piece = heapq.heappop(queue)
+        for begins, half in zip((place, place + step), _halves(piece), strict=True):
+            heapq.heappush(queue, (-_length2(half), begins, step / 2, half))
+    return torch.tensor([piece for *_, piece in sorted(queue, key=lambda entry: entry[1])], dtype=torch.float64).to(
+        whole
+    )
+
+
+def contained(whole: Tensor, low: Sequence[float], high: Sequence[float], short: Sequence[float], most: int) -> Tensor:
+    """Curves (S, 4, 2) in a row as more of them, up to ``most``, the same line.
+
+    Each is then in the box from ``low`` to ``high``, beyond one of its sides, or no longer than ``short``: what is
+    clamped to the box is the same within it, but for a margin of ``short``.
+    """
+    done, left = list[Piece](), whole.tolist()[::-1]
+    while left:
+        piece = left.pop()
+        sides = [
+            (min(point[i] for point in piece), max(point[i] for point in piece), low[i], high[i], short[i])
+            for i in (0, 1)
+        ]
+        inside = all(least >= below and largest <= above for least, largest, below, above, _ in sides)
+        beyond = any(largest <= below or least >= above for least, largest, below, above, _ in sides)
+        brief = all(largest - least <= length for least, largest, _, _, length in sides)
+        if inside or beyond or brief or len(done) + len(left) + 1 >= most:
+            done.append(piece)
+        else:
+            left += _halves(piece)[::-1]
+    return torch.tensor(done, dtype=torch.float64).to(whole)
+
+
+def _length2(piece: Piece) -> float:
+    """Sum of the squares of the control polygon's three sides."""
+    return sum((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 for a, b in itertools.pairwise(piece))
+
+
+def _halves(piece: Piece) -> list[Piece]:
+    """A curve's two halves (de Casteljau)."""
+
+    def between(a: list[float], b: list[float]) -> list[float]:
+        return [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]
+
+    p, q, r, s = piece
+    a, b, c = between(p, q), between(q, r), between(r, s)
+    d, e = between(a, b), between(b, c)
+    middle = between(d, e)
+    return [[p, a, d, middle], [middle, e, c, s]]
 
 
 def chords(points: Tensor, height: float = math.inf, width: float = math.inf) -> Chords:
@@ -81,6 +124,12 @@ def chords(points: Tensor, height: float = math.inf, width: float = math.inf) ->
     curve, start, stop = flattened(whole[matter])
     control = whole[matter][curve]
     return Chords(at(control, start), at(control, stop), matter[curve] // points.shape[1])
+
+
+def at_times(whole: Tensor, count: int) -> Tensor:
+    """Points (S count, 2) at ``count`` equal times of each of the curves (S, 4, 2), from its beginning."""
+    times = (torch.arange(count, dtype=whole.dtype, device=whole.device) / count).repeat(len(whole))
+    return at(whole.repeat_interleave(count, dim=0), times)
 
 
 def flattened(whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ...randomness import Rng, seeded
@@ -45,6 +46,8 @@ OUTSIDE = 1.0
 """How far beyond the edge, in sides of the picture, a point counts; farther out it lies there."""
 KEPT = 2**24
 """Pixels, over all paths, of what a backward pass keeps; a larger picture is drawn in bands, each of them twice."""
+HELD = 2**26
+"""Pixels, over all paths, whose coverages are held at once to see which paths make a difference."""
 THIN = 0.1
 """4 pi area/length^2 below which a shape counts as a sliver."""
 VANISHED = 2e-6
@@ -274,11 +277,19 @@ class Vector(Generator):
             width, height: in pixels.
             error: in units of the square of a colour, 0 to 1.
             most: paths that can be spared.
+
+        A picture that is too large for all coverages at once is looked at as a smaller one.
         """
+        height, width = self._looked_at(height, width)
         cover, colours, ground = self._covers(width, height)
         found = painting.needed(cover, colours, ground, error, most, max(1, len(cover) // AT_ONCE))
         order = self.painted()
         return found if order is None else torch.empty_like(found).index_put_((order,), found)
+
+    def _looked_at(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which the coverages of all paths are held: the picture's, unless it is too large."""
+        shrink = min(1.0, math.sqrt(HELD / (height * width * max(1, self.made.paths + self.made.strokes))))
+        return max(1, int(height * shrink)), max(1, int(width * shrink))
 
     @torch.no_grad()
     def _covers(self, width: int, height: int, shown: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -316,7 +327,10 @@ class Vector(Generator):
             self.order.copy_(front.argsort(stable=True).argsort().to(self.order))
         if self.opacities is not None:
             self.opacities[begun] = 0
-        shown, (height, width) = ~begun, picture.shape[-2:]
+        height, width = self._looked_at(*picture.shape[-2:])
+        if (height, width) != tuple(picture.shape[-2:]):
+            picture, there = F.adaptive_avg_pool2d(picture, (height, width)), None
+        shown = ~begun
         if count:
             there = painting.over(*self._covers(width, height, shown)) if there is None else there
             discs = draft.where(picture, there, count)

@@ -8,8 +8,8 @@
 
 Lengths are pixels of the canvas, with `DIGITS` decimals, widths with one more. What is read is this subset and what
 editors and tracers make of it: straight lines, relative letters, several lines with one colour, a shape with a stroke,
-groups and translations. Everything else that would be drawn is refused by name; nothing is fetched, and no entity is
-expanded.
+groups and translations, and a clip path that is the whole page. What is hidden is left out. Everything else that would
+be drawn is refused by name; nothing is fetched, and no entity is expanded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 from ...echo import shown
 from ..paint import colour_of, hex_of
 from .drawing import Drawing, Shape, Stroke
-from .outline import areas, curves
+from .outline import areas, at_times, curves
 from .stroke import lines
 from .svg_path import NUMBER, Curve, Line, Point, lines_of, straight
 
@@ -37,14 +37,18 @@ if TYPE_CHECKING:
 DIGITS = 2
 LARGEST, DEEPEST, MOST_CURVES = 2**24, 32, 2**18
 """Bytes, nested elements and curves that are read at most."""
+LOOKED = 4
+"""Points of a curve between which it is looked at as straight, for crossings."""
 FARTHEST = 1e9
 """Most that a coordinate may be in size."""
-SILENT = ("metadata", "title", "desc", "defs", "style")
+SILENT = ("metadata", "title", "desc", "defs", "style", "clipPath")
 """Elements that draw nothing by themselves; a style is refused if it says anything."""
 ROUND = {"stroke-linecap": "butt", "stroke-linejoin": "miter"}
 """What a stroke must say is round, and what it is if it says nothing."""
 PLAIN = {"stroke-dasharray": "none", "vector-effect": "none", "paint-order": "normal"}
 """What a stroke may say at most."""
+EFFECTS = {"mask": "none", "filter": "none", "mix-blend-mode": "normal"}
+"""What anything that is drawn may say at most."""
 
 
 @torch.no_grad()
@@ -133,6 +137,8 @@ class _Reader:
         self.drawing = Drawing()
         self.nested: list[tuple[str, dict[str, str], tuple[float, float]]] = []
         self.curves = 0
+        self.clips: dict[str, bool] = {}  # by name: whether it is the whole page
+        self.clipped: set[str] = set()
 
     def parse(self, raw: bytes) -> None:
         parser = expat.ParserCreate()
@@ -141,6 +147,12 @@ class _Reader:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         parser.Parse(raw, True)
+        for name in self.clipped:
+            if not self.clips.get(name, False):
+                raise ValueError(
+                    f"svg: clip-path: got {shown(name[:40])}, which is not the whole page; allowed is that. Release "
+                    "the clip in an editor."
+                )
 
     def _refuse_doctype(self, *_: object) -> None:
         raise ValueError(
@@ -153,8 +165,19 @@ class _Reader:
             raise ValueError(f"svg: is nested more than {DEEPEST} elements deep; allowed is less. Ungroup it.")
         inherited, origin = (dict[str, str](), (0.0, 0.0)) if not self.nested else self.nested[-1][1:]
         own = {**inherited, **_styled(attributes)}
+        if "opacity" in inherited and "opacity" in _styled(attributes):
+            own["opacity"] = f"{_length(inherited['opacity'], 1.0) * _length(own['opacity'], 1.0):.9f}"
+        if inherited.get("display") == "none":
+            own["display"] = "none"
+        if "transform" in _style(attributes):
+            raise ValueError("svg: transform: got one in a style; allowed is the attribute. Flatten transforms.")
         origin = _moved(origin, attributes.get("transform", ""))
-        silent = any(outer in SILENT for outer, _, _ in self.nested)
+        silent = any(outer in SILENT for outer, _, _ in self.nested) or own.get("display", "").strip() == "none"
+        if any(outer == "clipPath" for outer, _, _ in self.nested):
+            self._clip(name, attributes, origin)
+        elif not silent and name not in SILENT:
+            self._check_effects(own)
+        silent = silent or (own.get("visibility", "").strip() in ("hidden", "collapse") and name in ("rect", "path"))
         if not silent and name == "svg" and not self.nested:
             self.drawing.width, self.drawing.height, origin = _size(attributes)
         elif not silent and not self.nested:
@@ -168,7 +191,8 @@ class _Reader:
                 f"svg: holds <{name[:40]}>; allowed are filled and stroked paths and a rectangle for the ground. In an "
                 "editor: convert objects to paths, and save as plain SVG."
             )
-        self.nested.append((name, {k: v for k, v in own.items() if k in _INHERITED}, origin))
+        kept = ("id",) if name == "clipPath" else _INHERITED
+        self.nested.append((name, {k: v for k, v in own.items() if k in kept}, origin))
 
     def _end(self, _: str) -> None:
         self.nested.pop()
@@ -177,15 +201,47 @@ class _Reader:
         if self.nested and self.nested[-1][0] == "style" and text.strip():
             raise ValueError("svg: holds a style sheet; allowed are colours at each path. Save it as plain SVG.")
 
-    def _rectangle(self, attributes: Mapping[str, str], own: Mapping[str, str], origin: Point) -> None:
+    def _check_effects(self, own: Mapping[str, str]) -> None:
+        """Refuse what changes how something is drawn, and keep in mind what it is clipped by."""
+        for name, plain in EFFECTS.items():
+            value = own.get(name, plain).strip().lower()
+            if value != plain:
+                raise ValueError(
+                    f"svg: {name}: got {shown(value[:40])}; allowed is {plain}. Flatten it in an editor, or leave "
+                    "it out."
+                )
+        clip = own.get("clip-path", "none").strip()
+        if clip != "none":
+            found = re.fullmatch(r"url\(\s*['\"]?#([^'\"()]+)['\"]?\s*\)", clip)
+            self.clipped.add(found.group(1) if found else clip)
+
+    def _clip(self, name: str, attributes: Mapping[str, str], origin: Point) -> None:
+        """Note whether an element of a clip path is the whole page."""
+        label = next((own["id"] for outer, own, _ in reversed(self.nested) if outer == "clipPath" and "id" in own), "")
+        plain = name == "rect" and not _rounded(attributes)
+        self.clips[label] = self.clips.get(label, True) and plain and self._covers(*self._box(attributes, origin))
+
+    def _box(self, attributes: Mapping[str, str], origin: Point) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a rectangle."""
         whole = {"width": self.drawing.width, "height": self.drawing.height}
         x, y = (origin[i] + _length(attributes.get(name, "0"), 0.0) for i, name in enumerate("xy"))
         width, height = (_length(attributes.get(name, "0"), side) for name, side in whole.items())
+        return x, y, width, height
+
+    def _covers(self, x: float, y: float, width: float, height: float) -> bool:
+        """Whether a rectangle is at least the whole page."""
+        return x <= 0 and y <= 0 and x + width >= self.drawing.width and y + height >= self.drawing.height
+
+    def _rectangle(self, attributes: Mapping[str, str], own: Mapping[str, str], origin: Point) -> None:
+        if _rounded(attributes):
+            raise ValueError(
+                "svg: has a rectangle with rounded corners; allowed are square ones. Convert it to a path."
+            )
+        x, y, width, height = self._box(attributes, origin)
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
         border = [straight(a, b) for a, b in zip(corners, corners[1:] + corners[:1], strict=True)]
         fill, pen = _fill(own), _pen(own)
-        covers = x <= 0 and y <= 0 and x + width >= self.drawing.width and y + height >= self.drawing.height
-        if covers and fill and fill.opacity == 1:
+        if self._covers(x, y, width, height) and fill and fill.opacity == 1:
             self.drawing.ground, self.drawing.shapes, fill = fill.colour, [], None
         self._add([Line(border, corners[0], True)], fill, pen, (0.0, 0.0))
 
@@ -196,6 +252,11 @@ class _Reader:
             raise ValueError(
                 "svg: has a path with a hole, one outline turned against another; allowed are shapes without. Paint "
                 "the hole as a shape on top, or break the path apart."
+            )
+        if fill and own.get("fill-rule", "nonzero").strip().lower() == "evenodd" and _crossed(found):
+            raise ValueError(
+                "svg: fill-rule: got 'evenodd' for a path that crosses or holds itself, which is a hole then; allowed "
+                "is nonzero. Paint the hole as a shape on top, or break the path apart."
             )
         self._add(found, fill, pen, origin)
 
@@ -223,7 +284,19 @@ class _Reader:
         return made
 
 
-_INHERITED = ("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "opacity", *ROUND, *PLAIN)
+_INHERITED = (
+    "fill",
+    "fill-rule",
+    "fill-opacity",
+    "display",
+    "visibility",
+    "stroke",
+    "stroke-opacity",
+    "stroke-width",
+    "opacity",
+    *ROUND,
+    *PLAIN,
+)
 
 
 class _Paint(NamedTuple):
@@ -240,10 +313,42 @@ class _Pen(NamedTuple):
     width: float
 
 
+def _style(attributes: Mapping[str, str]) -> dict[str, str]:
+    """What the attribute style says."""
+    inner = [part.partition(":") for part in attributes.get("style", "").split(";")]
+    return {name.strip(): value.strip() for name, _, value in inner if value}
+
+
 def _styled(attributes: Mapping[str, str]) -> dict[str, str]:
     """Attributes, and what the attribute style says of the same names."""
-    inner = [part.partition(":") for part in attributes.get("style", "").split(";")]
-    return {**attributes, **{name.strip(): value.strip() for name, _, value in inner if value}}
+    return {**attributes, **_style(attributes)}
+
+
+def _rounded(attributes: Mapping[str, str]) -> bool:
+    """Whether a rectangle has rounded corners."""
+    return any(_length(_styled(attributes).get(name, "0").replace("auto", "0"), 1.0) != 0 for name in ("rx", "ry"))
+
+
+def _crossed(found: list[Line]) -> bool:
+    """Whether two of the lines lie over one another, by the boxes around them, or one crosses itself."""
+    drawn = [at_times(curves(torch.tensor(line.outline, dtype=torch.float64)[None])[0], LOOKED) for line in found]
+    boxes = [(points.amin(dim=0), points.amax(dim=0)) for points in drawn]
+    over = any(
+        bool(((one[0] < other[1]) & (other[0] < one[1])).all()) for one, other in itertools.combinations(boxes, 2)
+    )
+    return over or any(map(_crosses_itself, drawn))
+
+
+def _crosses_itself(points: Tensor) -> bool:
+    """Whether a closed line through points (N, 2) has two pieces that cross."""
+    a, b = points, points.roll(-1, 0)
+
+    def side(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
+        return ((q - p)[..., 0] * (r - p)[..., 1] - (q - p)[..., 1] * (r - p)[..., 0]).sign()
+
+    one, other = (a[:, None], b[:, None]), (a[None], b[None])
+    apart = side(*one, other[0]) * side(*one, other[1]) < 0
+    return bool((apart & (side(*other, one[0]) * side(*other, one[1]) < 0)).any())
 
 
 def _moved(origin: Point, transform: str) -> Point:
