@@ -165,7 +165,7 @@ class Karras(_Curve):
     """Between linear (rho = 1) and exponential (rho large)."""
 
     rho: float = setting(
-        7.0, "exponent of karras: 1 is linear, large is exponential", above=0, usual=(0.1, 100), expert=True
+        7.0, "exponent of karras: 1 is linear, large is exponential", low=0.1, usual=(0.1, 100), expert=True
     )
 
     def at(self, u: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from .finite import check_finite
 from .generators.base import Generator, on_device
 from .generators.batch import Batch
 from .generators.fit import fit
-from .generators.picture import on_canvas
+from .generators.picture import check_range, on_canvas
 from .generators.registry import GENERATORS, checked_options, generator_for_size, options_of
 from .measurement import Observation
 from .model import Model, check_model, check_prompt, device_of, load_model
@@ -35,7 +35,7 @@ from .preset import Preset
 from .pull import ImagePull, LatentPull, Masked, Measured, Pull, Pulling
 from .state import State
 from .units import units_of
-from .validation import as_floating, check_choice, check_count, check_instance, check_seed
+from .validation import as_finite, as_floating, check_choice, check_count, check_instance, check_seed
 from .warm import sample
 
 VIEWS_KEPT = 64
@@ -242,11 +242,12 @@ def run(
     pull = pull_for(state.generator, model, preset.pull, mask, observation)
     needs = needs_of(preset.method)
     _check_needs(preset, source, source_prompt, negative)
-    _check_one_view(state.generator, source=source, observation=observation)
+    _check_one_view(state.generator, mask=mask, source=source, observation=observation)
     prompt = _by_view(prompt, state.generator)
     edited = None
     if source is not None:
-        x = encoded_source(state.generator, model, source.to(device_of(model)))
+        source = as_finite("source", source).float().to(device_of(model))
+        x = encoded_source(state.generator, model, source)
         confined = pull.mask if isinstance(pull, Masked) else None
         edited = Source(x, model.denoiser(source_prompt, negative, preset.cfg), confined)
 
@@ -309,7 +310,8 @@ def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor
     """x_src (B, *): ``source`` as the pull encodes the generator's picture.
 
     Raises:
-        ValueError: it is not of the size of the generator's canvas, or not one picture or one a picture of it.
+        ValueError: it is not of the size of the generator's canvas, not one picture or one a picture of it, or a
+            picture with numbers outside of [0, 1].
     """
     picture = generator.space != "points" and model.encode is not None
     wanted = (3, generator.canvas.height, generator.canvas.width) if picture else tuple(source.shape[1:])
@@ -318,6 +320,8 @@ def encoded_source(generator: Generator, model: Model, source: Tensor) -> Tensor
             f"source: got shape {tuple(source.shape)}; allowed is {(1, *wanted)}, or one a picture: the canvas of the "
             "generator. Resize it."
         )
+    if picture:
+        check_range("source", source)
     if model.encode is None or not picture:
         return source
     with torch.no_grad():

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, check_denoiser
+from .denoiser import Denoiser, check_denoiser, data_std, sigma_range
 from .distillation import METHODS
 from .distillation.base import Method, bandwidth_of
 from .echo import shown
@@ -39,6 +39,9 @@ from .pull import Masked, Pull, Pulling
 from .randomness import Rng, seeded
 from .state import State
 from .validation import MOST_STEPS, check_callable, check_count, check_instance, check_number, check_seed
+
+ROUNDING = 1e-6
+"""Relative: a bandwidth is held in float32."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ def _check(run: _Run, state: State) -> None:
         )
     if state.step < state.steps:
         _check_bandwidth(run, bandwidth_of(run.method, 0, state.steps))
+        _check_levels(run, state)
 
 
 def _check_bandwidth(run: _Run, first: float | None) -> None:
@@ -188,12 +192,21 @@ def _check_bandwidth(run: _Run, first: float | None) -> None:
         raise ValueError(
             f"min_bandwidth: got {run.min_bandwidth} for a method without bandwidth; allowed is 0 there. Set it to 0."
         )
-    if run.min_bandwidth and first is not None and first < run.min_bandwidth:
+    if run.min_bandwidth and first is not None and _below(first, run.min_bandwidth):
         raise ValueError(
             f"min_bandwidth: got {run.min_bandwidth}; allowed is at most {first:g}, the first bandwidth, or no step is "
             "left. Lower it."
         )
     run.optimizer.rate(first)
+
+
+def _check_levels(run: _Run, state: State) -> None:
+    """Refuse an estimator that has no levels to walk at the last bandwidth, the smallest, before the first step."""
+    levels = getattr(getattr(run.method, "estimator", None), "levels", None)
+    last = planned_steps(run.method, state.steps, run.min_bandwidth) - 1
+    bandwidth = bandwidth_of(run.method, max(last, 0), state.steps)
+    if levels is not None and bandwidth is not None and not isinstance(run.denoiser, ByView):
+        levels(bandwidth, sigma_range(run.denoiser)[1], data_std(run.denoiser))
 
 
 def _walk(run: _Run, state: State) -> Iterator[State]:
@@ -209,14 +222,21 @@ def _finished(run: _Run, state: State) -> bool:
     if run.tolerance is not None and state.history and state.info.norm <= run.tolerance:
         return True
     bandwidth = run.bandwidth(state) if run.min_bandwidth else None
-    return bandwidth is not None and bandwidth < (run.min_bandwidth or 0)
+    return bandwidth is not None and _below(bandwidth, run.min_bandwidth or 0)
+
+
+def _below(bandwidth: float, least: float) -> bool:
+    """Whether a bandwidth, which is held in float32, is below ``least``."""
+    return bandwidth < least * (1 - ROUNDING)
 
 
 def planned_steps(method: Method, steps: int, min_bandwidth: float | None) -> int:
     """Iterations that a run of ``steps`` does before its bandwidth falls below ``min_bandwidth``; bandwidths fall."""
     if not min_bandwidth or bandwidth_of(method, 0, steps) is None:
         return steps
-    return bisect.bisect_left(range(steps), True, key=lambda k: (bandwidth_of(method, k, steps) or 0) < min_bandwidth)
+    return bisect.bisect_left(
+        range(steps), True, key=lambda k: _below(bandwidth_of(method, k, steps) or 0, min_bandwidth)
+    )
 
 
 def _advance(run: _Run, state: State) -> State:

@@ -98,7 +98,7 @@ def _seeds(seed: int | Sequence[int], n: int) -> list[int]:
     """A seed for each of ``n`` pictures."""
     if not isinstance(seed, (list, tuple, range)):
         check_seed("seed", seed)
-        return [cast(int, seed) + i for i in range(n)]
+        return [(cast(int, seed) + i) % 2**64 for i in range(n)]
     seeds = list(seed)
     if len(seeds) != n:
         raise ValueError(f"seed: got {len(seeds)} seeds for {n} pictures; allowed is one a picture. Set n.")

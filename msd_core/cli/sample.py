@@ -90,8 +90,11 @@ def _pictures(arguments: argparse.Namespace, model: Model, size: Size, rows: int
     options = {"cfg": arguments.cfg, "width": size[0], "height": size[1], "steps": arguments.steps, "sigmas": sigmas}
     batches = range(0, arguments.n, rows)
     with tqdm(total=len(batches) * arguments.steps, desc="ddim") as bar:
+
+        def stepped(_: int, steps: int) -> None:
+            bar.total = len(batches) * steps  # a flow's chain may have fewer than were asked for
+            bar.update()
+
         for first in batches:
             seeds = [arguments.seed + i for i in range(first, min(first + rows, arguments.n))]
-            yield from sample(
-                model, *words, n=len(seeds), seed=seeds, on_step=lambda *_: bar.update(), **options
-            ).pictures
+            yield from sample(model, *words, n=len(seeds), seed=seeds, on_step=stepped, **options).pictures

@@ -31,6 +31,7 @@ from typing import Any
 from ..echo import shown
 from ..generators import GENERATORS
 from ..model import MODELS, SHIPPED
+from ..settings import settings_of
 from ..validation import check_choice, check_count, check_seed, check_text
 from .plan import plan_of
 
@@ -74,6 +75,11 @@ class Grid:
             check_seed("seeds", seed)
         check_count("batch", self.batch, maximum=1024)
         check_choice("generator", self.generator, GENERATORS)
+        if "views" in settings_of(GENERATORS[self.generator].settings):
+            raise ValueError(
+                f"generator: got {self.generator!r}, which is seen from several sides; allowed are those of one view "
+                "in a sweep. Run its cells one by one, with msd distill."
+            )
         _check_model(self)
         _check_texts(self.prompts)
         _check_tables(self.settings, self.grid)

@@ -303,3 +303,26 @@ def test_an_object_takes_no_picture_of_one_side() -> None:
     edit = {"method": "dds", "source": torch.rand(1, 3, 16, 16), "source_prompt": SNOW}
     with pytest.raises(ValueError, match="^source: got one for a generator of the kind 'volume'"):
         distil(FIRE, generator=volume, model=TinyModel(), **edit)
+    with pytest.raises(ValueError, match="^mask: got one for a generator of the kind 'volume'"):
+        distil(FIRE, generator=volume, model=TinyModel(), mask=torch.ones(16, 16))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (torch.full((1, 3, 8, 8), 255.0), r"^source: got numbers from 255 to 255; allowed are those in \[0, 1\]"),
+        (torch.full((1, 3, 8, 8), torch.nan), "^source: "),
+        ("picture.png", "^source: got 'picture.png'"),
+    ],
+)
+def test_a_source_that_is_no_picture_is_refused(source: object, words: str) -> None:
+    options = {"generator": "pixels", "size": (8, 8), "method": "dds", "source_prompt": SNOW}
+    with pytest.raises(ValueError, match=words):
+        distil(FIRE, model=TinyModel(), source=source, **options)  # type: ignore[arg-type]
+
+
+def test_a_source_of_any_type_of_numbers_is_edited() -> None:
+    options = {"generator": "pixels", "size": (8, 8), "steps": 2, "method": "dds", "source_prompt": SNOW}
+    source = torch.rand((1, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    made = [last(distil(FIRE, model=TinyModel(), source=one, **options)).picture() for one in (source, source.float())]
+    assert torch.equal(*made)

@@ -41,8 +41,10 @@ from msd_core import (
     start,
     with_levels,
 )
+from msd_core.bandwidth import Exponential
 from msd_core.denoiser import Denoiser
 from msd_core.generators.base import Moved
+from msd_core.mean_shift.split import Split
 from msd_core.optimize import planned_steps
 from msd_core.optimizers import follow
 from msd_core.pull import Pulling
@@ -293,6 +295,15 @@ def test_stops_before_the_first_bandwidth_below_the_minimum() -> None:
     assert len(run(method=method, min_bandwidth=threshold)) == 4
     assert len(run(method=method, min_bandwidth=threshold * 1.001)) == 3
     assert len(run(method=method, min_bandwidth=0.0)) == len(run(method=method)) == STEPS
+    ends = MSD(Exponential(2.0, 0.7))
+    assert len(run(method=ends, min_bandwidth=0.7)) == STEPS, "0.7 in float32 is less"
+    assert len(run(method=MSD(Exponential(0.7, 0.7)), min_bandwidth=0.7)) == STEPS
+
+
+def test_an_estimator_without_a_level_at_the_last_bandwidth_is_refused_before_the_first_step() -> None:
+    method = MSD(Exponential(8.0, 0.7), Split(steps=8, truncation=0.15))
+    with pytest.raises(ValueError, match="truncation: got 0.15 with bandwidth 0.69999"):
+        optimize(start(small(), steps=4), method, lambda z, sigma: z)
 
 
 def test_stops_when_the_mean_shift_is_small() -> None:
@@ -541,7 +552,7 @@ def test_a_wrong_size_is_refused(size: tuple, words: str) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7, 120])
 def test_the_planned_steps_are_those_before_the_smallest_bandwidth(least: float | None, steps: int) -> None:
     method = MSD()
-    counted = next((k for k in range(steps) if method.bandwidth(k, steps) < (least or 0)), steps)
+    counted = next((k for k in range(steps) if method.bandwidth(k, steps) < (least or 0) * (1 - 1e-6)), steps)
     assert planned_steps(method, steps, least) == counted
     assert planned_steps(SDS(), steps, least) == steps
 

@@ -279,6 +279,7 @@ def test_a_cell_is_another_when_a_default_is(monkeypatch: pytest.MonkeyPatch) ->
         ({"settings": {"a": {"method": "sds", "start": "noise"}}}, "start: got 'noise'"),
         ({"grid": {"cfg": []}}, "grid: got"),
         ({"generator": "none"}, "generator: got"),
+        ({"generator": "volume"}, "generator: got 'volume', which is seen from several sides"),
         ({"size": [32]}, "size: got"),
         ({"size": 32}, "size: got 32; allowed is [width, height]"),
         ({"batch": 0}, "batch"),
