@@ -104,8 +104,8 @@ def size_for(aspect: str, width: int, height: int, image: Tensor | None, cell: i
     return found[0], found[1]
 
 
-def check_image(image: Tensor, count: int) -> Tensor:
-    """An IMAGE (B, H, W, 3) as (B, 3, H, W) in [0, 1], B = 1 or ``count``. Call inside `grad_mode()`.
+def check_image(image: Tensor, count: int, name: str = "image") -> Tensor:
+    """The IMAGE ``name`` (B, H, W, 3) as (B, 3, H, W) in [0, 1], B = 1 or ``count``. Call inside `grad_mode()`.
 
     Raises:
         ValueError: it has another shape or number, or holds NaN or infinity.
@@ -113,14 +113,14 @@ def check_image(image: Tensor, count: int) -> Tensor:
     shape = tuple(image.shape)
     if len(shape) != 4 or shape[-1] != 3 or not image.numel():
         raise ValueError(
-            f"image: got shape {shape}; allowed is (B, H, W, 3), not empty; connect an IMAGE without transparency"
+            f"{name}: got shape {shape}; allowed is (B, H, W, 3), not empty; connect an IMAGE without transparency"
         )
     if shape[0] not in (1, count):
         raise ValueError(
-            f"image: got {shape[0]} of them for a batch of {count}; allowed is one, or one a picture of the batch; "
+            f"{name}: got {shape[0]} of them for a batch of {count}; allowed is one, or one a picture of the batch; "
             f"take one out, or set batch to {shape[0]}"
         )
-    return as_finite("image", owned(image)).movedim(-1, 1).clamp(0, 1)
+    return as_finite(name, owned(image)).movedim(-1, 1).clamp(0, 1)
 
 
 def stock_encoder(vae: VAE | None, latent_format: LatentFormat | None) -> Callable[[Tensor], Tensor]:
@@ -173,7 +173,7 @@ def fit_all(
             tell(node_id, f"{found.step}/{steps}   {quality(found)}")
             progress.update(lambda: preview(found.generator))  # noqa: B023  (called at once)
         assert found is not None  # noqa: S101 - a fit has at least one step
-        progress.done = (i + 1) * (steps + 1)
+        progress.to((i + 1) * (steps + 1))
         last.append(found)
     tell(node_id, f"begins with the image, {width}×{height}: " + ", ".join(map(quality, last)))
     return [found.generator.cpu() for found in last]

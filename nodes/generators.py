@@ -166,7 +166,7 @@ class NeuralImageGenerator(io.ComfyNode):
         with grad_mode():
             made = [
                 generator_for_size(representation, width, height, seed=own, channels=channels, cell=cell, **options)
-                for own in range(seed, seed + batch)
+                for own in ((seed + i) % 2**64 for i in range(batch))
             ]
             latent_format = fitted.latent_format_of(model, channels, cell) if representation == "latent" else None
             if image is not None:

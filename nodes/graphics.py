@@ -5,6 +5,8 @@ The widgets are made from the settings of the kind (`VectorSettings`, `PixelArtS
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import io as streams
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -92,8 +94,20 @@ def born(
     options = checked_options(kind, options)
     check_distillation(kind, *size, n=batch, options=options)
     with grad_mode():
-        made = begin([generator_for_size(kind, *size, seed=own, **options) for own in range(seed, seed + batch)])
-        return io.NodeOutput(HostGenerator(made[0] if batch == 1 else Batch(made)))
+        seeds = [(seed + i) % 2**64 for i in range(batch)]
+        return _told(begin([generator_for_size(kind, *size, seed=own, **options) for own in seeds]))
+
+
+def _told(made: list[Generator]) -> io.NodeOutput:
+    """One generator, or several as a batch, on a socket."""
+    return io.NodeOutput(HostGenerator(made[0] if len(made) == 1 else Batch(made)))
+
+
+def _only(name: str, image: Tensor) -> Tensor:
+    """The one picture of an IMAGE."""
+    if len(image) > 1:
+        raise ValueError(f"{name}: got {len(image)} of them; allowed is one; take one out of the batch")
+    return fitted.check_image(image, 1, name)
 
 
 def _fitting(
@@ -177,14 +191,12 @@ class VectorGenerator(io.ComfyNode):
                 f"svg: got {len(svg.data)} documents for a batch of {batch}; allowed is one, or one a picture; set "
                 f"batch to {len(svg.data)}"
             )
-        documents = [part.getvalue() for part in svg.data]
         own = {name: value for name, value in options.items() if name not in OWN}
-
-        def begin(made: list[Generator]) -> list[Generator]:
-            drawings = [read_svg(document) for document in documents]
-            return [Vector.of_drawing(drawings[i % len(drawings)], width, height, **own) for i in range(len(made))]
-
-        return born("vector", (width, height), seed, batch, options, begin)
+        with grad_mode():
+            made = [Vector.of_drawing(read_svg(part.getvalue()), width, height, **own) for part in svg.data]
+            largest = max(made, key=lambda one: one.made.paths + one.made.strokes)
+            check_distillation("vector", width, height, n=batch, options=dataclasses.asdict(largest.made))
+            return _told(made if len(made) == batch else [copy.deepcopy(made[0]) for _ in range(batch)])
 
 
 class PixelArtGenerator(io.ComfyNode):
@@ -232,7 +244,7 @@ class PixelArtGenerator(io.ComfyNode):
                     "empty the widget, or disconnect the image"
                 )
             with grad_mode():
-                picture = fitted.check_image(palette_image[:1], 1)
+                picture = _only("palette_image", palette_image)
                 options["palette"] = palette_from(picture, options.get("colours", PixelArtSettings.colours))
         return born("pixel-art", (width, height), seed, batch, options, _fitting(cls, image, fit_steps))
 

@@ -150,7 +150,9 @@ class HostDenoiser:
 
     def _check_stock(self, purpose: str) -> None:
         """Refuse a guider without a single cfg between a positive and a negative side."""
-        if not is_stock(self.guider) or "negative" not in self.guider.original_conds:
+        if is_stock(self.guider) and "negative" not in self.guider.original_conds:
+            raise ValueError(f"negative: not connected, and {purpose}; connect a conditioning, best the empty prompt")
+        if not is_stock(self.guider):
             raise ValueError(
                 f"guider: {name_of(self.guider)} has no single cfg to change, and {purpose}; "
                 "connect a CFGGuider, or leave guider empty and connect model, positive and negative"

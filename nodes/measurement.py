@@ -159,7 +159,7 @@ def _check(task: str, space: str, mask: Tensor | None, image: Tensor) -> None:
     """
     check_choice("task", task, ("mask", *TASKS))
     check_choice("space", space, SPACES)
-    if image.ndim != 4 or image.numel() == 0:
+    if image.ndim != 4 or image.numel() == 0 or image.shape[-1] not in ((1, 3, 4) if task == "grey" else (3, 4)):
         raise ValueError(f"image: got shape {tuple(image.shape)}; allowed is (B, H, W, 3), not empty; connect an IMAGE")
     if (task == "mask") != (mask is not None):
         got = "not connected, and task is 'mask'" if mask is None else f"connected, and task is {task!r}"

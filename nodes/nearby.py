@@ -8,6 +8,7 @@ Both ask the host's model where `msd_core.product` says, at a level below λ: no
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..msd_core.bandwidth import Exponential
+from ..msd_core.finite import NonFiniteError, check_finite
 from ..msd_core.mean_shift import ESTIMATORS
 from ..msd_core.mean_shift.base import Walking
 from ..msd_core.preset import preset_of
@@ -137,6 +139,10 @@ def _samples(latent: dict[str, Tensor]) -> Tensor:
     return samples
 
 
+BROKEN = "Lower cfg, use the estimator 'exact', or another model."
+"""What to do about a shift that is not finite in float32 either."""
+
+
 class MeanShiftRefine(io.ComfyNode):
     """Mean-shift iterations on a latent."""
 
@@ -213,6 +219,7 @@ class MeanShiftRefine(io.ComfyNode):
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, guider)
         samples = check_latent(_samples(latent), guider)
+        check_finite("latent", [samples], "pictures", "Encode or sample them anew.")
         options = {"estimator": estimator, "solver_steps": solver_steps}
         if not issubclass(ESTIMATORS.find("estimator", estimator), Walking):  # it asks the model once
             del options["solver_steps"]
@@ -229,6 +236,7 @@ class MeanShiftRefine(io.ComfyNode):
             with torch.no_grad():
                 for step in range(steps):
                     gradient, info = method(x, session.denoiser, step=step, steps=steps, rng=rng)
+                    check_finite("model", [gradient], "mean shift", BROKEN)
                     x = x - (gradient if mask is None else gradient * mask.to(x))
                     history.append(info)
                     shown = f"{step + 1}/{steps}   λ {info.bandwidth:.3g}   |m| {info.norm:.3g}"
@@ -236,7 +244,17 @@ class MeanShiftRefine(io.ComfyNode):
                     progress.update(lambda: host.latent_colours(x, session.latent_format))  # noqa: B023 (called at once)
             return session.latent_format.process_out(x).cpu(), history
 
-        made, history = host.run(guider, loop, *samples.shape[-2:], rows=n, pictures=n, seed=seed)
+        def surely(session: host.Session) -> tuple[Tensor, list[Any]]:
+            try:
+                return loop(session)
+            except NonFiniteError:
+                if session.in_float32 is None:
+                    raise
+            logging.warning("NaN or infinity in the mean shift; all steps are done again in float32")
+            with session.in_float32():
+                return loop(session)
+
+        made, history = host.run(guider, surely, *samples.shape[-2:], rows=n, pictures=n, seed=seed)
         return io.NodeOutput({**latent, "samples": made}, plot(tuple(history)))
 
 

@@ -48,6 +48,7 @@ class PasteKnown(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, known: Tensor, mask: Tensor, feather: float) -> io.NodeOutput:
         from ..msd_core.manipulation.result import mask_for, pasted
+        from ..msd_core.validation import as_finite
 
         if image.shape[1:3] != known.shape[1:3] or len(known) not in (1, len(image)):
             raise ValueError(
@@ -59,7 +60,8 @@ class PasteKnown(io.ComfyNode):
                 f"mask: got shape {tuple(mask.shape)} for {len(image)} images; allowed is one, or one each"
             )
         with grad_mode(), torch.no_grad():
-            new, old = (owned(one[..., :3]).movedim(-1, 1).clamp(0, 1) for one in (image, known))
+            given = {"image": image, "known": known}
+            new, old = (as_finite(name, owned(one[..., :3])).movedim(-1, 1).clamp(0, 1) for name, one in given.items())
             found = []
             for i in range(len(new)):
                 was, where = (one[i if len(one) > 1 else 0][None] for one in (old, owned(mask)[:, None].clamp(0, 1)))

@@ -104,6 +104,11 @@ class Progress:
         self.done += 1
         self.bar.update_absolute(self.done, self.total, self._preview(picture))
 
+    def to(self, done: int) -> None:
+        """As many steps are done: what was left of a part that ended early is, too."""
+        self.done = done
+        self.bar.update_absolute(self.done, self.total)
+
     def _preview(self, picture: Callable[[], Tensor | None] | None) -> tuple[str, Image.Image, int] | None:
         start = time.monotonic()
         if picture is None or start < self.next_preview:

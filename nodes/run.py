@@ -76,8 +76,11 @@ class Run:
             tell(self.node_id, self.numbers)
             logging.info("%s", self.numbers)
 
+        ended: list[State] = []
+
         def loop(session: host.Session) -> tuple[HostGenerator, tuple[Info, ...], str]:
             state = self._walk(session)
+            ended.append(state)
             warning = warning_of(
                 state,
                 self.preset,
@@ -100,7 +103,11 @@ class Run:
             backward=self._backward,
             seed=self.seed,
         )
-        picture = self._picture(generator)
+        try:
+            picture = self._picture(generator)
+        except BaseException as error:
+            self._stopped(ended[-1], ended[-1].step, error)
+            raise
         if warning:
             tell(self.node_id, f"warning: {warning}")
             logging.warning("%s", warning)

@@ -302,6 +302,10 @@ class RenderTurntable(io.ComfyNode):
         return io.NodeOutput(images, video, masks[..., 0], depths, normals, ui=shown)
 
 
+POINT_BYTES = 120
+"""Of memory that a point of the lattice takes while a surface is cut, measured."""
+
+
 class ExtractMesh(io.ComfyNode):
     """An object's surface."""
 
@@ -345,8 +349,9 @@ class ExtractMesh(io.ComfyNode):
 
         with grad_mode():
             given_way = comfy.model_management.throw_exception_if_processing_interrupted
-            mesh = extract(_volume(generator), resolution, on_piece=given_way)
-            path = stored.new_path(filename_prefix, resolution, resolution, ".glb")
+            volume, path = _volume(generator), stored.new_path(filename_prefix, resolution, resolution, ".glb")
+            check_fits("resolution", resolution, POINT_BYTES * resolution**3, "Lower it.")
+            mesh = extract(volume, resolution, on_piece=given_way)
             with replacing(path) as partial:
                 partial.write_bytes(glb_of(mesh))
             mesh = type(mesh)(*(part.cpu() for part in mesh))

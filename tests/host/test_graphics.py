@@ -125,6 +125,14 @@ def test_strokes_are_optimised_written_and_begun_with() -> None:
     assert float((shown - picture).square().mean()) < 5e-3
 
 
+def test_what_is_the_document_s_own_affair_does_not_refuse_it() -> None:
+    document = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0H4V4Z"/></svg>'
+    made = vector(paths=0, svg=io.SVG.Type([streams.BytesIO(document)]), batch=2).generator
+    assert made.rows == 2 and [one.made.paths for one in made] == [1, 1]
+    seeds = [one.seed for one in art(seed=2**64 - 1, batch=2).generator]
+    assert seeds == [2**64 - 1, 0]
+
+
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="paths: got 0 beside 0 strokes"):
         vector(paths=0)
@@ -215,6 +223,8 @@ def test_tiles_and_symmetries_stay_what_they_are_after_a_step() -> None:
         (lambda: vector(paths=0), "paths: got 0"),
         (lambda: vector(svg=io.SVG.Type([streams.BytesIO(b"<svg><script/></svg>")])), "svg: "),
         (lambda: vector(svg=io.SVG.Type([]), batch=2), "svg: got 0 documents"),
+        (lambda: art(palette_image=torch.zeros(2, 8, 8, 3)), "palette_image: got 2 of them"),
+        (lambda: art(palette_image=torch.zeros(1, 8, 8, 4)), "palette_image: got shape (1, 8, 8, 4)"),
         (lambda: vector(svg=io.SVG.Type([streams.BytesIO(b"")]), image=torch.zeros(1, 8, 8, 3)), "svg: got one beside"),
         (lambda: vector(image=torch.zeros(3, 8, 8, 3)), "image: got 3"),
         (lambda: art(palette="#ff0000"), "palette: got '#ff0000', 1 colours"),

@@ -63,6 +63,20 @@ def born() -> HostGenerator:
         return NeuralImageGenerator.execute("fourier", 32, 16, 0, 8, 1, 4).args[0]
 
 
+def test_a_picture_that_cannot_be_drawn_loses_nothing(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = step()
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("decode failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module.Run, "_picture", fails)
+        with pytest.raises(RuntimeError, match="decode failed"):
+            step()
+    assert len(list(output.iterdir())) == 1
+    assert torch.equal(step(), whole) and not list(output.iterdir())
+
+
 def step(graph: dict | None = None, **inputs: object) -> torch.Tensor:
     """The node's generator, run as the host runs it in ``graph``."""
     node = type("InGraph", (STEPS["msd"],), {"method": "msd", "node_id": "MSD_MeanShiftDistillStep"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.sampler_helpers
 import comfy.samplers
 import pytest
@@ -14,6 +16,7 @@ from msd_pack.msd_core.sampling import ddim_sample
 from msd_pack.nodes import host
 from msd_pack.nodes.nearby import MeanShiftRefine, NearSampler, ProductSampler
 from test_bridge import NEGATIVE, POSITIVE, guider_of, latent
+from test_rescue import overflowing
 from tiny_models import KINDS, tiny_model
 
 EULER = comfy.samplers.sampler_object("euler")
@@ -162,6 +165,21 @@ def test_a_noise_mask_is_heeded() -> None:
     found = refined(picture, latent={"samples": picture, "noise_mask": mask})
     assert torch.allclose(found[..., 4:], picture[..., 4:], atol=1e-5)
     assert not torch.allclose(found[..., :4], picture[..., :4], atol=1e-2)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_broken_model_is_named_and_half_precision_is_tried_again(
+    steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model()
+    model.set_model_sampler_post_cfg_function(lambda given: given["denoised"] * torch.nan)
+    with pytest.raises(ValueError, match="^model: NaN or infinity in .* of the mean shift"):
+        refined(latent(), steps=steps, model=model)
+    with pytest.raises(ValueError, match="^latent: NaN or infinity"):
+        refined(latent() * torch.nan, steps=steps)
+    with caplog.at_level(logging.WARNING):
+        assert bool(refined(latent(), steps=steps, model=overflowing()).isfinite().all())
+    assert "all steps are done again in float32" in caplog.text
 
 
 def test_wrong_input_to_refine() -> None:

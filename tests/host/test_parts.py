@@ -44,7 +44,7 @@ def test_they_are_the_hosts_own_predictions(kind: str, cfg: float) -> None:
 
 
 def test_a_guider_without_two_sides_is_refused() -> None:
-    with pytest.raises(ValueError, match="guider: CFGGuider has no single cfg to change, and this method needs both"):
+    with pytest.raises(ValueError, match="^negative: not connected, and this method needs both"):
         host.run(guider("eps", 3, None, 1.0), lambda session: session.denoiser.parts(Z, 1.5), 8, 8)
 
 
