@@ -25,7 +25,7 @@ from ..msd_core.generators.sticker import StickerSettings
 from ..msd_core.generators.tiles import tiles
 from ..msd_core.generators.vector.drawing import OWN
 from ..msd_core.generators.vector.shapes import Vector, VectorSettings
-from ..msd_core.generators.vector.svg import read_svg
+from ..msd_core.generators.vector.svg_read import read_svg
 from ..msd_core.memory import check_distillation, check_render
 from ..msd_core.settings import settings_of
 from . import fitted, stored

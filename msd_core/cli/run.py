@@ -229,8 +229,7 @@ class Run:
     def interrupted(self, status: int) -> int:
         """Keep what was done for `--resume`; returns the exit status."""
         if self.done.state.step == 0:
-            remove_unfinished(self.folder)
-            print("msd: stopped before the end of the first step; nothing to keep", file=sys.stderr)
+            print(f"msd: stopped before the end of the first step; {self._start_kept()}", file=sys.stderr)
             return status
         try:
             self._save(self.done)
@@ -244,14 +243,20 @@ class Run:
     def failed(self) -> str:
         """Keep what was done up to the last good step; says where it is."""
         if self.done.state.step == 0:
-            remove_unfinished(self.folder)
-            return "No step was finished, nothing was written."
+            return f"No step was finished; {self._start_kept()}."
         try:
             self._save(self.done)
             self._write(finished=False)
         except (OSError, ValueError):
             return self._kept("Once it can be written to, go on")
         return f"What was done is in {self.folder}: {self._told()}; try the next step again with: {self.again}"
+
+    def _start_kept(self) -> str:
+        """What is kept of a run without a step: a start that was sampled or fitted, which took a while; in words."""
+        if self.settings.start and (self.folder / STATE).is_file():
+            return f"its start is kept in {self.folder}; go on with: {self.again}"
+        remove_unfinished(self.folder)
+        return "nothing to keep"
 
     def _kept(self, purpose: str) -> str:
         """What the folder holds when it could not be written to."""

@@ -28,8 +28,8 @@ from .sticker import Sticker as Sticker
 from .tiles import render_part as render_part
 from .tiles import render_tiles as render_tiles
 from .tiles import tiles_of as tiles_of
+from .vector.drawing import Drawing as Drawing
 from .vector.shapes import Vector as Vector
-from .vector.svg import Drawing as Drawing
-from .vector.svg import read_svg as read_svg
+from .vector.svg_read import read_svg as read_svg
 from .volume.camera import Camera as Camera
 from .volume.volume import Volume as Volume
