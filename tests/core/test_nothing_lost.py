@@ -113,6 +113,30 @@ def test_stopped_and_gone_on_with_the_printed_command(
     assert_as(folder, finished)
 
 
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (MemoryError(), 2)])
+def test_a_start_that_took_a_while_is_kept_in_the_first_step(
+    error: BaseException,
+    status: int,
+    at: Callable[..., None],
+    distil: Callable[..., int],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    start, whole, folder = ("--start", str(finished / "picture.png")), tmp_path / "whole", tmp_path / "stopped"
+    assert distil(whole, PROMPT, *QUICK, *start) == 0
+    at(1, raiser(error))
+    assert distil(folder, PROMPT, *QUICK, *start) == status
+    assert f"its start is kept in {folder}" in capsys.readouterr().err and (folder / STATE).is_file()
+    at(1, raiser(error))
+    assert distil(tmp_path / "plain", PROMPT, *QUICK) == status
+    assert "nothing to keep" in capsys.readouterr().err and not (tmp_path / "plain" / STATE).exists()
+    monkeypatch.undo()
+    assert distil(folder, "--resume") == 0
+    assert_as(folder, whole)
+
+
 class KilledError(BaseException):
     """Like a SIGKILL: nothing of the command runs afterwards."""
 
