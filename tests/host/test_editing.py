@@ -83,8 +83,17 @@ def test_without_guidance_no_negative_side_is_needed(prompts: dict[str, list], s
         Edit.execute(image_of(PICTURE), **(told | {"negative": None, "source_cfg": 2.0}))
 
 
-@pytest.mark.parametrize("mask", [None, HOLE], ids=["whole", "mask"])
-@pytest.mark.parametrize("inversion", ["", "uni-inv", "renoise", "direct", "edit-friendly", "flow-edit", "rf-solver"])
+@pytest.mark.parametrize(
+    ("inversion", "mask"),
+    [
+        ("", None),
+        ("uni-inv", HOLE),
+        ("direct", None),
+        ("edit-friendly", HOLE),
+        ("flow-edit", None),
+        ("rf-solver", HOLE),
+    ],
+)
 def test_the_bar_ends_with_the_work(
     inversion: str, mask: torch.Tensor | None, prompts: dict[str, list], sockets: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +110,7 @@ def test_the_bar_ends_with_the_work(
     monkeypatch.setattr("msd_pack.nodes.existing.Progress", Bar)
     told = {"inversion": inversion, "source_positive": prompts[BEFORE]} if inversion else {}
     with torch.inference_mode():
-        Edit.execute(image_of(PICTURE), steps=6, strength=0.2, mask=mask, **told, **sockets)
+        Edit.execute(image_of(PICTURE), steps=4, strength=0.2, mask=mask, **told, **sockets)
     assert totals[0] - 3 <= len(done) <= totals[0]
 
 
