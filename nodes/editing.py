@@ -10,7 +10,8 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..msd_core.manipulation.editing import EDITING
+from ..msd_core.inversion import INVERSIONS
+from ..msd_core.manipulation.editing import EDITING, by_ddim
 from ..msd_core.validation import check_choice
 from .bandwidth import CATEGORY
 from .beside import SOURCE, cfg_of, with_source
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 UP = {"implicit": 5, "implicit-heun": 10, "implicit-dpmpp-2m": 19, "renoise": 4, "direct": 2, "rf-solver": 2}
 DOWN = {"implicit-heun": 2, "rf-solver": 2}
 """About how many evaluations a step takes each way, where it is not one: for the progress bar."""
-BY_DDIM = ("explicit", "implicit", "uni-inv", "renoise")
-"""Those whose way back does not ask the picture's own caption under a mask."""
 
 
 class Edit(io.ComfyNode):
@@ -135,8 +134,8 @@ class Edit(io.ComfyNode):
         up, down = UP.get(inversion, 1), DOWN.get(inversion, 1)
         if inversion == "direct" and options.get("cfg") == source_cfg:
             up = 1
-        if source and mask is not None and inversion not in BY_DDIM:
-            down *= 2
+        if source and mask is not None and not by_ddim(INVERSIONS[inversion]):
+            down *= 2  # the picture's own caption is asked, too
         calls = (up + down) * steps + 1
         return run_each(guider, vae, image, make, size=tuple(image.shape[1:3]), evaluations=calls)
 

@@ -107,7 +107,7 @@ def edit(
         own, sigmas = unconditional(pair, "editing"), chain_levels(pair, steps, denoise)
         back = Edited(pair, 0.2 if strength is None else strength, round((len(sigmas) - 1) / denoise))
     trajectory = invert(encoded(model, old), own, sigmas, chosen, rng)
-    if _by_ddim(chosen):
+    if by_ddim(chosen):
         z, rows = _dreamt(trajectory, back, cells), (len(sigmas) - 1) * back.rows
     else:
         z, rows = _resampled(trajectory, back.denoiser, own, cells)
@@ -139,7 +139,7 @@ def _resampled(trajectory: Trajectory, back: Denoiser, own: Denoiser, cells: Ten
     return resample(trajectory, counted), counted.rows
 
 
-def _by_ddim(inversion: Inversion) -> bool:
+def by_ddim(inversion: Inversion | type[Inversion]) -> bool:
     """Whether DDIM's steps, without anything kept, lead back from ``inversion``."""
     return sampler_of(inversion) == "ddim" and not hasattr(inversion, "descend")
 
@@ -178,9 +178,9 @@ def _check_inversion(given: object, inversion: Inversion, known: bool) -> None:
     elif isinstance(inversion, NullText):
         reason = "is for a way back with guidance, and that of an edit has none"
         fix = "Use 'uni-inv', or invert and resample with a guided denoiser."
-    elif not known and not _by_ddim(inversion):
+    elif not known and not by_ddim(inversion):
         reason = "goes back by steps of its own, and one towards a prompt, without a source, is DDIM's"
         fix = "Pass source, what the picture shows now, or use 'uni-inv'."
     if reason:
-        allowed = ", ".join(repr(name) for name in EDITING if known or _by_ddim(INVERSIONS[name]))
+        allowed = ", ".join(repr(name) for name in EDITING if known or by_ddim(INVERSIONS[name]))
         raise ValueError(f"inversion: got {shown(given)}, which {reason}; allowed are {allowed}. {fix}")
